@@ -1,0 +1,416 @@
+"""The classifier."""
+
+import numpy as np
+from sklearn.metrics import accuracy_score
+from sklearn.neural_network import MLPClassifier
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
+from sklearn.utils.metaestimators import available_if
+
+from ._estimator import FlatMinimaMLP
+
+
+class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
+    """Multi-layer perceptron classifier, trained to a flat minimum of the log-loss.
+
+    It is :class:`sklearn.neural_network.MLPClassifier`, parameter for parameter, with
+    more solvers. Scale the features first.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : array-like of shape (n_layers - 2,) or int, default=(100,)
+        Number of units of every hidden layer. ``()`` gives a linear model.
+
+    activation : {'identity', 'logistic', 'tanh', 'relu'}, default='relu'
+        Activation of the hidden layers.
+
+    solver : {'sam', 'wsam', 'ranger', 'adam', 'sgd', 'lbfgs'}, default='sam'
+        How the weights are found.
+
+        - 'sam' descends with the gradient of the worst point in a neighbourhood of the
+          weights, with a step of ``base_solver``. Two gradients a step.
+        - 'wsam' weighs the sharpness against the loss by ``gamma``. Two gradients a
+          step.
+        - 'ranger' is rectified Adam with Lookahead.
+        - 'adam', 'sgd' and 'lbfgs' are scikit-learn's.
+
+    alpha : float, default=0.0001
+        Strength of the penalty on the squared weights. It is divided by the number of
+        rows of the minibatch (by the sum of their weights), biases are not penalized,
+        and both gradients of a sharpness-aware step contain it.
+
+    batch_size : int or 'auto', default='auto'
+        Rows per minibatch. 'auto' is ``min(200, n_samples)``. Not used when ``solver``
+        is 'lbfgs'.
+
+    learning_rate : {'constant', 'invscaling', 'adaptive'}, default='constant'
+        Schedule of the learning rate.
+
+        - 'constant' keeps ``learning_rate_init``.
+        - 'invscaling' sets ``learning_rate_init / (t_ + 1)**power_t`` after every epoch.
+        - 'adaptive' divides the rate by 5 whenever training would stop for lack of
+          improvement, and stops once it is 1e-6 or less.
+
+        Only used when ``solver`` is 'sgd', or a sharpness-aware one with
+        ``base_solver='sgd'``.
+
+    learning_rate_init : float, default=0.001
+        Learning rate at the start. Not used when ``solver`` is 'lbfgs'.
+
+    power_t : float, default=0.5
+        Exponent of ``learning_rate='invscaling'``.
+
+    max_iter : int, default=200
+        Epochs at most; iterations at most when ``solver`` is 'lbfgs'.
+
+    shuffle : bool, default=True
+        Whether to shuffle the rows before every epoch. Not used when ``solver`` is
+        'lbfgs'.
+
+    random_state : int, RandomState instance or None, default=None
+        Draws the initial weights, the validation rows and the order of the rows. An int
+        makes fits repeatable. torch's and numpy's global generators are not used.
+
+    tol : float, default=1e-4
+        How much the training loss must fall (the validation score rise) for an epoch to
+        count as an improvement.
+
+    verbose : bool or int, default=False
+        Whether to print the progress of every epoch.
+
+    warm_start : bool, default=False
+        Whether ``fit`` starts from the weights of the previous call.
+
+    momentum : float, default=0.9
+        Momentum of stochastic gradient descent, in [0, 1]. Only used when ``solver`` or
+        ``base_solver`` is 'sgd'.
+
+    nesterovs_momentum : bool, default=True
+        Whether to use Nesterov's momentum. Only used when ``solver`` or ``base_solver``
+        is 'sgd'.
+
+    early_stopping : bool, default=False
+        Whether to keep ``validation_fraction`` of the rows out of training, to stop when
+        their score no longer improves, and to keep the weights of the best epoch. Not
+        used when ``solver`` is 'lbfgs'.
+
+    validation_fraction : float, default=0.1
+        Share of the rows kept for validation, in [0, 1). Only used when
+        ``early_stopping`` is True.
+
+    beta_1 : float, default=0.9
+        Decay of the mean of the gradient, in [0, 1). Only used when ``solver`` or
+        ``base_solver`` is 'adam' or 'ranger'.
+
+    beta_2 : float, default=0.999
+        Decay of the mean of the squared gradient, in [0, 1). Only used when ``solver``
+        or ``base_solver`` is 'adam' or 'ranger'.
+
+    epsilon : float, default=1e-8
+        Added to the root of the mean squared gradient. Only used when ``solver`` or
+        ``base_solver`` is 'adam' or 'ranger'.
+
+    n_iter_no_change : int or inf, default=10
+        Epochs without improvement before training stops. Not used when ``solver`` is
+        'lbfgs'.
+
+    max_fun : int, default=15000
+        Evaluations of the loss at most. Only used when ``solver`` is 'lbfgs'.
+
+    base_solver : {'adam', 'sgd', 'ranger'}, default='adam'
+        Solver of the descent step. Only used when ``solver`` is 'sam' or 'wsam'.
+
+    rho : float, default=0.05
+        Radius of the neighbourhood, in the Euclidean norm over all weights and biases of
+        the network. 0 gives the base solver. The best value is a property of the data,
+        from 0 to about 1: search it. Only used when ``solver`` is 'sam' or 'wsam'.
+
+    gamma : float, default=0.9
+        Weight of the sharpness in the objective, in [0, 1): 0 gives the base solver, 0.5
+        gives 'sam', more goes beyond it, as 'sam' with a radius of
+        ``rho * gamma / (1 - gamma)``. Only used when ``solver`` is 'wsam'.
+
+    lookahead_k : int, default=6
+        Steps between two updates of the slow weights. Only used when ``solver`` or
+        ``base_solver`` is 'ranger'.
+
+    lookahead_alpha : float, default=0.5
+        How far the slow weights move towards the fast ones, in [0, 1]. Only used when
+        ``solver`` or ``base_solver`` is 'ranger'.
+
+    swa : bool, default=False
+        Whether to end training with stochastic weight averaging, and to predict with
+        the average. Averaging begins at ``swa_start``, or earlier when training would
+        stop, and then lasts as many epochs as it would have. With ``early_stopping`` the
+        average is kept only if it scores at least as well as the best epoch. Needs a
+        solver other than 'lbfgs'.
+
+    swa_start : float or int, default=0.75
+        Epochs before averaging begins: a fraction of ``max_iter`` if float, a number of
+        epochs if int. Calls of ``partial_fit`` count as epochs. Only used when ``swa``
+        is True.
+
+    swa_freq : int, default=1
+        Epochs between two weights that enter the average. Only used when ``swa`` is
+        True.
+
+    swa_lr : float or None, default=None
+        Learning rate while averaging. None leaves it to the schedule. Only used when
+        ``swa`` is True.
+
+    class_weight : dict, 'balanced' or None, default=None
+        Weights of the classes, which multiply those of the rows: a weight per class
+        label, or 'balanced' for ``n_samples / (n_classes * np.bincount(y))``. Classes
+        that a dict does not name have weight 1.
+
+    device : str, default='auto'
+        Where to train: 'auto' for CUDA if there is a device and the CPU otherwise,
+        'cpu', 'cuda', or any other torch device. Prediction is numpy's, on the CPU. Not
+        used when ``solver`` is 'lbfgs'.
+
+    callbacks : list of skorch callbacks or None, default=None
+        Called during the fit: on every epoch, batch and gradient. They see a skorch net
+        and can stop training. Needs a solver other than 'lbfgs'.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Class labels.
+
+    coefs_ : list of ndarray of shape (fan_in, fan_out)
+        Weights of every layer, of the dtype of ``X``. With ``swa=True`` the average.
+
+    intercepts_ : list of ndarray of shape (fan_out,)
+        Biases of every layer.
+
+    n_averaged_ : int
+        Number of epochs whose weights are averaged in ``coefs_``; 0 if they are not an
+        average.
+
+    loss_ : float
+        Loss of the last epoch, the penalty included. It is the mean over the epoch of
+        the losses before each step; a sharpness-aware solver's too, not the perturbed
+        ones.
+
+    loss_curve_ : list of float, of length n_iter_
+        Loss of every epoch. Not set when ``solver`` is 'lbfgs', like the next three.
+
+    best_loss_ : float or None
+        Smallest loss of an epoch. None with early stopping.
+
+    validation_scores_ : list of float or None
+        Accuracy on the validation rows after every epoch. None without early
+        stopping.
+
+    best_validation_score_ : float or None
+        Score of the weights that were kept. None without early stopping.
+
+    n_iter_ : int
+        Epochs (iterations when ``solver`` is 'lbfgs') of the last call.
+
+    t_ : int
+        Rows that the solver has seen, over all epochs.
+
+    n_layers_ : int
+        Number of layers, the input included.
+
+    n_outputs_ : int
+        Number of units of the output layer.
+
+    out_activation_ : str
+        Activation of the output layer.
+
+    n_features_in_ : int
+        Number of features seen during fit.
+
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features. Only set when ``X`` has string column names.
+
+    See Also
+    --------
+    SAMMLPRegressor : The regressor.
+    sklearn.neural_network.MLPClassifier : The same network, trained by scikit-learn.
+
+    Notes
+    -----
+    With ``rho=0`` training walks scikit-learn's own trajectory to rounding error. A fit
+    that fails leaves the estimator as it was.
+
+    References
+    ----------
+    P. Foret, A. Kleiner, H. Mobahi, B. Neyshabur. "Sharpness-aware minimization for
+    efficiently improving generalization." ICLR 2021. :arxiv:`2010.01412`.
+
+    Y. Yue, J. Jiang, Z. Ye, N. Gao, Y. Liu, K. Zhang. "Sharpness-aware minimization
+    revisited: Weighted sharpness as a regularization term." KDD 2023.
+    :arxiv:`2305.15817`.
+
+    L. Liu et al. "On the variance of the adaptive learning rate and beyond." ICLR 2020.
+    :arxiv:`1908.03265`.
+
+    M. R. Zhang, J. Lucas, G. Hinton, J. Ba. "Lookahead optimizer: k steps forward, 1
+    step back." NeurIPS 2019. :arxiv:`1907.08610`.
+
+    P. Izmailov, D. Podoprikhin, T. Garipov, D. Vetrov, A. G. Wilson. "Averaging weights
+    leads to wider optima and better generalization." UAI 2018. :arxiv:`1803.05407`.
+
+    D. P. Kingma, J. Ba. "Adam: A method for stochastic optimization." ICLR 2015.
+    :arxiv:`1412.6980`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from sklearn.model_selection import train_test_split
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from sksharp import SAMMLPClassifier
+    >>> X, y = load_wine(return_X_y=True)
+    >>> X_train, X_test, y_train, y_test = train_test_split(
+    ...     X, y, stratify=y, random_state=0)
+    >>> clf = make_pipeline(
+    ...     StandardScaler(), SAMMLPClassifier(rho=0.2, max_iter=500, random_state=0))
+    >>> clf.fit(X_train, y_train).score(X_test, y_test)
+    1.0
+    """
+
+    _parameter_constraints: dict = {
+        **FlatMinimaMLP._parameter_constraints,
+        "class_weight": [StrOptions({"balanced"}), dict, None],
+    }
+    _metric = staticmethod(accuracy_score)
+
+    def __init__(
+        self,
+        hidden_layer_sizes=(100,),
+        activation="relu",
+        *,
+        solver="sam",
+        alpha=0.0001,
+        batch_size="auto",
+        learning_rate="constant",
+        learning_rate_init=0.001,
+        power_t=0.5,
+        max_iter=200,
+        shuffle=True,
+        random_state=None,
+        tol=1e-4,
+        verbose=False,
+        warm_start=False,
+        momentum=0.9,
+        nesterovs_momentum=True,
+        early_stopping=False,
+        validation_fraction=0.1,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        n_iter_no_change=10,
+        max_fun=15000,
+        base_solver="adam",
+        rho=0.05,
+        gamma=0.9,
+        lookahead_k=6,
+        lookahead_alpha=0.5,
+        swa=False,
+        swa_start=0.75,
+        swa_freq=1,
+        swa_lr=None,
+        class_weight=None,
+        device="auto",
+        callbacks=None,
+    ):
+        super().__init__(
+            hidden_layer_sizes=hidden_layer_sizes,
+            activation=activation,
+            solver=solver,
+            alpha=alpha,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            learning_rate_init=learning_rate_init,
+            power_t=power_t,
+            max_iter=max_iter,
+            shuffle=shuffle,
+            random_state=random_state,
+            tol=tol,
+            verbose=verbose,
+            warm_start=warm_start,
+            momentum=momentum,
+            nesterovs_momentum=nesterovs_momentum,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            n_iter_no_change=n_iter_no_change,
+            max_fun=max_fun,
+        )
+        self.base_solver = base_solver
+        self.rho = rho
+        self.gamma = gamma
+        self.lookahead_k = lookahead_k
+        self.lookahead_alpha = lookahead_alpha
+        self.swa = swa
+        self.swa_start = swa_start
+        self.swa_freq = swa_freq
+        self.swa_lr = swa_lr
+        self.class_weight = class_weight
+        self.device = device
+        self.callbacks = callbacks
+
+    def _decode(self, outputs):
+        """Return class labels of the network's outputs, or of encoded targets."""
+        encoded = outputs.ravel() if self.n_outputs_ == 1 else outputs
+        return self._label_binarizer.inverse_transform(encoded)
+
+    def _row_weights(self, y, sample_weight):
+        """Multiply the weights of the rows by those of their classes."""
+        if self.class_weight is None:
+            return sample_weight
+        labels = self._decode(y)
+        if labels.ndim == 2:
+            weights = compute_sample_weight(self.class_weight, labels)
+        else:
+            by_class = compute_class_weight(
+                self.class_weight, classes=self.classes_, y=labels
+            )
+            weights = by_class[np.searchsorted(self.classes_, labels)]
+        return weights if sample_weight is None else weights * sample_weight
+
+    @available_if(lambda est: est._check_solver())
+    def partial_fit(self, X, y, sample_weight=None, classes=None):
+        """Train for one epoch on the rows given, from where the last call stopped.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        classes : array-like of shape (n_classes,), default=None
+            All class labels. Needed in the first call, optional later.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            If ``early_stopping`` is True, if ``class_weight`` is 'balanced', or if the
+            data are not valid. The estimator is then as it was.
+        """
+        if self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight='balanced' needs all rows at once, which partial_fit does "
+                "not have. Pass a dict, which "
+                "sklearn.utils.class_weight.compute_class_weight can make."
+            )
+        with self._all_or_nothing():
+            return super().partial_fit(
+                X, y, sample_weight=sample_weight, classes=classes
+            )

@@ -1,0 +1,377 @@
+"""What the two estimators share: scikit-learn's MLP with another training loop."""
+
+import contextlib
+import functools
+import hashlib
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import is_classifier
+from sklearn.model_selection import train_test_split
+from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
+from sklearn.utils.validation import _check_sample_weight
+
+from ._contract import (
+    AveragingSettings,
+    Progress,
+    Settings,
+    TrainingJob,
+    Validation,
+    Weights,
+)
+from .optim import BASE_SOLVERS, SOLVERS, solver_parameters
+
+DOCUMENTATION = "https://sksharp.readthedocs.io/en/stable"
+
+
+class FlatMinimaMLP(BaseMultilayerPerceptron):
+    """Base of the estimators: everything but their signatures and docstrings.
+
+    scikit-learn keeps the validation of data, labels, initialization, prediction and
+    the solver 'lbfgs'. This class hands stochastic training to the engine and takes
+    back numpy arrays, so that a fitted estimator needs no torch.
+    """
+
+    _parameter_constraints: dict = {
+        **BaseMultilayerPerceptron._parameter_constraints,
+        "solver": [StrOptions({"lbfgs", *SOLVERS})],
+        "base_solver": [StrOptions(set(BASE_SOLVERS))],
+        "rho": [Interval(Real, 0, None, closed="left")],
+        "gamma": [Interval(Real, 0, 1, closed="left")],
+        "lookahead_k": [Interval(Integral, 1, None, closed="left")],
+        "lookahead_alpha": [Interval(Real, 0, 1, closed="both")],
+        "swa": ["boolean"],
+        "swa_start": [
+            Interval(RealNotInt, 0, 1, closed="left"),
+            Interval(Integral, 0, None, closed="left"),
+        ],
+        "swa_freq": [Interval(Integral, 1, None, closed="left")],
+        "swa_lr": [Interval(Real, 0, None, closed="neither"), None],
+        "device": [str],
+        "callbacks": [list, tuple, None],
+    }
+
+    _doc_link_module = "sksharp"
+    _doc_link_template = DOCUMENTATION + "/reference/{estimator_name}.html"
+
+    def _check_solver(self):
+        if self.solver not in SOLVERS:
+            raise AttributeError(
+                "partial_fit is only available for stochastic optimizers. "
+                f"{self.solver} is not stochastic."
+            )
+        return True
+
+    @contextlib.contextmanager
+    def _all_or_nothing(self):
+        """Leave the estimator as it was if a fit fails."""
+        # the lists of losses and of weights are the only state that fitting changes in
+        # place
+        before = {
+            name: value.copy()
+            if isinstance(value, list) and "_" in (name[0], name[-1])
+            else value
+            for name, value in vars(self).items()
+        }
+        try:
+            yield
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    # -- from the user's data to a training job -----------------------------------------
+
+    def _fit(self, X, y, sample_weight=None, incremental=False):
+        with self._all_or_nothing():
+            self._check_combinations(incremental)
+            if self.solver in SOLVERS:
+                self._train(
+                    *self._prepare(X, y, sample_weight, incremental), incremental
+                )
+            else:
+                super()._fit(X, y, sample_weight=sample_weight, incremental=incremental)
+                self._forget_training()
+        return self
+
+    def _fit_lbfgs(self, X, y, sample_weight, *buffers):
+        super()._fit_lbfgs(X, y, self._row_weights(y, sample_weight), *buffers)
+
+    def _forget_training(self):
+        """Drop what stochastic training left, after another solver's fit."""
+        self.n_averaged_ = 0
+        for name in ("_optimizer", "_averaging", "_iterate", *_PROGRESS_ATTRIBUTES):
+            vars(self).pop(name, None)
+
+    def _check_combinations(self, incremental):
+        """Raise for parameters that are valid alone and not together."""
+        stochastic = self.solver in SOLVERS
+        if not stochastic and (self.swa or self.callbacks):
+            name = "swa" if self.swa else "callbacks"
+            raise ValueError(
+                f"{name} needs a stochastic solver, got solver={self.solver!r}. Set solver "
+                f"to one of {sorted(SOLVERS)}, or leave {name} at its default."
+            )
+        for callback in self.callbacks or ():
+            callback = callback[1] if isinstance(callback, tuple) else callback
+            if not hasattr(callback, "on_epoch_end"):
+                raise TypeError(
+                    f"callbacks must hold skorch callbacks, got {callback!r}. Derive it "
+                    "from skorch.callbacks.Callback."
+                )
+        if self.swa and not incremental:
+            self._check_averaging()
+
+    def _check_averaging(self):
+        start = self._averaging_start()
+        if start >= self.max_iter:
+            raise ValueError(
+                f"swa_start must lie before max_iter={self.max_iter}, got "
+                f"swa_start={self.swa_start}. Averaging would never begin; lower swa_start "
+                "or raise max_iter."
+            )
+        if self.swa_freq > self.max_iter - start:
+            raise ValueError(
+                f"swa_freq must not exceed the {self.max_iter - start} epochs after "
+                f"swa_start={self.swa_start}, got swa_freq={self.swa_freq}. Nothing would "
+                "be averaged; lower swa_freq or swa_start, or raise max_iter."
+            )
+
+    def _averaging_start(self):
+        if isinstance(self.swa_start, Integral):
+            return int(self.swa_start)
+        return int(self.swa_start * self.max_iter)
+
+    def _prepare(self, X, y, sample_weight, incremental):
+        """Validate the data and make the network ready, new or as it was."""
+        hidden = np.atleast_1d(
+            np.asarray(self.hidden_layer_sizes, dtype=object)
+        ).tolist()
+        if any(units <= 0 for units in hidden):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
+        is_first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
+        X, y = self._validate_input(X, y, incremental, reset=is_first)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, X)
+        y = y.reshape(-1, 1) if y.ndim == 1 else y
+        self.n_outputs_ = y.shape[1]
+        layer_units = [X.shape[1], *hidden, self.n_outputs_]
+        self._random_state = check_random_state(self.random_state)
+        if is_first:
+            self._initialize(y, layer_units, X.dtype)
+        else:
+            self._check_same_network(layer_units)
+        return X, y, self._row_weights(y, sample_weight)
+
+    def _initialize(self, y, layer_units, dtype):
+        super()._initialize(y, layer_units, dtype)
+        # the engine keeps its own copy of the best weights, while it trains
+        del self._best_coefs, self._best_intercepts
+        for name in ("_optimizer", "_averaging", "_iterate", *_PROGRESS_ATTRIBUTES):
+            vars(self).pop(name, None)
+
+    def _check_same_network(self, layer_units):
+        before = [*(len(coef) for coef in self.coefs_), self.coefs_[-1].shape[1]]
+        if before != layer_units:
+            raise ValueError(
+                "To continue training needs the network of the previous fit, with "
+                f"layers of {before} units, got {layer_units} from hidden_layer_sizes="
+                f"{self.hidden_layer_sizes} and y. Set hidden_layer_sizes back, or "
+                "warm_start=False to start anew."
+            )
+
+    def _row_weights(self, y, sample_weight):
+        """Return the weights of the rows of encoded targets."""
+        return sample_weight
+
+    def _train(self, X, y, sample_weight, incremental):
+        """Train the network on validated data and take over what came of it."""
+        job = self._job(X, y, sample_weight, incremental)
+        if incremental:
+            self._continue(job)
+        from .training import fit_models  # imports torch
+
+        (result,) = fit_models([job])
+        if not result.weights.is_finite():
+            raise ValueError(
+                "Solver produced non-finite parameter weights. The input data may contain "
+                "large values and need to be preprocessed."
+            )
+        self._take(result)
+
+    def _job(self, X, y, sample_weight, incremental):
+        X, y, sample_weight, validation = self._split(X, y, sample_weight, incremental)
+        dtype = self.coefs_[0].dtype
+        weights = Weights(self.coefs_, self.intercepts_)
+        return TrainingJob(
+            weights=weights,
+            iterate=self._private_iterate(weights),
+            X=X.astype(dtype, copy=False),
+            y=y,
+            sample_weight=sample_weight,
+            random_state=self._random_state,
+            settings=self._settings(X.shape[0]),
+            progress=self._progress(),
+            epochs=1 if incremental else self.max_iter,
+            is_incremental=incremental,
+            validation=validation,
+            decode=self._decode,
+            classes=self.classes_ if is_classifier(self) else None,
+            callbacks=self.callbacks,
+        )
+
+    def _split(self, X, y, sample_weight, incremental):
+        """Keep rows for validation if early stopping is on."""
+        if not self.early_stopping:
+            return X, y, sample_weight, None
+        if incremental:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        has_one_label = is_classifier(self) and self.n_outputs_ == 1
+        arrays = [X, y] if sample_weight is None else [X, y, sample_weight]
+        X, X_val, y, y_val, *weights = train_test_split(
+            *arrays,
+            random_state=self._random_state,
+            test_size=self.validation_fraction,
+            stratify=y if has_one_label else None,
+        )
+        if X_val.shape[0] < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or the "
+                "size of your dataset."
+            )
+        sample_weight, weight_val = weights or (None, None)
+        score = functools.partial(
+            self._score_outputs, y=self._decode(y_val), sample_weight=weight_val
+        )
+        X_val = X_val.astype(self.coefs_[0].dtype, copy=False)
+        return X, y, sample_weight, Validation(X_val, y_val, score)
+
+    def _score_outputs(self, outputs, *, y, sample_weight):
+        """Score outputs of the network, NaN if they are not finite predictions."""
+        predictions = self._decode(outputs)
+        is_float = np.issubdtype(predictions.dtype, np.floating)
+        if is_float and not np.isfinite(predictions).all():
+            return np.nan
+        return self._metric(y, predictions, sample_weight=sample_weight)
+
+    def _settings(self, n_samples):
+        return Settings(
+            out_activation=self.out_activation_,
+            batch_size=self._clipped_batch_size(n_samples),
+            solver_parameters={
+                name: getattr(self, name)
+                for name in solver_parameters(self.solver, self.base_solver)
+            },
+            averaging=self._averaging_settings(),
+            **{name: getattr(self, name) for name in _SHARED_SETTINGS},
+        )
+
+    def _averaging_settings(self):
+        if not self.swa:
+            return None
+        start = self._averaging_start()
+        return AveragingSettings(
+            scheme="swa",
+            start=start,
+            freq=self.swa_freq,
+            length=self.max_iter - start,
+            lr=self.swa_lr,
+        )
+
+    def _clipped_batch_size(self, n_samples):
+        if self.batch_size == "auto":
+            return min(200, n_samples)
+        if self.batch_size > n_samples:
+            warnings.warn(
+                "Got `batch_size` less than 1 or larger than sample size. It is going to "
+                "be clipped",
+                stacklevel=2,
+            )
+        return min(self.batch_size, n_samples)
+
+    # -- what one call of fit leaves for the next ---------------------------------------
+
+    def _progress(self):
+        """Return where the counters stand, consistent with the stopping rule of now."""
+        progress = Progress(
+            t=self.t_,
+            loss_curve=list(getattr(self, "loss_curve_", [])),
+            no_improvement_count=getattr(self, "_no_improvement_count", 0),
+        )
+        if self.early_stopping:
+            progress.best_loss = None
+            progress.validation_scores = list(
+                getattr(self, "validation_scores_", None) or []
+            )
+            best = getattr(self, "best_validation_score_", None)
+            progress.best_validation_score = -np.inf if best is None else best
+        elif getattr(self, "best_loss_", None) is not None:
+            progress.best_loss = self.best_loss_
+        return progress
+
+    def _private_iterate(self, weights):
+        """Return the solver's own weights, unless the public ones were written to."""
+        iterate, digest = getattr(self, "_iterate", (None, None))
+        return iterate if digest == _digest(weights) else None
+
+    def _continue(self, job):
+        """Let a job continue where the previous call of fit or partial_fit stopped."""
+        state = getattr(self, "_optimizer", None)
+        if state is not None and state.solver == (self.solver, self.base_solver):
+            job.optimizer_state = state
+        if job.iterate is not None or not getattr(self, "n_averaged_", 0):
+            job.averaging_state = getattr(self, "_averaging", None)
+
+    def _take(self, result):
+        """Store what came of training, as arrays and numbers."""
+        weights, progress = result.weights, result.progress
+        self.coefs_, self.intercepts_ = list(weights.coefs), list(weights.intercepts)
+        self._iterate = (None, None)
+        if result.iterate is not None:
+            self._iterate = (result.iterate, _digest(weights))
+        self._optimizer = result.optimizer_state
+        self._averaging = result.averaging_state
+        self.n_averaged_ = result.n_averaged
+        self.n_iter_, self.t_ = progress.n_iter, progress.t
+        self.loss_curve_ = progress.loss_curve
+        self.loss_ = progress.loss_curve[-1] if progress.loss_curve else np.nan
+        self.best_loss_ = progress.best_loss
+        self.validation_scores_ = progress.validation_scores
+        self.best_validation_score_ = progress.best_validation_score
+        self._no_improvement_count = progress.no_improvement_count
+
+
+_PROGRESS_ATTRIBUTES = (
+    "loss_curve_",
+    "best_loss_",
+    "validation_scores_",
+    "best_validation_score_",
+    "_no_improvement_count",
+)
+
+# parameters that the engine knows by the estimator's name
+_SHARED_SETTINGS = (
+    "activation",
+    "alpha",
+    "solver",
+    "base_solver",
+    "learning_rate",
+    "learning_rate_init",
+    "power_t",
+    "shuffle",
+    "tol",
+    "n_iter_no_change",
+    "verbose",
+    "device",
+)
+
+
+def _digest(weights):
+    """Return a fingerprint of weights, to see whether they were written to."""
+    digest = hashlib.blake2b()
+    for array in (*weights.coefs, *weights.intercepts):
+        digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+    return digest.hexdigest()

@@ -1,0 +1,234 @@
+"""What optimizers are made of: a descent, and wrappers around one."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from ._checks import check_base, refuse_missing_closure
+from ._replay import Replay
+
+Closure: TypeAlias = Callable[[], Any]
+Params: TypeAlias = Any  # torch's ParamsT: parameters, named parameters or groups
+Group: TypeAlias = dict[str, Any]
+State: TypeAlias = dict[str, Any]
+
+
+class LightOptimizer(Optimizer):
+    """A torch optimizer that does not import ``torch._dynamo`` to be made."""
+
+    # torch shields these four from torch.compile with a decorator whose first call
+    # imports torch._dynamo, 1-2 s in every process that makes an optimizer. A closure
+    # runs Python anyway, so nothing here is ever compiled.
+    add_param_group = inspect.unwrap(Optimizer.add_param_group)
+    zero_grad = inspect.unwrap(Optimizer.zero_grad)
+    state_dict = inspect.unwrap(Optimizer.state_dict)
+    load_state_dict = inspect.unwrap(Optimizer.load_state_dict)
+
+    @property
+    def is_synchronized(self) -> bool:
+        """Whether the parameters are the weights to evaluate the model with."""
+        return True
+
+    def evaluation_params(self) -> list[Tensor]:
+        """Weights to evaluate the model with, in the order of the parameters.
+
+        Returns
+        -------
+        params : list of Tensor
+            The parameters themselves, unless the method keeps other weights for
+            prediction than for training.
+        """
+        return [p for group in self.param_groups for p in group["params"]]
+
+
+class Descent(LightOptimizer):
+    """Element-wise optimizer: a subclass writes the update of one parameter."""
+
+    @torch.no_grad()
+    def step(self, closure: Closure | None = None) -> Any:
+        """Update the parameters once.
+
+        Parameters
+        ----------
+        closure : callable, default=None
+            Clears the gradients, computes the loss, calls backward and returns the
+            loss. Without it the gradients are taken as they are.
+
+        Returns
+        -------
+        loss : object
+            What ``closure`` returned, or None without one.
+        """
+        loss = None if closure is None else torch.enable_grad()(closure)()
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    self.update(p, p.grad, self.state[p], group)
+        return loss
+
+    @abstractmethod
+    def update(self, p: Tensor, grad: Tensor, state: State, group: Group) -> None:
+        """Move ``p`` in place, given its gradient, its state and its group."""
+
+
+class Wrapper(LightOptimizer):
+    """Optimizer around another, whose groups and state are the base optimizer's own.
+
+    Both hold the same objects, so that learning-rate schedulers, ``state_dict`` and
+    ``add_param_group`` reach the base optimizer through the wrapper.
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        base_optimizer: Callable[..., Optimizer],
+        base: dict[str, Any],
+        hyperparameters: dict[str, Any],
+    ) -> None:
+        check_base(base_optimizer)
+        self.base_optimizer = base_optimizer(params, **base)
+        for group in self.base_optimizer.param_groups:
+            for name, value in hyperparameters.items():
+                group.setdefault(name, value)
+        super().__init__(
+            self.base_optimizer.param_groups,
+            {**self.base_optimizer.defaults, **hyperparameters},
+        )
+        self._share()
+
+    def _share(self) -> None:
+        self.base_optimizer.__setstate__(
+            {"state": self.state, "param_groups": self.param_groups}
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "base_optimizer": self.base_optimizer}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # load_state_dict ends here, with new group and state objects
+        super().__setstate__(state)
+        self._share()
+
+    @property
+    def is_synchronized(self) -> bool:
+        """Whether the parameters are the weights to evaluate the model with."""
+        base = self.base_optimizer
+        return base.is_synchronized if isinstance(base, LightOptimizer) else True
+
+    def evaluation_params(self) -> list[Tensor]:
+        """Weights to evaluate the model with: the base optimizer's.
+
+        Returns
+        -------
+        params : list of Tensor
+            One tensor per parameter, in their order.
+        """
+        if isinstance(self.base_optimizer, LightOptimizer):
+            return self.base_optimizer.evaluation_params()
+        return super().evaluation_params()
+
+
+class Ascent(Wrapper):
+    """Two-gradient step: perturb uphill, take the gradient there, go back, descend.
+
+    A subclass writes :meth:`ascend`, and :meth:`descend` where the base optimizer does
+    not step with the second gradient as it is.
+    """
+
+    keeps_ascent_grads = False
+
+    def __init__(
+        self,
+        params: Params,
+        base_optimizer: Callable[..., Optimizer],
+        base: dict[str, Any],
+        hyperparameters: dict[str, Any],
+        *,
+        model_ndim: int,
+        replay: bool,
+    ) -> None:
+        super().__init__(params, base_optimizer, base, hyperparameters)
+        self.model_ndim = model_ndim
+        self.replay = replay
+
+    def __getstate__(self) -> dict[str, Any]:
+        own = {"model_ndim": self.model_ndim, "replay": self.replay}
+        return {**super().__getstate__(), **own}
+
+    @torch.no_grad()
+    def step(self, closure: Closure | None = None) -> Any:
+        """Update the parameters once, from two evaluations of ``closure``.
+
+        Parameters
+        ----------
+        closure : callable
+            Clears the gradients, computes the loss, calls backward and returns the
+            loss.
+
+        Returns
+        -------
+        loss : object
+            What ``closure`` returned the first time: the loss at the weights before the
+            step, not at the perturbed ones.
+
+        Raises
+        ------
+        TypeError
+            If ``closure`` is missing.
+
+        Notes
+        -----
+        If ``closure`` raises, the parameters are left as they were before the step.
+        """
+        if closure is None:
+            refuse_missing_closure(self)
+        evaluate = torch.enable_grad()(closure)
+        second_pass = (
+            Replay(self._devices()) if self.replay else contextlib.nullcontext()
+        )
+        loss = evaluate()
+        active = list(self._with_grads())
+        params = [p for _, members in active for p in members]
+        start = [p.clone() for p in params]
+        grads = [
+            p.grad.clone()
+            for p in params
+            if p.grad is not None and self.keeps_ascent_grads
+        ]
+        try:
+            self.ascend(active)
+            with second_pass:
+                evaluate()
+        finally:
+            # by copy: w + e - e is not w in floating point
+            for p, w in zip(params, start, strict=True):
+                p.copy_(w)
+        self.descend(active, grads)
+        return loss
+
+    @abstractmethod
+    def ascend(self, active: list[tuple[Group, list[Tensor]]]) -> None:
+        """Add the perturbation to the parameters that have a gradient, in place."""
+
+    def descend(
+        self, active: list[tuple[Group, list[Tensor]]], grads: list[Tensor]
+    ) -> None:
+        """Step from the start, with the gradients of the second pass in place."""
+        self.base_optimizer.step()
+
+    def _with_grads(self) -> Iterator[tuple[Group, list[Tensor]]]:
+        for group in self.param_groups:
+            members = [p for p in group["params"] if p.grad is not None]
+            if members:
+                yield group, members
+
+    def _devices(self) -> set[torch.device]:
+        return {p.device for group in self.param_groups for p in group["params"]}

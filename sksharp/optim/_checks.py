@@ -1,0 +1,45 @@
+"""Errors that the optimizers share."""
+
+from math import inf
+from typing import NoReturn
+
+from torch import Tensor
+
+
+def check_interval(
+    name: str,
+    value: float | Tensor,
+    low: float,
+    high: float = inf,
+    *,
+    closed: bool = False,
+) -> None:
+    """Raise ``ValueError`` unless ``low <= value < high`` (``<= high`` if closed).
+
+    A tensor holds one value per model and is taken as it is: looking into it would wait
+    for its device.
+    """
+    if isinstance(value, Tensor) or (
+        low <= value and (value <= high if closed else value < high)
+    ):
+        return
+    upper = "" if high == inf else f" and {'<=' if closed else '<'} {high:g}"
+    raise ValueError(f"{name} must be >= {low:g}{upper}, got {name}={value}.")
+
+
+def refuse_missing_closure(optimizer: object) -> NoReturn:
+    """Raise the error of a two-gradient step without a closure."""
+    raise TypeError(
+        f"{type(optimizer).__name__}.step needs a closure, because it evaluates the "
+        "gradient twice. Pass a function that clears the gradients, computes the loss, "
+        "calls backward and returns the loss."
+    )
+
+
+def check_base(base_optimizer: object) -> None:
+    """Raise ``TypeError`` unless ``base_optimizer`` can be called to make an optimizer."""
+    if not callable(base_optimizer):
+        raise TypeError(
+            "base_optimizer must be an optimizer class or a function that takes the "
+            f"parameters and returns an optimizer, got {base_optimizer!r}."
+        )

@@ -1,0 +1,51 @@
+"""Many models in one parameter: the leading axis and the two helpers that know it.
+
+A parameter has shape ``(*model_shape, *shape)``, where ``model_shape`` is ``()`` for one
+model and ``(n_models,)`` for many. A hyperparameter is a float, shared by all models, or
+a tensor of shape ``model_shape``.
+"""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+Hyperparameter: TypeAlias = float | Tensor
+
+
+def expand(value: Hyperparameter, like: Tensor) -> Hyperparameter:
+    """View a per-model value so that it broadcasts over ``like``."""
+    if not isinstance(value, Tensor):
+        return value
+    return value.reshape(value.shape + (1,) * (like.ndim - value.ndim))
+
+
+def add_scaled_(target: Tensor, source: Tensor, scale: Hyperparameter) -> Tensor:
+    """Add ``scale * source`` to ``target`` in place, in one kernel."""
+    if isinstance(scale, Tensor):
+        return target.addcmul_(source, scale)
+    return target.add_(source, alpha=scale)
+
+
+def joint_norm(tensors: Sequence[Tensor], model_ndim: int = 0) -> Tensor:
+    """Euclidean norm of a list of tensors taken as one vector, one value per model.
+
+    Computed in at least single precision, on the device of the first tensor.
+    """
+    norms = [_model_norm(tensor, model_ndim) for tensor in tensors]
+    if len(norms) == 1:
+        return norms[0]
+    device = norms[0].device
+    stacked = torch.stack([n.to(device) for n in norms])
+    norm: Tensor = torch.linalg.vector_norm(stacked, dim=0)
+    return norm
+
+
+def _model_norm(tensor: Tensor, model_ndim: int) -> Tensor:
+    dtype = torch.float32 if tensor.dtype in (torch.float16, torch.bfloat16) else None
+    dim = -1 if model_ndim else None
+    if model_ndim:
+        tensor = tensor.reshape(*tensor.shape[:model_ndim], -1)
+    norm: Tensor = torch.linalg.vector_norm(tensor, dim=dim, dtype=dtype)
+    return norm

@@ -1,0 +1,168 @@
+"""Lookahead: slow weights behind any optimizer."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from ._base import Closure, Params, Wrapper
+from ._checks import check_interval
+from ._models import Hyperparameter, expand
+from .adam import Adam
+
+
+class Lookahead(Wrapper):
+    r"""Slow weights that follow the fast weights of another optimizer.
+
+    After every :math:`k` steps of the base optimizer on the fast weights :math:`w`,
+
+    .. math::
+        s \leftarrow s + \alpha (w - s), \qquad w \leftarrow s
+
+    Parameters
+    ----------
+    params : iterable of Tensor or of dict
+        Parameters or parameter groups, as in :class:`torch.optim.Optimizer`.
+
+    base_optimizer : callable, default=Adam
+        Class of the optimizer of the fast weights, from this package or from
+        :mod:`torch.optim`, or any function that takes the parameters and ``**base`` and
+        returns an optimizer.
+
+    k : int, default=5
+        Steps of the base optimizer between two updates of the slow weights, >= 1.
+
+    alpha : float or Tensor of shape (n_models,), default=0.5
+        How far the slow weights move towards the fast ones, in [0, 1].
+
+    **base
+        Arguments of ``base_optimizer``.
+
+    Attributes
+    ----------
+    base_optimizer : torch.optim.Optimizer
+        The optimizer of the fast weights. It shares ``param_groups`` and ``state`` with
+        this one.
+
+    Raises
+    ------
+    ValueError
+        If ``k`` is less than 1 or ``alpha`` outside [0, 1].
+    TypeError
+        If ``base_optimizer`` cannot be called.
+
+    See Also
+    --------
+    Ranger : Lookahead over RAdam.
+
+    Notes
+    -----
+    The model is evaluated at the slow weights. Training that ends between two updates
+    ends with :meth:`synchronize`. The momentum of the base optimizer is kept across
+    updates.
+
+    References
+    ----------
+    M. R. Zhang, J. Lucas, G. Hinton, J. Ba. "Lookahead optimizer: k steps forward, 1
+    step back." NeurIPS 2019. :arxiv:`1907.08610`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sksharp.optim import Lookahead
+    >>> w = torch.nn.Parameter(torch.tensor([1.0]))
+    >>> optimizer = Lookahead([w], torch.optim.SGD, k=2, alpha=0.5, lr=0.1)
+    >>> for _ in range(2):
+    ...     optimizer.zero_grad()
+    ...     (w**2 / 2).sum().backward()
+    ...     _ = optimizer.step()
+    >>> round(w.item(), 3)  # 1 - 0.5 + 0.5 * 0.9**2
+    0.905
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        base_optimizer: Callable[..., Optimizer] = Adam,
+        *,
+        k: int = 5,
+        alpha: Hyperparameter = 0.5,
+        **base: Any,
+    ) -> None:
+        check_interval("k", k, 1)
+        check_interval("alpha", alpha, 0, 1, closed=True)
+        super().__init__(
+            params,
+            base_optimizer,
+            base,
+            {"k": k, "alpha": alpha, "steps_since_sync": 0},
+        )
+
+    @torch.no_grad()
+    def step(self, closure: Closure | None = None) -> Any:
+        """Update the fast weights once and, every ``k`` steps, the slow ones.
+
+        Parameters
+        ----------
+        closure : callable, default=None
+            Clears the gradients, computes the loss, calls backward and returns the
+            loss. Needed if the base optimizer needs it.
+
+        Returns
+        -------
+        loss : object
+            What the base optimizer's step returned.
+        """
+        start = {
+            p: p.clone()
+            for group in self.param_groups
+            for p in group["params"]
+            if "slow" not in self.state.get(p, {})
+        }
+        loss = self.base_optimizer.step(closure)
+        # after the first step: torch's optimizers take a filled state for their own
+        for p, weights in start.items():
+            if p.grad is not None:
+                self.state[p]["slow"] = weights
+        for group in self.param_groups:
+            group["steps_since_sync"] += 1
+            if group["steps_since_sync"] >= group["k"]:
+                self._synchronize(group)
+        return loss
+
+    @torch.no_grad()
+    def synchronize(self) -> None:
+        """Update the slow weights now and set the fast ones to them, in place."""
+        for group in self.param_groups:
+            if group["steps_since_sync"]:
+                self._synchronize(group)
+
+    def _synchronize(self, group: dict[str, Any]) -> None:
+        group["steps_since_sync"] = 0
+        for p in group["params"]:
+            if "slow" in self.state.get(p, {}):
+                p.copy_(self.state[p]["slow"].lerp_(p, expand(group["alpha"], p)))
+
+    @property
+    def is_synchronized(self) -> bool:
+        """Whether the parameters are the slow weights."""
+        return not any(group["steps_since_sync"] for group in self.param_groups)
+
+    @torch.no_grad()
+    def evaluation_params(self) -> list[Tensor]:
+        """Weights that :meth:`synchronize` would leave, without changing any.
+
+        Returns
+        -------
+        params : list of Tensor
+            One tensor per parameter, in their order.
+        """
+        return [
+            self.state[p]["slow"].lerp(p, expand(group["alpha"], p))
+            if group["steps_since_sync"] and "slow" in self.state.get(p, {})
+            else p
+            for group in self.param_groups
+            for p in group["params"]
+        ]

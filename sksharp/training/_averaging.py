@@ -1,0 +1,80 @@
+"""When weights are averaged during training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import averaging
+from .._contract import AveragingSettings, AveragingState
+from ._bridge import state_to_arrays, state_to_tensors
+
+
+class AveragingPhase:
+    """The last part of training, in which an averaging scheme collects weights.
+
+    Parameters
+    ----------
+    settings : AveragingSettings
+        When to begin, how often to collect and how long to go on.
+
+    state : AveragingState or None
+        A phase to continue.
+
+    device : torch.device
+        Of the weights.
+    """
+
+    def __init__(
+        self,
+        settings: AveragingSettings,
+        state: AveragingState | None,
+        device: torch.device,
+    ) -> None:
+        self.settings = settings
+        self.scheme: Any = getattr(averaging, averaging.AVERAGERS[settings.scheme])()
+        self.epochs, self.began = 0, None if settings.start else 0
+        if state is not None:
+            self.epochs, self.began = state.epochs, state.began
+            self.scheme.load_state_dict(state_to_tensors(state.scheme_state, device))
+
+    @property
+    def is_on(self) -> bool:
+        """Whether averaging has begun."""
+        return self.began is not None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether averaging has lasted as long as it should."""
+        return (
+            self.began is not None and self.epochs - self.began >= self.settings.length
+        )
+
+    def after_epoch(self, weights: Tensor) -> None:
+        """Count an epoch and, if it is its turn, take its weights into the average."""
+        self.epochs += 1
+        if self.began is None:
+            return
+        if (self.epochs - self.began) % self.settings.freq == 0:
+            self.scheme.update([weights])
+
+    def begins(self, *, stalled: bool) -> bool:
+        """Return whether averaging begins now: it is time, or training has stalled."""
+        if self.is_on or not (stalled or self.epochs >= self.settings.start):
+            return False
+        self.began = self.epochs
+        return True
+
+    def average(self) -> Tensor | None:
+        """Return the averaged weights, None if nothing was collected."""
+        mean: Tensor | None = (
+            self.scheme.averaged[0] if self.scheme.n_averaged else None
+        )
+        return mean
+
+    def state(self) -> AveragingState:
+        """Return what is needed to continue."""
+        scheme_state = state_to_arrays(self.scheme.state_dict())
+        return AveragingState(self.epochs, self.began, scheme_state)

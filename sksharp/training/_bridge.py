@@ -1,0 +1,110 @@
+"""The only conversions between numpy and torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._contract import Array, Matrix, Weights
+
+
+def to_tensor(
+    array: Array,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | None = None,
+) -> Tensor:
+    """Return a tensor of the array's values, sharing its memory where possible."""
+    if any(stride < 0 for stride in array.strides):
+        array = np.ascontiguousarray(array)
+    if not array.flags.writeable:
+        # torch warns of arrays that must not be written; training data never is
+        array = np.asarray(_Unlocked(array))
+    return torch.from_numpy(array).to(device=device, dtype=dtype)
+
+
+class _Unlocked:
+    """View of a read-only array that numpy takes for writeable."""
+
+    def __init__(self, array: Array) -> None:
+        self.array = array
+        interface = array.__array_interface__
+        self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}
+
+
+def to_dtype(dtype: np.dtype[Any]) -> torch.dtype:
+    """Return torch's name of a floating dtype."""
+    return torch.float32 if dtype == np.float32 else torch.float64
+
+
+def to_array(tensor: Tensor) -> Array:
+    """Return a new array of the tensor's values."""
+    array: Array = tensor.detach().cpu().numpy()
+    return array.copy()
+
+
+def to_sparse_tensor(matrix: Any, device: torch.device) -> Tensor:
+    """Return a coalesced sparse tensor of a scipy CSR matrix with sorted indices."""
+    coo = matrix.tocoo()
+    indices = np.stack([coo.row, coo.col]).astype(np.int64, copy=False)
+    return torch.sparse_coo_tensor(
+        torch.from_numpy(indices),
+        torch.from_numpy(coo.data),
+        coo.shape,
+        device=device,
+        is_coalesced=True,
+        check_invariants=False,
+    )
+
+
+def to_rows(matrix: Matrix, device: torch.device) -> Tensor:
+    """Return a dense or sparse tensor of the rows of an array or sparse matrix."""
+    if hasattr(matrix, "tocsr"):
+        matrix = matrix.tocsr()
+        matrix.sum_duplicates()
+        return to_sparse_tensor(matrix, device)
+    return to_tensor(matrix, device=device)
+
+
+def flatten(weights: Weights, device: torch.device) -> Tensor:
+    """Return all weights, then all biases, as one new vector."""
+    parts = [w.ravel() for w in (*weights.coefs, *weights.intercepts)]
+    return torch.from_numpy(np.concatenate(parts)).to(device)
+
+
+def unflatten(vector: Tensor, like: Weights) -> Weights:
+    """Return new arrays, shaped as ``like``, of a vector made by :func:`flatten`."""
+    array, start = to_array(vector), 0
+    parts = []
+    for w in (*like.coefs, *like.intercepts):
+        # a copy each: an estimator's arrays do not share memory
+        parts.append(array[start : start + w.size].reshape(w.shape).copy())
+        start += w.size
+    n_layers = len(like.coefs)
+    return Weights(parts[:n_layers], parts[n_layers:])
+
+
+def state_to_arrays(state: Any) -> Any:
+    """Return a nested state with arrays in the place of tensors."""
+    if isinstance(state, Tensor):
+        return to_array(state)
+    if isinstance(state, Mapping):
+        return {key: state_to_arrays(value) for key, value in state.items()}
+    if isinstance(state, list):
+        return [state_to_arrays(value) for value in state]
+    return state
+
+
+def state_to_tensors(state: Any, device: torch.device) -> Any:
+    """Return a nested state with new tensors in the place of arrays."""
+    if isinstance(state, np.ndarray):
+        return torch.from_numpy(state.copy()).to(device)
+    if isinstance(state, Mapping):
+        return {key: state_to_tensors(value, device) for key, value in state.items()}
+    if isinstance(state, list):
+        return [state_to_tensors(value, device) for value in state]
+    return state

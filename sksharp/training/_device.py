@@ -1,0 +1,82 @@
+"""Where training runs, and on how many threads."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import torch
+from threadpoolctl import ThreadpoolController
+
+# multiply-adds of a step's largest product below which a second thread does not pay
+WORK_PER_THREAD = 2**30
+
+
+def resolve_device(name: str, dtype: np.dtype[np.floating]) -> torch.device:
+    """Return the torch device of the estimator's parameter ``device``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such device here, or if it cannot compute in ``dtype``.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(
+            "device must be 'auto', 'cpu', 'cuda' or another torch device such as "
+            f"'cuda:1', got device={name!r}."
+        ) from error
+    _check_available(device, name)
+    if device.type == "mps" and dtype == np.float64:
+        raise ValueError(
+            "device='mps' computes in single precision, got X of float64. Convert X with "
+            "X.astype('float32') or use device='cpu'."
+        )
+    return device
+
+
+def _check_available(device: torch.device, name: str) -> None:
+    if device.type == "cpu":
+        return
+    try:
+        accelerator = torch.get_device_module(device)
+        n_devices = accelerator.device_count() if accelerator.is_available() else 0
+    except (RuntimeError, AttributeError):
+        n_devices = 0
+    if (device.index or 0) < n_devices:
+        return
+    found = f"{n_devices} of them" if n_devices else "none"
+    raise ValueError(
+        f"device={name!r} needs a {device.type} device that torch can use, found {found} "
+        "on this machine. Use device='auto' to fall back to the CPU, device='cpu', or "
+        "install a build of torch that supports the device."
+    )
+
+
+def deserved_threads(
+    device: torch.device, batch_size: int, layer_units: Sequence[int]
+) -> contextlib.AbstractContextManager[object]:
+    """Return a context that runs small work on one thread.
+
+    A second thread gains nothing on a small step and loses much when another process
+    wants its core. The limit holds for the calling thread alone and ends with the
+    context.
+    """
+    largest = max(batch_size * a * b for a, b in pairwise(layer_units))
+    if device.type != "cpu" or largest >= WORK_PER_THREAD:
+        return contextlib.nullcontext()
+    limit: contextlib.AbstractContextManager[object] = _thread_pools().limit(
+        limits=1, user_api="openmp"
+    )
+    return limit
+
+
+@functools.cache
+def _thread_pools() -> ThreadpoolController:
+    return ThreadpoolController()

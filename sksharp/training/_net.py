@@ -1,0 +1,251 @@
+"""The training loop, as a skorch net."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from torch import Tensor, nn
+
+from .._contract import (
+    Array,
+    Matrix,
+    TrainingJob,
+    TrainingResult,
+)
+from ..optim import make_optimizer
+from ._batches import Batches
+from ._bridge import (
+    flatten,
+    state_to_tensors,
+    to_array,
+    to_dtype,
+    to_rows,
+)
+from ._callbacks import Listeners, StopTraining
+from ._gradient import Backprop, Batch
+from ._loop import Loop
+from ._losses import LOSSES
+from ._module import MLPModule
+
+
+class Criterion(nn.Module):
+    """The loss of the output layer."""
+
+    def __init__(self, out_activation: str) -> None:
+        super().__init__()
+        self.loss = LOSSES[out_activation]
+
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        """Return the mean loss of rows, given the input of the output activation."""
+        return self.loss.row_objectives(z, y).mean(-1)
+
+
+class Evaluation:
+    """The closure of a step: the loss and its gradient, then the gradient alone."""
+
+    def __init__(self, gradient: Backprop, batch: Batch, on_gradient: Any) -> None:
+        self.gradient, self.batch, self.on_gradient = gradient, batch, on_gradient
+        self.loss: Tensor | None = None
+
+    def __call__(self) -> Any:
+        loss = self.gradient(self.batch, with_loss=self.loss is None)
+        if self.loss is None:
+            self.loss = loss
+        if self.on_gradient is not None:
+            self.on_gradient(self.batch)
+        return self.loss
+
+
+class MLPNet(NeuralNet):  # type: ignore[misc]
+    """A skorch net that trains the network of one job.
+
+    skorch gives the phases and the callbacks. Batches, the epoch and the step are
+    written here: skorch's own take most of the time of a small network.
+
+    Parameters
+    ----------
+    job : TrainingJob
+        The network to train, with its data.
+
+    device : torch.device
+        Where to train.
+    """
+
+    def __init__(self, job: TrainingJob, device: torch.device) -> None:
+        super().__init__(
+            module=MLPModule,
+            criterion=Criterion,
+            max_epochs=job.epochs,
+            batch_size=job.settings.batch_size,
+            lr=job.settings.learning_rate_init,
+            train_split=None,
+            callbacks=list(job.callbacks) if job.callbacks else "disable",
+            verbose=0,
+            device=None,
+            use_caching=False,
+        )
+        self.job = job
+        self.torch_device = device
+
+    # -- what skorch builds ------------------------------------------------------------
+
+    def get_default_callbacks(self) -> list[Any]:
+        """Return no callbacks: the loop records its own history."""
+        return []
+
+    def initialize_module(self) -> MLPNet:
+        """Build the network with the job's weights."""
+        job = self.job
+        weights = job.weights if job.iterate is None else job.iterate
+        self.module_ = MLPModule(
+            [len(weights.coefs[0]), *map(len, weights.intercepts)],
+            job.settings.activation,
+            dtype=to_dtype(weights.coefs[0].dtype),
+            device=self.torch_device,
+        )
+        with torch.no_grad():
+            self.module_.flat.copy_(flatten(weights, self.torch_device))
+        return self
+
+    def initialize_criterion(self) -> MLPNet:
+        """Build the loss."""
+        self.criterion_ = Criterion(self.job.settings.out_activation)
+        return self
+
+    def initialize_optimizer(self, triggered_directly: Any = None) -> MLPNet:
+        """Build the solver and give it the state to continue from."""
+        settings = self.job.settings
+        self.optimizer_ = make_optimizer(
+            [self.module_.flat],
+            settings.solver,
+            settings.base_solver,
+            settings.solver_parameters,
+        )
+        if self.job.optimizer_state is not None:
+            state = state_to_tensors(
+                self.job.optimizer_state.state_dict, self.torch_device
+            )
+            self.optimizer_.load_state_dict(state)
+        return self
+
+    # -- training ----------------------------------------------------------------------
+
+    def train(self) -> TrainingResult:
+        """Train the network and return what came of it."""
+        job = self.job
+        self.initialize()
+        self.listeners = Listeners(self) if self.callbacks_ else None
+        gradient = Backprop(self.module_, self.criterion_.loss, job.settings.alpha)
+        self.loop = Loop(self, gradient)
+        with suppress(StopTraining):
+            self.notify("on_train_begin", X=job.X, y=job.y)
+            self.fit_loop(job.X, job.y)
+        with suppress(StopTraining):
+            self.notify("on_train_end", X=job.X, y=job.y)
+        return self.loop.result()
+
+    def fit_loop(
+        self,
+        X: Matrix,
+        y: Array | None = None,
+        epochs: int | None = None,
+        **fit_params: Any,
+    ) -> MLPNet:
+        """Run the epochs until a rule, a callback or the user stops them."""
+        self.loop.run()
+        return self
+
+    def run_single_epoch(
+        self,
+        iterator: Batches,
+        training: bool,
+        prefix: str,
+        step_fn: Any,
+        **fit_params: Any,
+    ) -> float:
+        """Train on every minibatch and return the mean loss of the rows.
+
+        The losses stay on the device until the epoch ends: one host sync per epoch.
+        """
+        losses, optimizer = [], self.optimizer_
+        self.loop.saw_model = False
+        for batch in iterator:
+            self.loop.saw_model |= optimizer.is_synchronized
+            if self.listeners is None:
+                losses.append(step_fn(batch)["loss"])
+            else:
+                losses.append(self.listeners.step(batch, step_fn))
+        sizes = iterator.sizes()
+        return np.float64(
+            to_array(torch.stack(losses)).astype(np.float64) @ sizes / sizes.sum()
+        )
+
+    def train_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
+        """Update the weights once; the loss is that before the update."""
+        listeners = self.listeners
+        on_gradient = None if listeners is None else listeners.on_gradient
+        evaluation = Evaluation(self.loop.gradient, batch, on_gradient)
+        self.optimizer_.step(evaluation)
+        return {"loss": evaluation.loss}
+
+    def notify(self, method_name: str, **cb_kwargs: Any) -> None:
+        """Tell the callbacks, if any, that something happened."""
+        if not self.callbacks_:
+            return
+        try:
+            super().notify(method_name, **cb_kwargs)
+        except KeyboardInterrupt as error:
+            # skorch's callbacks stop training in this way
+            raise StopTraining from error
+
+    # -- prediction, for callbacks -------------------------------------------------------
+
+    @torch.no_grad()
+    def outputs(self, X: Matrix, flat: Tensor | None = None) -> Array:
+        """Return the outputs for rows, of shape (n_samples, n_outputs).
+
+        Parameters
+        ----------
+        X : array or sparse matrix of shape (n_samples, n_features)
+            Rows.
+
+        flat : Tensor of shape (n_params,), default=None
+            Weights; by default those that the solver would predict with.
+        """
+        flat = self.optimizer_.evaluation_params()[0] if flat is None else flat
+        z = self.module_(to_rows(X, self.torch_device), flat)
+        return to_array(self.criterion_.loss.activate_(z))
+
+    def predict(self, X: Matrix) -> Array:
+        """Return what the estimator would predict now."""
+        return self.job.decode(self.outputs(X))
+
+    def predict_proba(self, X: Matrix) -> Array:
+        """Return the probabilities that the estimator would predict now."""
+        outputs = self.outputs(X)
+        if outputs.shape[1] > 1 or self.job.classes is None:
+            return outputs
+        return np.hstack([1 - outputs, outputs])
+
+    @property
+    def classes_(self) -> Array:
+        """Class labels."""
+        if self.job.classes is None:
+            raise AttributeError("a regressor has no classes")
+        return self.job.classes
+
+    def get_loss(
+        self, y_pred: Tensor, y_true: Tensor, X: Any = None, training: bool = False
+    ) -> Tensor:
+        """Return the objective of skorch's own steps."""
+        loss: Tensor = self.criterion_(y_pred, y_true)
+        return loss
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.estimator_type = "regressor" if self.job.classes is None else "classifier"
+        return tags
