@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
+from torch.optim import Optimizer, optimizer
 
 from ._checks import check_base, refuse_missing_closure
 from ._replay import Replay
@@ -21,8 +22,43 @@ Group: TypeAlias = dict[str, Any]
 State: TypeAlias = dict[str, Any]
 
 
+def evaluate(closure: Closure) -> Any:
+    """Return what a closure returns, with gradients on."""
+    with torch.enable_grad():
+        return closure()
+
+
+def light_step(step: Callable[..., Any]) -> Callable[..., Any]:
+    """Run a ``step`` without gradients, and its hooks and profiling only if there are any.
+
+    torch wraps every ``step`` in a profiling record, which costs as much as the update
+    of a small network.
+    """
+    step_without_grad = torch.no_grad()(step)
+    hooked_step = Optimizer.profile_hook_step(step_without_grad)
+
+    @functools.wraps(step)
+    def wrapper(self: Optimizer, closure: Closure | None = None) -> Any:
+        is_watched = (
+            self._optimizer_step_pre_hooks
+            or self._optimizer_step_post_hooks
+            or optimizer._global_optimizer_pre_hooks
+            or optimizer._global_optimizer_post_hooks
+            or torch._C._autograd._profiler_enabled()
+        )
+        if is_watched:
+            return hooked_step(self, closure)
+        return step_without_grad(self, closure)
+
+    wrapper.hooked = True  # type: ignore[attr-defined]
+    return wrapper
+
+
 class LightOptimizer(Optimizer):
-    """A torch optimizer that does not import ``torch._dynamo`` to be made."""
+    """A torch optimizer that is light to make and to step.
+
+    Making it does not import ``torch._dynamo``.
+    """
 
     # torch shields these four from torch.compile with a decorator whose first call
     # imports torch._dynamo, 1-2 s in every process that makes an optimizer. A closure
@@ -52,7 +88,7 @@ class LightOptimizer(Optimizer):
 class Descent(LightOptimizer):
     """Element-wise optimizer: a subclass writes the update of one parameter."""
 
-    @torch.no_grad()
+    @light_step
     def step(self, closure: Closure | None = None) -> Any:
         """Update the parameters once.
 
@@ -67,7 +103,7 @@ class Descent(LightOptimizer):
         loss : object
             What ``closure`` returned, or None without one.
         """
-        loss = None if closure is None else torch.enable_grad()(closure)()
+        loss = None if closure is None else evaluate(closure)
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
@@ -163,7 +199,7 @@ class Ascent(Wrapper):
         own = {"model_ndim": self.model_ndim, "replay": self.replay}
         return {**super().__getstate__(), **own}
 
-    @torch.no_grad()
+    @light_step
     def step(self, closure: Closure | None = None) -> Any:
         """Update the parameters once, from two evaluations of ``closure``.
 
@@ -190,11 +226,10 @@ class Ascent(Wrapper):
         """
         if closure is None:
             refuse_missing_closure(self)
-        evaluate = torch.enable_grad()(closure)
         second_pass = (
             Replay(self._devices()) if self.replay else contextlib.nullcontext()
         )
-        loss = evaluate()
+        loss = evaluate(closure)
         active = list(self._with_grads())
         params = [p for _, members in active for p in members]
         start = [p.clone() for p in params]
@@ -206,7 +241,7 @@ class Ascent(Wrapper):
         try:
             self.ascend(active)
             with second_pass:
-                evaluate()
+                evaluate(closure)
         finally:
             # by copy: w + e - e is not w in floating point
             for p, w in zip(params, start, strict=True):

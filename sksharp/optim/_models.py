@@ -18,7 +18,11 @@ def expand(value: Hyperparameter, like: Tensor) -> Hyperparameter:
     """View a per-model value so that it broadcasts over ``like``."""
     if not isinstance(value, Tensor):
         return value
-    return value.reshape(value.shape + (1,) * (like.ndim - value.ndim))
+    return value.reshape(_column(value, like))
+
+
+def _column(value: Tensor, like: Tensor) -> tuple[int, ...]:
+    return (*value.shape, *(1,) * (like.ndim - value.ndim))
 
 
 def add_scaled_(target: Tensor, source: Tensor, scale: Hyperparameter) -> Tensor:
@@ -26,6 +30,16 @@ def add_scaled_(target: Tensor, source: Tensor, scale: Hyperparameter) -> Tensor
     if isinstance(scale, Tensor):
         return target.addcmul_(source, scale)
     return target.add_(source, alpha=scale)
+
+
+def add_direction_(
+    target: Tensor, vector: Tensor, norm: Tensor, length: Hyperparameter
+) -> Tensor:
+    """Add ``length * vector / norm`` to ``target`` in place, given a norm per model."""
+    if isinstance(length, Tensor):
+        scale = length / norm
+        return target.addcmul_(vector, scale.reshape(_column(scale, target)))
+    return target.addcdiv_(vector, norm.reshape(_column(norm, target)), value=length)
 
 
 def joint_norm(tensors: Sequence[Tensor], model_ndim: int = 0) -> Tensor:

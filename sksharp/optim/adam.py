@@ -1,5 +1,7 @@
 """Adam, in scikit-learn's form."""
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -84,34 +86,77 @@ class Adam(Descent):
     def update(self, p: Tensor, grad: Tensor, state: State, group: Group) -> None:
         """Move ``p`` in place by one step of adaptive moments."""
         beta_1, beta_2 = expand(group["beta_1"], p), expand(group["beta_2"], p)
-        t, mean, mean_sq = update_moments(grad, state, beta_1, beta_2)
+        t = count_step(state, p)
         lr = expand(group["lr"], p) * ((1 - beta_2**t) ** 0.5 / (1 - beta_1**t))
-        descend_ratio_(p, mean, mean_sq.sqrt().add_(expand(group["eps"], p)), lr)
+        adaptive_step_(p, grad, state, lr, beta_1, beta_2, expand(group["eps"], p))
+
+
+def count_step(state: State, p: Tensor) -> int:
+    """Return the number of the step that begins, and make the moments at the first."""
+    if "mean" not in state:
+        state.update(step=0, mean=torch.zeros_like(p), mean_sq=torch.zeros_like(p))
+    state["step"] += 1
+    step: int = state["step"]
+    return step
 
 
 def update_moments(
     grad: Tensor, state: State, beta_1: Hyperparameter, beta_2: Hyperparameter
-) -> tuple[int, Tensor, Tensor]:
-    """Count the step and update the means of the gradient and of its square."""
-    if "mean" not in state:
-        state.update(
-            step=0, mean=torch.zeros_like(grad), mean_sq=torch.zeros_like(grad)
-        )
-    state["step"] += 1
+) -> tuple[Tensor, Tensor]:
+    """Update the means of the gradient and of its square."""
     mean = state["mean"].lerp_(grad, 1 - beta_1)
     mean_sq = state["mean_sq"].mul_(beta_2)
     if isinstance(beta_2, Tensor):
         mean_sq.addcmul_(grad.square(), 1 - beta_2)
     else:
         mean_sq.addcmul_(grad, grad, value=1 - beta_2)
-    return state["step"], mean, mean_sq
+    return mean, mean_sq
 
 
-def descend_ratio_(
-    p: Tensor, numerator: Tensor, denominator: Tensor, lr: Hyperparameter
+def adaptive_step_(
+    p: Tensor,
+    grad: Tensor,
+    state: State,
+    lr: Hyperparameter,
+    beta_1: Hyperparameter,
+    beta_2: Hyperparameter,
+    eps: Hyperparameter,
 ) -> None:
-    """Subtract ``lr * numerator / denominator`` from ``p`` in place."""
+    """Update the moments and subtract ``lr * mean / (sqrt(mean_sq) + eps)``, in place."""
+    is_shared = not any(isinstance(x, Tensor) for x in (lr, beta_1, beta_2, eps))
+    if is_shared and p.device.type in ("cpu", "cuda") and type(p) in PLAIN_TENSORS:
+        torch._fused_adam_(
+            [p],
+            [grad],
+            [state["mean"]],
+            [state["mean_sq"]],
+            [],
+            [_bias_free_step(p.device)],
+            lr=lr,  # type: ignore[arg-type]
+            beta1=beta_1,  # type: ignore[arg-type]
+            beta2=beta_2,  # type: ignore[arg-type]
+            weight_decay=0.0,
+            eps=eps,  # type: ignore[arg-type]
+            amsgrad=False,
+            maximize=False,
+        )
+        return
+    mean, mean_sq = update_moments(grad, state, beta_1, beta_2)
+    denominator = mean_sq.sqrt().add_(eps)
     if isinstance(lr, Tensor):
-        add_scaled_(p, numerator.div(denominator), -lr)
+        add_scaled_(p, mean.div(denominator), -lr)
     else:
-        p.addcdiv_(numerator, denominator, value=-lr)
+        p.addcdiv_(mean, denominator, value=-lr)
+
+
+# the fused kernel is not for subclasses
+PLAIN_TENSORS = (Tensor, torch.nn.Parameter)
+
+
+@functools.cache
+def _bias_free_step(device: torch.device) -> Tensor:
+    """Return a step count so high that the kernel's bias corrections are 1.
+
+    The kernel corrects the variance before it adds epsilon; the correction is in ``lr``.
+    """
+    return torch.tensor(1e30, device=device)

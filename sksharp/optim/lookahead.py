@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ._base import Closure, Params, Wrapper
+from ._base import Closure, Params, Wrapper, light_step
 from ._checks import check_interval
 from ._models import Hyperparameter, expand
 from .adam import Adam
@@ -100,7 +100,7 @@ class Lookahead(Wrapper):
             {"k": k, "alpha": alpha, "steps_since_sync": 0},
         )
 
-    @torch.no_grad()
+    @light_step
     def step(self, closure: Closure | None = None) -> Any:
         """Update the fast weights once and, every ``k`` steps, the slow ones.
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ._base import Group, State
 from ._models import Hyperparameter, add_scaled_, expand
-from .adam import Adam, descend_ratio_, update_moments
+from .adam import Adam, adaptive_step_, count_step, update_moments
 
 
 class RAdam(Adam):
@@ -75,18 +75,18 @@ class RAdam(Adam):
     def update(self, p: Tensor, grad: Tensor, state: State, group: Group) -> None:
         """Move ``p`` in place by one rectified step."""
         beta_1, beta_2 = expand(group["beta_1"], p), expand(group["beta_2"], p)
-        t, mean, mean_sq = update_moments(grad, state, beta_1, beta_2)
+        eps = expand(group["eps"], p)
+        t = count_step(state, p)
         lr = expand(group["lr"], p) / (1 - beta_1**t)
         rectify, is_rectified = rectification(t, beta_2)
-        if isinstance(is_rectified, bool):
-            if is_rectified:
-                denominator = mean_sq.sqrt().add_(expand(group["eps"], p))
-                descend_ratio_(p, mean, denominator, lr * rectify)
-            else:
-                add_scaled_(p, mean, -lr)
+        if is_rectified is True:
+            adaptive_step_(p, grad, state, lr * rectify, beta_1, beta_2, eps)
             return
-        adapted = rectify * mean / mean_sq.sqrt().add_(expand(group["eps"], p))
-        add_scaled_(p, torch.where(is_rectified, adapted, mean), -lr)
+        mean, mean_sq = update_moments(grad, state, beta_1, beta_2)
+        if is_rectified is not False:  # one answer per model
+            adapted = rectify * mean / mean_sq.sqrt().add_(eps)
+            mean = torch.where(is_rectified, adapted, mean)
+        add_scaled_(p, mean, -lr)
 
 
 def rectification(t: int, beta_2: Hyperparameter) -> tuple[Any, Any]:

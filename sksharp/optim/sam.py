@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 
 from ._base import Ascent, Group, Params
 from ._checks import check_interval
-from ._models import Hyperparameter, expand, joint_norm
+from ._models import Hyperparameter, add_direction_, joint_norm
 from .sgd import SGD
 
 # below this norm the gradient is zero and has no direction
@@ -123,6 +123,6 @@ class SAM(Ascent):
             return
         norm = joint_norm(grads, self.model_ndim).clamp_min_(SMALLEST_NORM)
         for group, members in active:
-            scale = group["rho"] / norm
             for p in members:
-                p.addcmul_(p.grad, expand(scale.to(p.device), p))  # type: ignore[arg-type]
+                assert p.grad is not None
+                add_direction_(p, p.grad, norm.to(p.device), group["rho"])

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from skorch.dataset import Dataset
 from torch import Tensor
 
@@ -55,19 +54,25 @@ class Listeners:
     def _dataset(self, X: Matrix, y: Any) -> Dataset:
         return Dataset(X, self.net.job.decode(y))
 
-    def step(self, batch: Batch, step_fn: Callable[[Batch], dict[str, Any]]) -> Tensor:
-        """Train on a batch and tell before and after; return the loss."""
+    def step(
+        self, batch: Batch, mean: Tensor, step_fn: Callable[[Batch, Tensor], None]
+    ) -> None:
+        """Train on a batch and tell before and after, with the prediction before."""
         net = self.net
         pair = (batch.X, batch.y)
         net.notify("on_batch_begin", batch=pair, training=True)
-        with torch.no_grad():
-            y_pred = net.criterion_.loss.activate_(net.module_(batch.X))
-        step = step_fn(batch)
-        loss: Tensor = step["loss"]
+        step_fn(batch, mean)
+        loss = self._loss(batch, mean)
         net.history.record_batch("train_loss", loss.item())
         net.history.record_batch("train_batch_size", len(batch))
-        net.notify("on_batch_end", batch=pair, training=True, y_pred=y_pred, **step)
-        return loss
+        net.notify("on_batch_end", batch=pair, training=True, y_pred=mean, loss=loss)
+
+    def _loss(self, batch: Batch, mean: Tensor) -> Tensor:
+        """Return the weighted mean loss of the rows, without the penalty."""
+        rows = self.net.criterion_.loss.row_losses(mean, batch.y)
+        return (
+            rows if batch.weights is None else rows * batch.weights
+        ).sum() / batch.total
 
     def on_gradient(self, batch: Batch) -> None:
         """Tell that a gradient is there; twice a step with an ascent."""

@@ -12,7 +12,7 @@ from ._losses import Loss
 from ._module import MLPModule, product
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Batch:
     """Rows of one step.
 
@@ -40,11 +40,6 @@ class Batch:
         return self.y.shape[-2]
 
 
-def penalty(module: MLPModule, flat: Tensor, alpha: Hyperparameter) -> Tensor:
-    """Return half of ``alpha`` times the squared norm of the weights, per model."""
-    return alpha * flat[..., : module.n_weights].square().sum(-1) / 2
-
-
 def objective(
     module: MLPModule, loss: Loss, alpha: Hyperparameter, batch: Batch
 ) -> Tensor:
@@ -56,11 +51,33 @@ def objective(
     rows = loss.row_objectives(module(batch.X), batch.y)
     if batch.weights is not None:
         rows = rows * batch.weights
-    return (rows.sum(-1) + penalty(module, module.flat, alpha)) / batch.total
+    squares = module.flat[..., : module.n_weights].square().sum(-1)
+    return (rows.sum(-1) + alpha * squares / 2) / batch.total
+
+
+@dataclass(slots=True)
+class _Buffers:
+    """Where the passes over a batch of one size write.
+
+    Parameters
+    ----------
+    hidden : list of Tensor of shape (*model_shape, n_samples, width)
+        Outputs of the hidden layers.
+
+    deltas : list of Tensor of shape (*model_shape, n_samples, width)
+        Gradients with respect to the inputs of all layers' activations.
+
+    ones : Tensor of shape (*model_shape, 1, n_samples)
+        Sums the rows of a delta by a product, the fastest way.
+    """
+
+    hidden: list[Tensor]
+    deltas: list[Tensor]
+    ones: Tensor
 
 
 class Backprop:
-    """Loss and gradient of a network on a batch, into buffers made once.
+    """Predicted mean and gradient of a network on a batch, into buffers made once.
 
     Parameters
     ----------
@@ -76,88 +93,99 @@ class Backprop:
     """
 
     def __init__(self, module: MLPModule, loss: Loss, alpha: Hyperparameter) -> None:
-        self.module, self.loss, self.alpha = module, loss, alpha
-        self.flat = module.flat.detach()
-        self.grad = torch.zeros_like(self.flat)
-        module.flat.grad = self.grad
-        self.coefs, self.intercepts = module.split(self.flat)
-        self.coef_grads, self.intercept_grads = module.split(self.grad)
-        self._buffers: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
+        flat = module.flat.detach()
+        grad = torch.zeros_like(flat)
+        module.flat.grad = grad
+        self.flat, self.model_shape = flat, flat.shape[:-1]
+        self.layer_units = module.layer_units
+        self.hidden_activation, self.loss = module.activation, loss
+        self.coefs, intercepts = module.split(flat)
+        self.coefs_t = [coef.transpose(-1, -2) for coef in self.coefs]
+        self.intercepts = [b.unsqueeze(-2) for b in intercepts]
+        self.coef_grads, intercept_grads = module.split(grad)
+        self.intercept_grads = [g.unsqueeze(-2) for g in intercept_grads]
+        # what is penalized, and the gradient of the penalty
+        self.weights = flat[..., : module.n_weights]
+        self.weight_grads = grad[..., : module.n_weights]
+        self.alpha = expand(alpha, flat)
+        is_free = not isinstance(alpha, Tensor) and alpha == 0
+        self.is_penalized = not is_free
+        # one kernel each; the products of many models take a leading axis
+        self._mm = torch.bmm if self.model_shape else torch.mm
+        self._addmm = torch.baddbmm if self.model_shape else torch.addmm
+        self._buffers: dict[int, _Buffers] = {}
 
-    @torch.no_grad()
-    def __call__(self, batch: Batch, *, with_loss: bool = True) -> Tensor | None:
-        """Write the gradient; return the reported loss, one value per model."""
-        outputs, deltas = self._buffers_for(len(batch))
-        self._forward(batch.X, outputs)
-        value = self._reported_loss(batch, outputs[-1]) if with_loss else None
-        self._backward(batch, outputs, deltas)
-        return value
+    def __call__(self, batch: Batch, mean: Tensor) -> None:
+        """Write the gradient, and the predicted mean of the rows.
 
-    def _buffers_for(self, n_samples: int) -> tuple[list[Tensor], list[Tensor]]:
-        # two sizes at most: whole batches and the short last one
-        if n_samples not in self._buffers:
-            model_shape = self.flat.shape[:-1]
-            outputs, deltas = (
-                [
-                    self.flat.new_empty(*model_shape, n_samples, width)
-                    for width in widths
-                ]
-                for widths in (
-                    self.module.layer_units[1:],
-                    self.module.layer_units[1:-1],
-                )
-            )
-            self._buffers[n_samples] = outputs, deltas
-        return self._buffers[n_samples]
+        Parameters
+        ----------
+        batch : Batch
+            Rows. Their ``X`` may lack the model axis.
 
-    def _forward(self, X: Tensor, outputs: list[Tensor]) -> None:
-        below = X
-        for i, out in enumerate(outputs):
-            affine(below, self.coefs[i], self.intercepts[i], out=out)
-            activate_ = (
-                self.module.activation.apply_
-                if out is not outputs[-1]
-                else self.loss.activate_
-            )
-            below = activate_(out)
-
-    def _reported_loss(self, batch: Batch, mean: Tensor) -> Tensor:
-        rows = self.loss.row_losses(mean, batch.y)
-        data = rows.sum(-1) if batch.weights is None else rows @ batch.weights
-        return data.add_(penalty(self.module, self.flat, self.alpha)).div_(batch.total)
-
-    def _backward(
-        self, batch: Batch, outputs: list[Tensor], deltas: list[Tensor]
-    ) -> None:
-        delta = outputs[-1].sub_(batch.y)
+        mean : Tensor of shape (*model_shape, n_samples, n_outputs)
+            Where the predicted mean is written.
+        """
+        buffers = self._buffers_for(len(batch))
+        X = batch.X
+        if self.model_shape and X.ndim == 2 and not X.is_sparse:
+            X = X.expand(*self.model_shape, *X.shape)
+        self._forward(X, buffers, mean)
+        delta = torch.sub(mean, batch.y, out=buffers.deltas[-1])
         if batch.weights is not None:
             delta.mul_(batch.weights.unsqueeze(-1))
-        delta.div_(batch.total)
-        for i in reversed(range(len(outputs))):
-            below = outputs[i - 1] if i else batch.X
-            transposed_product(below, delta, out=self.coef_grads[i])
-            torch.sum(delta, -2, out=self.intercept_grads[i])
+        delta.mul_(1 / batch.total)
+        self._backward(X, buffers)
+        if self.is_penalized:
+            add_scaled_(self.weight_grads, self.weights, self.alpha / batch.total)
+
+    def weight_norm(self) -> Tensor:
+        """Return the Euclidean norm of all weights, one per model."""
+        norm: Tensor = torch.linalg.vector_norm(self.weights, dim=-1)
+        return norm
+
+    def scratch(self, n_samples: int) -> Tensor:
+        """Return a place for the predicted mean of rows that nobody asks for.
+
+        It is where the next gradient is computed.
+        """
+        return self._buffers_for(n_samples).deltas[-1]
+
+    def _buffers_for(self, n_samples: int) -> _Buffers:
+        # two sizes at most: whole batches and the short last one
+        buffers = self._buffers.get(n_samples)
+        if buffers is None:
+            new, shape = self.flat.new_empty, self.model_shape
+            deltas = [new(*shape, n_samples, width) for width in self.layer_units[1:]]
+            hidden = [torch.empty_like(delta) for delta in deltas[:-1]]
+            buffers = _Buffers(hidden, deltas, new(*shape, 1, n_samples).fill_(1))
+            self._buffers[n_samples] = buffers
+        return buffers
+
+    def _forward(self, X: Tensor, buffers: _Buffers, mean: Tensor) -> None:
+        activate_, below = self.hidden_activation.apply_, X
+        for i, out in enumerate(buffers.hidden):
+            self._affine(i, below, out)
+            below = activate_(out)
+        self._affine(len(buffers.hidden), below, mean)
+        self.loss.activate_(mean)
+
+    def _affine(self, i: int, below: Tensor, out: Tensor) -> None:
+        if below.is_sparse:
+            torch.add(product(below, self.coefs[i]), self.intercepts[i], out=out)
+        else:
+            self._addmm(self.intercepts[i], below, self.coefs[i], out=out)
+
+    def _backward(self, X: Tensor, buffers: _Buffers) -> None:
+        hidden, deltas = buffers.hidden, buffers.deltas
+        for i in range(len(deltas) - 1, -1, -1):
+            delta = deltas[i]
+            below = hidden[i - 1] if i else X
+            if below.is_sparse:
+                self.coef_grads[i].copy_(product(below.t(), delta))
+            else:
+                self._mm(below.transpose(-1, -2), delta, out=self.coef_grads[i])
+            self._mm(buffers.ones, delta, out=self.intercept_grads[i])
             if i:
-                delta = torch.matmul(
-                    delta, self.coefs[i].transpose(-1, -2), out=deltas[i - 1]
-                )
-                self.module.activation.differentiate_(delta, below)
-        weights = slice(0, self.module.n_weights)
-        scale = expand(self.alpha, self.flat) / batch.total
-        add_scaled_(self.grad[..., weights], self.flat[..., weights], scale)
-
-
-def affine(X: Tensor, W: Tensor, b: Tensor, *, out: Tensor) -> Tensor:
-    """Write ``X @ W + b`` to ``out``."""
-    if X.is_sparse:
-        return torch.add(product(X, W), b.unsqueeze(-2), out=out)
-    if W.ndim == 2:
-        return torch.addmm(b, X, W, out=out)
-    return torch.matmul(X, W, out=out).add_(b.unsqueeze(-2))
-
-
-def transposed_product(X: Tensor, delta: Tensor, *, out: Tensor) -> Tensor:
-    """Write ``X.T @ delta`` to ``out``."""
-    if X.is_sparse:
-        return out.copy_(product(X.t(), delta))
-    return torch.matmul(X.transpose(-1, -2), delta, out=out)
+                self._mm(delta, self.coefs_t[i], out=deltas[i - 1])
+                self.hidden_activation.differentiate_(deltas[i - 1], below)

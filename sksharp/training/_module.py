@@ -10,6 +10,8 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+aten = torch.ops.aten
+
 
 @dataclass(frozen=True)
 class Activation:
@@ -33,12 +35,18 @@ ACTIVATIONS = {
     "identity": Activation(lambda z: z, lambda grad, out: grad),
     "logistic": Activation(
         torch.sigmoid_,
-        lambda grad, out: grad.mul_(torch.addcmul(out, out, out, value=-1)),
+        lambda grad, out: aten.sigmoid_backward.grad_input(grad, out, grad_input=grad),
     ),
     "tanh": Activation(
-        torch.tanh_, lambda grad, out: grad.addcmul_(grad, out * out, value=-1)
+        torch.tanh_,
+        lambda grad, out: aten.tanh_backward.grad_input(grad, out, grad_input=grad),
     ),
-    "relu": Activation(torch.relu_, lambda grad, out: grad.mul_(out > 0)),
+    "relu": Activation(
+        torch.relu_,
+        lambda grad, out: aten.threshold_backward.grad_input(
+            grad, out, 0, grad_input=grad
+        ),
+    ),
 }
 
 

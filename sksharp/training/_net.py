@@ -26,6 +26,7 @@ from ._bridge import (
     to_rows,
 )
 from ._callbacks import Listeners, StopTraining
+from ._epoch import EpochLoss
 from ._gradient import Backprop, Batch
 from ._loop import Loop
 from ._losses import LOSSES
@@ -45,19 +46,36 @@ class Criterion(nn.Module):
 
 
 class Evaluation:
-    """The closure of a step: the loss and its gradient, then the gradient alone."""
+    """The closure of a step, which leaves the prediction of its first call in place.
 
-    def __init__(self, gradient: Backprop, batch: Batch, on_gradient: Any) -> None:
-        self.gradient, self.batch, self.on_gradient = gradient, batch, on_gradient
-        self.loss: Tensor | None = None
+    Parameters
+    ----------
+    gradient : Backprop
+        Of the network.
+
+    batch : Batch
+        Rows of the step.
+
+    mean : Tensor of shape (*model_shape, n_samples, n_outputs)
+        Where the first call writes the predicted mean, that before the step.
+
+    on_gradient : callable or None
+        Told of every gradient.
+    """
+
+    __slots__ = ("batch", "gradient", "mean", "on_gradient")
+
+    def __init__(
+        self, gradient: Backprop, batch: Batch, mean: Tensor, on_gradient: Any
+    ) -> None:
+        self.gradient, self.batch, self.mean = gradient, batch, mean
+        self.on_gradient = on_gradient
 
     def __call__(self) -> Any:
-        loss = self.gradient(self.batch, with_loss=self.loss is None)
-        if self.loss is None:
-            self.loss = loss
+        self.gradient(self.batch, self.mean)
+        self.mean = self.gradient.scratch(len(self.batch))
         if self.on_gradient is not None:
             self.on_gradient(self.batch)
-        return self.loss
 
 
 class MLPNet(NeuralNet):  # type: ignore[misc]
@@ -167,30 +185,27 @@ class MLPNet(NeuralNet):  # type: ignore[misc]
         step_fn: Any,
         **fit_params: Any,
     ) -> float:
-        """Train on every minibatch and return the mean loss of the rows.
+        """Train on every minibatch and return the mean loss of the epoch.
 
         The losses stay on the device until the epoch ends: one host sync per epoch.
         """
-        losses, optimizer = [], self.optimizer_
-        self.loop.saw_model = False
-        for batch in iterator:
-            self.loop.saw_model |= optimizer.is_synchronized
-            if self.listeners is None:
-                losses.append(step_fn(batch)["loss"])
-            else:
-                losses.append(self.listeners.step(batch, step_fn))
-        sizes = iterator.sizes()
-        return np.float64(
-            to_array(torch.stack(losses)).astype(np.float64) @ sizes / sizes.sum()
-        )
+        loss = EpochLoss(self.loop.gradient, self.criterion_.loss)
+        for chunk in iterator:
+            means = loss.begin(chunk)
+            for batch, mean in zip(chunk.batches, means, strict=True):
+                loss.before_step()
+                if self.listeners is None:
+                    step_fn(batch, mean)
+                else:
+                    self.listeners.step(batch, mean, step_fn)
+            loss.end(chunk)
+        return loss.value(iterator)
 
-    def train_step(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
-        """Update the weights once; the loss is that before the update."""
+    def train_step(self, batch: Batch, mean: Tensor, **fit_params: Any) -> None:
+        """Update the weights once, and write the prediction before the update."""
         listeners = self.listeners
         on_gradient = None if listeners is None else listeners.on_gradient
-        evaluation = Evaluation(self.loop.gradient, batch, on_gradient)
-        self.optimizer_.step(evaluation)
-        return {"loss": evaluation.loss}
+        self.optimizer_.step(Evaluation(self.loop.gradient, batch, mean, on_gradient))
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
         """Tell the callbacks, if any, that something happened."""
