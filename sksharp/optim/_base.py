@@ -6,7 +6,7 @@ import contextlib
 import functools
 import inspect
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import torch
@@ -21,6 +21,8 @@ Params: TypeAlias = Any  # torch's ParamsT: parameters, named parameters or grou
 Group: TypeAlias = dict[str, Any]
 State: TypeAlias = dict[str, Any]
 
+NO_REPLAY = contextlib.nullcontext()
+
 
 def evaluate(closure: Closure) -> Any:
     """Return what a closure returns, with gradients on."""
@@ -34,8 +36,7 @@ def light_step(step: Callable[..., Any]) -> Callable[..., Any]:
     torch wraps every ``step`` in a profiling record, which costs as much as the update
     of a small network.
     """
-    step_without_grad = torch.no_grad()(step)
-    hooked_step = Optimizer.profile_hook_step(step_without_grad)
+    hooked_step = Optimizer.profile_hook_step(step)
 
     @functools.wraps(step)
     def wrapper(self: Optimizer, closure: Closure | None = None) -> Any:
@@ -46,9 +47,11 @@ def light_step(step: Callable[..., Any]) -> Callable[..., Any]:
             or optimizer._global_optimizer_post_hooks
             or torch._C._autograd._profiler_enabled()
         )
-        if is_watched:
-            return hooked_step(self, closure)
-        return step_without_grad(self, closure)
+        run = hooked_step if is_watched else step
+        if not torch.is_grad_enabled():  # inside another step
+            return run(self, closure)
+        with torch.no_grad():
+            return run(self, closure)
 
     wrapper.hooked = True  # type: ignore[attr-defined]
     return wrapper
@@ -226,18 +229,12 @@ class Ascent(Wrapper):
         """
         if closure is None:
             refuse_missing_closure(self)
-        second_pass = (
-            Replay(self._devices()) if self.replay else contextlib.nullcontext()
-        )
+        second_pass = Replay(self._devices()) if self.replay else NO_REPLAY
         loss = evaluate(closure)
-        active = list(self._with_grads())
+        active = self._with_grads()
         params = [p for _, members in active for p in members]
         start = [p.clone() for p in params]
-        grads = [
-            p.grad.clone()
-            for p in params
-            if p.grad is not None and self.keeps_ascent_grads
-        ]
+        grads = [p.grad.clone() for p in params] if self.keeps_ascent_grads else []  # type: ignore[union-attr]
         try:
             self.ascend(active)
             with second_pass:
@@ -259,11 +256,11 @@ class Ascent(Wrapper):
         """Step from the start, with the gradients of the second pass in place."""
         self.base_optimizer.step()
 
-    def _with_grads(self) -> Iterator[tuple[Group, list[Tensor]]]:
-        for group in self.param_groups:
-            members = [p for p in group["params"] if p.grad is not None]
-            if members:
-                yield group, members
+    def _with_grads(self) -> list[tuple[Group, list[Tensor]]]:
+        return [
+            (group, [p for p in group["params"] if p.grad is not None])
+            for group in self.param_groups
+        ]
 
     def _devices(self) -> set[torch.device]:
         return {p.device for group in self.param_groups for p in group["params"]}

@@ -39,7 +39,9 @@ def add_direction_(
     if isinstance(length, Tensor):
         scale = length / norm
         return target.addcmul_(vector, scale.reshape(_column(scale, target)))
-    return target.addcdiv_(vector, norm.reshape(_column(norm, target)), value=length)
+    if norm.ndim:
+        norm = norm.reshape(_column(norm, target))
+    return target.addcdiv_(vector, norm, value=length)
 
 
 def joint_norm(tensors: Sequence[Tensor], model_ndim: int = 0) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 
@@ -97,7 +97,7 @@ class Batches:
     def _chunk(self, start: int, stop: int, index: Tensor) -> Chunk:
         size = self.batch_size
         y = self._rows(self._y, start, stop, index)
-        weights = repeat(None)
+        weights: Iterable[Tensor | None] = repeat(None)
         scale = 1 / self.n_samples
         row_scale = y.new_full((stop - start,), scale)
         batches = slice(start // size, -(-stop // size))
@@ -109,6 +109,7 @@ class Batches:
             per_row = np.repeat(per_batch, self.sizes[batches])
             row_scale = to_tensor(per_row, dtype=y.dtype, device=self.device)
             row_scale = row_scale * chunk_weights
+        X: Iterable[Tensor]
         if self.is_sparse:
             rows = range(start, stop, size)
             X = [self._sparse_rows(i, min(i + size, stop)) for i in rows]
