@@ -30,13 +30,13 @@ class Chunk:
     y : Tensor of shape (n_samples, n_outputs)
         Targets of all their rows.
 
-    row_scale : Tensor of shape (n_samples,)
+    row_scale : float or Tensor of shape (n_samples,)
         What a row's loss counts for in the loss of the epoch.
     """
 
     batches: Sequence[Batch]
     y: Tensor
-    row_scale: Tensor
+    row_scale: float | Tensor
 
 
 class Batches:
@@ -98,17 +98,16 @@ class Batches:
         size = self.batch_size
         y = self._rows(self._y, start, stop, index)
         weights: Iterable[Tensor | None] = repeat(None)
-        scale = 1 / self.n_samples
-        row_scale = y.new_full((stop - start,), scale)
+        row_scale: float | Tensor = 1 / self.n_samples
         batches = slice(start // size, -(-stop // size))
         totals = self.totals[batches].tolist()
         if self._weights is not None:
             chunk_weights = self._rows(self._weights, start, stop, index)
             weights = torch.split(chunk_weights, size)
-            per_batch = self.sizes[batches] / self.totals[batches] * scale
+            per_batch = self.sizes[batches] / self.totals[batches] / self.n_samples
             per_row = np.repeat(per_batch, self.sizes[batches])
-            row_scale = to_tensor(per_row, dtype=y.dtype, device=self.device)
-            row_scale = row_scale * chunk_weights
+            scale = to_tensor(per_row, dtype=y.dtype, device=self.device)
+            row_scale = scale.mul_(chunk_weights)
         X: Iterable[Tensor]
         if self.is_sparse:
             rows = range(start, stop, size)

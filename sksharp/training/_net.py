@@ -189,16 +189,20 @@ class MLPNet(NeuralNet):  # type: ignore[misc]
 
         The losses stay on the device until the epoch ends: one host sync per epoch.
         """
+        optimizer, listeners = self.optimizer_, self.listeners
         loss = EpochLoss(self.loop.gradient, self.criterion_.loss)
+        saw_model = False
         for chunk in iterator:
             means = loss.begin(chunk)
             for batch, mean in zip(chunk.batches, means, strict=True):
+                saw_model = saw_model or optimizer.is_synchronized
                 loss.before_step()
-                if self.listeners is None:
+                if listeners is None:
                     step_fn(batch, mean)
                 else:
-                    self.listeners.step(batch, mean, step_fn)
+                    listeners.step(batch, mean, step_fn)
             loss.end(chunk)
+        self.loop.saw_model = saw_model
         return loss.value(iterator)
 
     def train_step(self, batch: Batch, mean: Tensor, **fit_params: Any) -> None:
