@@ -212,6 +212,9 @@ class TrainingJob:
     optimizer_state : OptimizerState or None
         State to continue from.
 
+    is_rewritten : bool
+        Whether ``weights`` were written to since that state was kept.
+
     averaging_state : AveragingState or None
         Average to continue.
 
@@ -239,6 +242,7 @@ class TrainingJob:
     is_incremental: bool = False
     validation: Validation | None = None
     optimizer_state: OptimizerState | None = None
+    is_rewritten: bool = False
     averaging_state: AveragingState | None = None
     callbacks: Sequence[Any] | None = None
 

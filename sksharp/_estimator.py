@@ -206,9 +206,13 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
         X, y, sample_weight, validation = self._split(X, y, sample_weight, incremental)
         dtype = self.coefs_[0].dtype
         weights = Weights(self.coefs_, self.intercepts_)
+        iterate, digest = getattr(self, "_iterate", (None, None))
+        is_rewritten = digest != _digest(weights)
         return TrainingJob(
             weights=weights,
-            iterate=self._private_iterate(weights),
+            # what the solver itself was at, unless the public weights were written to
+            iterate=None if is_rewritten else iterate,
+            is_rewritten=is_rewritten,
             X=X.astype(dtype, copy=False),
             y=y,
             sample_weight=sample_weight,
@@ -312,26 +316,19 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
             progress.best_loss = self.best_loss_
         return progress
 
-    def _private_iterate(self, weights):
-        """Return the solver's own weights, unless the public ones were written to."""
-        iterate, digest = getattr(self, "_iterate", (None, None))
-        return iterate if digest == _digest(weights) else None
-
     def _continue(self, job):
         """Let a job continue where the previous call of fit or partial_fit stopped."""
         state = getattr(self, "_optimizer", None)
         if state is not None and state.solver == (self.solver, self.base_solver):
             job.optimizer_state = state
-        if job.iterate is not None or not getattr(self, "n_averaged_", 0):
+        if not job.is_rewritten:
             job.averaging_state = getattr(self, "_averaging", None)
 
     def _take(self, result):
         """Store what came of training, as arrays and numbers."""
         weights, progress = result.weights, result.progress
         self.coefs_, self.intercepts_ = list(weights.coefs), list(weights.intercepts)
-        self._iterate = (None, None)
-        if result.iterate is not None:
-            self._iterate = (result.iterate, _digest(weights))
+        self._iterate = (result.iterate, _digest(weights))
         self._optimizer = result.optimizer_state
         self._averaging = result.averaging_state
         self.n_averaged_ = result.n_averaged

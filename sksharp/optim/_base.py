@@ -87,6 +87,12 @@ class LightOptimizer(Optimizer):
         """
         return [p for group in self.param_groups for p in group["params"]]
 
+    def adopt_params(self) -> None:
+        """Take parameters that were written to from outside for the weights of now.
+
+        Moments and velocities stay; slow weights start anew from the parameters.
+        """
+
 
 class Descent(LightOptimizer):
     """Element-wise optimizer: a subclass writes the update of one parameter."""
@@ -173,6 +179,11 @@ class Wrapper(LightOptimizer):
         if isinstance(self.base_optimizer, LightOptimizer):
             return self.base_optimizer.evaluation_params()
         return super().evaluation_params()
+
+    def adopt_params(self) -> None:
+        """Take parameters that were written to from outside for the weights of now."""
+        if isinstance(self.base_optimizer, LightOptimizer):
+            self.base_optimizer.adopt_params()
 
 
 class Ascent(Wrapper):

@@ -9,6 +9,8 @@ from ._base import Descent, Group, Params, State
 from ._checks import check_interval
 from ._models import Hyperparameter, add_scaled_, expand
 
+PLAIN_TENSORS = (Tensor, torch.nn.Parameter)
+
 
 class Adam(Descent):
     r"""Adaptive moment estimation, in scikit-learn's form.
@@ -123,8 +125,10 @@ def adaptive_step_(
     eps: Hyperparameter,
 ) -> None:
     """Update the moments and subtract ``lr * mean / (sqrt(mean_sq) + eps)``, in place."""
-    is_shared = not any(isinstance(x, Tensor) for x in (lr, beta_1, beta_2, eps))
-    if is_shared and p.device.type in ("cpu", "cuda") and type(p) in PLAIN_TENSORS:
+    tensors = (p, grad, state["mean"], state["mean_sq"])
+    if _has_kernel(tensors) and not any(
+        isinstance(x, Tensor) for x in (lr, beta_1, beta_2, eps)
+    ):
         torch._fused_adam_(
             [p],
             [grad],
@@ -149,8 +153,17 @@ def adaptive_step_(
         p.addcdiv_(mean, denominator, value=-lr)
 
 
-# the fused kernel is not for subclasses
-PLAIN_TENSORS = (Tensor, torch.nn.Parameter)
+def _has_kernel(tensors: tuple[Tensor, ...]) -> bool:
+    """Return whether the fused kernel is right for tensors.
+
+    It runs through the memory of all of them side by side, whatever their strides, and
+    is not for subclasses.
+    """
+    return (
+        tensors[0].device.type in ("cpu", "cuda")
+        and type(tensors[0]) in PLAIN_TENSORS
+        and all(tensor.is_contiguous() for tensor in tensors)
+    )
 
 
 @functools.cache

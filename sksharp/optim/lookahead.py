@@ -145,6 +145,14 @@ class Lookahead(Wrapper):
             if "slow" in self.state.get(p, {}):
                 p.copy_(self.state[p]["slow"].lerp_(p, expand(group["alpha"], p)))
 
+    def adopt_params(self) -> None:
+        """Take parameters that were written to from outside for the slow weights."""
+        for group in self.param_groups:
+            group["steps_since_sync"] = 0
+            for p in group["params"]:
+                self.state.get(p, {}).pop("slow", None)
+        super().adopt_params()
+
     @property
     def is_synchronized(self) -> bool:
         """Whether the parameters are the slow weights."""

@@ -53,10 +53,12 @@ def _log_objectives(z: Tensor, y: Tensor) -> Tensor:
 
 
 def _binary_log_losses(mean: Tensor, y: Tensor) -> Tensor:
+    y = y.expand_as(mean)
     return F.binary_cross_entropy(_clip(mean), y, reduction="none").sum(-1)
 
 
 def _binary_log_objectives(z: Tensor, y: Tensor) -> Tensor:
+    y = y.expand_as(z)
     return F.binary_cross_entropy_with_logits(z, y, reduction="none").sum(-1)
 
 

@@ -148,6 +148,8 @@ class MLPNet(NeuralNet):  # type: ignore[misc]
                 self.job.optimizer_state.state_dict, self.torch_device
             )
             self.optimizer_.load_state_dict(state)
+            if self.job.is_rewritten:
+                self.optimizer_.adopt_params()
         return self
 
     # -- training ----------------------------------------------------------------------
