@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import _harness as harness
@@ -118,12 +119,10 @@ def bench_peers(row: Row) -> dict[str, Any]:
     result: dict[str, Any] = {"row": asdict(row)}
     for solver in ("adam", "sam"):
         functions: dict[str, Any] = {
-            name: lambda peer=peer: peer(X, y, row, solver)
-            for name, peer in peers.items()
+            name: partial(peer, X, y, row, solver) for name, peer in peers.items()
         }
-        functions["sksharp"] = lambda: SAMMLPClassifier(
-            solver=solver, **settings(row)
-        ).fit(X, y)
+        estimator = SAMMLPClassifier(solver=solver, **settings(row))
+        functions["sksharp"] = partial(estimator.fit, X, y)
         seconds = harness.measure(functions)
         result[solver] = {
             f"to_{name}": harness.ratio(seconds["sksharp"], seconds[name])

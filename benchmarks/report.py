@@ -1,0 +1,226 @@
+"""Draw the tables and the plot of docs/benchmarks.md from the stored results.
+
+python benchmarks/report.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+DOCS = HERE.parent / "docs"
+
+INTRODUCTION = """# Benchmarks
+
+Every figure on this page comes from a result stored under `benchmarks/results/`. To
+measure anew and draw this page again:
+
+```shell
+make bench
+```
+
+{environment}
+
+The machine is shared and its speed drifts, so read the ratios, not the seconds.
+"""
+
+SECTIONS = {
+    "fit": """## The time of a fit
+
+CPU time of `fit` on one thread, over that of scikit-learn's `MLPClassifier` or
+`MLPRegressor` with `solver='adam'`, for the same network, data, dtype and number of
+epochs: the median of the ratios of seven pairs. A sharpness-aware step takes two
+gradients; below 1 it takes less time than scikit-learn needs for one.
+
+| network | solver | dtype | to scikit-learn's adam | to our own adam |
+|---|---|---|---|---|
+{rows}
+
+![Time of a fit over that of scikit-learn's adam](images/fit.png)
+
+## Next to other ways to train the same network
+
+{n_samples} rows, 20 features, 100 hidden units, minibatches of 200, {epochs} epochs,
+float32. A figure is our CPU time over the other's: below 1 we are faster. The bare loop
+takes the engine's own steps and nothing else, so its figure is the cost of everything
+around them: validation, labels, callbacks, stopping rule, loss curve. The loop with
+autograd is that of a tutorial, with `torch.nn.Linear` and `torch.optim.Adam`. Plain
+skorch runs with its defaults and, for SAM, with the class of `pytorch_optimizer`.
+
+| solver | to a bare loop of the same steps | to a loop with autograd | to plain skorch |
+|---|---|---|---|
+{peers}
+
+`predict_proba` over scikit-learn's: {one_row:.2f} for one row, {many_rows:.2f} for
+100,000 rows.
+""",
+    "scale": """## Growth
+
+{what}. Memory is the peak of the process over what it held before the fit.
+
+| rows | CPU seconds per million rows | peak over the array | array |
+|---|---|---|---|
+{rows}
+
+| hidden layers | minibatch | CPU seconds per million rows |
+|---|---|---|
+{shapes}
+""",
+    "start": """## The first use
+
+- `import sksharp` takes {import_to_sklearn:.2f} times as long as
+  `import sklearn.neural_network`; torch is imported by the first fit.
+- With torch imported, the first fit of a process takes
+  {first_fit_over_second_seconds:.2f} s of CPU time more than the second.
+- A grid search over four candidates with two fresh workers takes
+  {ours:.1f} s of wall time, {theirs:.1f} s with scikit-learn's estimator: every worker
+  imports torch once.
+""",
+}
+
+
+def load(name: str) -> dict[str, Any]:
+    """Return a stored result."""
+    result: dict[str, Any] = json.loads((HERE / "results" / f"{name}.json").read_text())
+    return result
+
+
+def describe(environment: dict[str, Any]) -> str:
+    """Return a sentence on versions and machine."""
+    packages = (
+        "sksharp",
+        "scikit-learn",
+        "torch",
+        "skorch",
+        "numpy",
+        "pytorch_optimizer",
+    )
+    versions = ", ".join(f"{p} {environment[p]}" for p in packages if p in environment)
+    return (
+        f"Measured with Python {environment['python']}, {versions}, on "
+        f"{environment['machine']}."
+    )
+
+
+def table(rows: list[list[str]]) -> str:
+    """Return the lines of a Markdown table."""
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def network(row: dict[str, Any]) -> str:
+    """Return a row's network in words."""
+    hidden = ", ".join(map(str, row["hidden"]))
+    kind = "regression" if row["is_regression"] else f"{row['n_classes']} classes"
+    return f"{hidden} units, minibatch {row['batch_size']}, {kind}"
+
+
+def fit_section() -> str:
+    """Return the section on the time of a fit."""
+    result = load("fit")
+    peers = result["peers"]
+    return SECTIONS["fit"].format(
+        rows=table(
+            [
+                [
+                    network(row),
+                    row["solver"],
+                    row["dtype"],
+                    f"{row['to_sklearn_adam']:.2f}",
+                    f"{row['to_our_adam']:.2f}" if row["solver"] != "adam" else "",
+                ]
+                for row in result["rows"]
+            ]
+        ),
+        peers=table(
+            [
+                [solver]
+                + [
+                    f"{peers[solver][f'to_{peer}']:.2f}"
+                    for peer in ("bare_loop", "autograd", "skorch")
+                ]
+                for solver in ("adam", "sam")
+            ]
+        ),
+        n_samples=peers["row"]["n_samples"],
+        epochs=peers["row"]["epochs"],
+        one_row=result["predict"]["one_row"],
+        many_rows=result["predict"]["100000_rows"],
+    )
+
+
+def scale_section() -> str:
+    """Return the section on growth."""
+    result = load("scale")
+    return SECTIONS["scale"].format(
+        what=result["what"].capitalize(),
+        rows=table(
+            [
+                [
+                    f"{row['n_samples']:,}",
+                    f"{row['seconds_per_million_rows']:.2f}",
+                    f"{row['peak_mib_over_array']:.0f} MiB",
+                    f"{row['array_mib']:.0f} MiB",
+                ]
+                for row in result["rows"]
+            ]
+        ),
+        shapes=table(
+            [
+                [
+                    ", ".join(map(str, row["hidden"])),
+                    str(row["batch_size"]),
+                    f"{row['seconds_per_million_rows']:.1f}",
+                ]
+                for row in result["shapes"]
+            ]
+        ),
+    )
+
+
+def start_section() -> str:
+    """Return the section on the first use."""
+    result = load("start")
+    wall = result.pop("grid_search_two_workers_wall_seconds")
+    return SECTIONS["start"].format(
+        **result, ours=wall["sksharp"], theirs=wall["sklearn"]
+    )
+
+
+def draw() -> None:
+    """Draw the ratios of the fits."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rows = load("fit")["rows"]
+    names = [f"{row['solver']}, {network(row)}, {row['dtype']}" for row in rows]
+    ratios = [row["to_sklearn_adam"] for row in rows]
+    figure, ax = plt.subplots(figsize=(8, 0.35 * len(rows) + 1), layout="constrained")
+    colors = ["tab:gray" if row["solver"] == "adam" else "tab:blue" for row in rows]
+    bars = ax.barh(names, ratios, color=colors)
+    ax.bar_label(bars, fmt="%.2f", padding=3)
+    ax.axvline(1, color="black", linestyle="--", linewidth=1)
+    ax.invert_yaxis()
+    ax.margins(x=0.1)
+    ax.set_xlabel("CPU time of a fit over that of scikit-learn's adam")
+    (DOCS / "images").mkdir(exist_ok=True)
+    figure.savefig(DOCS / "images" / "fit.png", dpi=110)
+
+
+def main() -> None:
+    """Write the page and the picture."""
+    page = [
+        INTRODUCTION.format(environment=describe(load("fit")["environment"])),
+        fit_section(),
+        scale_section(),
+        start_section(),
+    ]
+    (DOCS / "benchmarks.md").write_text("\n".join(page))
+    draw()
+
+
+if __name__ == "__main__":
+    main()
