@@ -19,6 +19,10 @@ def to_tensor(
     device: torch.device | None = None,
 ) -> Tensor:
     """Return a tensor of the array's values, sharing its memory where possible."""
+    if array.dtype == np.longdouble:
+        array = array.astype(np.float64)
+    elif not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
     if any(stride < 0 for stride in array.strides):
         array = np.ascontiguousarray(array)
     if not array.flags.writeable:

@@ -92,7 +92,7 @@ class Listeners:
 
     def _record(self, name: str, value: float, *, sign: int) -> None:
         history = self.net.history
-        is_best = sign * value > self._best.get(name, -np.inf)
+        is_best = bool(sign * value > self._best.get(name, -np.inf))
         if is_best:
             self._best[name] = sign * value
         history.record(name, float(value))

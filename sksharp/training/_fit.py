@@ -35,9 +35,10 @@ def fit_models(jobs: Sequence[TrainingJob]) -> list[TrainingResult]:
 def _fit_model(job: TrainingJob) -> TrainingResult:
     device = resolve_device(job.settings.device, job.weights.coefs[0].dtype)
     layer_units = [len(job.weights.coefs[0]), *map(len, job.weights.intercepts)]
-    # a fit works inside the caller's torch.inference_mode() too
+    # a fit works inside the caller's inference_mode and autocast too
     with (
         torch.inference_mode(False),
+        torch.autocast(device.type, enabled=False),
         deserved_threads(device, job.settings.batch_size, layer_units),
     ):
         return MLPNet(job, device).train()

@@ -158,6 +158,8 @@ class MLPNet(NeuralNet):  # type: ignore[misc]
         """Train the network and return what came of it."""
         job = self.job
         self.initialize()
+        # skorch moves nothing while it builds, but knows the device when it loads
+        self.device = str(self.torch_device)
         self.listeners = Listeners(self) if self.callbacks_ else None
         gradient = Backprop(self.module_, self.criterion_.loss, job.settings.alpha)
         self.loop = Loop(self, gradient)

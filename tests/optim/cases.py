@@ -1,0 +1,226 @@
+"""The optimizers under test, and what they are tested on.
+
+Imported by processes that tests start too, so it imports nothing relative.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import StepLR
+
+from sksharp.optim import SAM, SGD, WSAM, Adam, Lookahead, RAdam, Ranger
+
+# one value for each of four models
+LR = {"lr": [0.1, 0.002, 0.03, 0.01]}
+MOMENTUM = {"momentum": [0.0, 0.5, 0.9, 0.99]}
+MOMENTS = {
+    "beta_1": [0.0, 0.8, 0.9, 0.95],
+    "beta_2": [0.5, 0.9, 0.99, 0.999],
+    "eps": [1e-8, 1e-5, 1e-3, 0.1],
+}
+ALPHA = {"alpha": [0.0, 0.3, 0.6, 1.0]}
+RHO = {"rho": [0.0, 0.02, 0.1, 0.5]}
+GAMMA = {"gamma": [0.0, 0.5, 0.8, 0.9]}
+N_MODELS = 4
+MODEL = 2  # the one that tests of a single model take
+
+
+class Case(NamedTuple):
+    """An optimizer or a composition, with hyperparameters for each of the models."""
+
+    optimizer: Callable[..., Any]
+    per_model: dict[str, list[float]]
+
+    @property
+    def is_ascent(self) -> bool:
+        """Whether a step evaluates the closure twice."""
+        return "rho" in self.per_model
+
+    def values(self, model: int = MODEL) -> SimpleNamespace:
+        """Hyperparameters of one model."""
+        return SimpleNamespace(**{n: v[model] for n, v in self.per_model.items()})
+
+    def make(self, params: Any, model: int = MODEL) -> torch.optim.Optimizer:
+        """Make the optimizer of one model."""
+        return self.optimizer(params, **vars(self.values(model)))
+
+    def make_for_all(
+        self, params: Any, shared: Iterable[str] = ()
+    ) -> torch.optim.Optimizer:
+        """Make the optimizer of all models, on the leading axis of the parameters.
+
+        The hyperparameters that they share are numbers, the others tensors.
+        """
+        tensors = {
+            name: torch.tensor(values, dtype=torch.float64)
+            for name, values in self.per_model.items()
+        }
+        numbers = {name: getattr(self.values(), name) for name in shared}
+        axis = {"model_ndim": 1} if self.is_ascent else {}
+        return self.optimizer(params, **{**tensors, **numbers}, **axis)
+
+
+torch_sgd = partial(torch.optim.SGD, lr=0.02, momentum=0.9, nesterov=True)
+torch_adam = partial(torch.optim.Adam, lr=0.02, betas=(0.8, 0.99))
+
+CASES = {
+    "SGD": Case(SGD, LR | MOMENTUM),
+    "SGD without Nesterov": Case(partial(SGD, nesterov=False), LR | MOMENTUM),
+    "Adam": Case(Adam, LR | MOMENTS),
+    "RAdam": Case(RAdam, LR | MOMENTS),
+    "Ranger": Case(partial(Ranger, k=3), LR | MOMENTS | ALPHA),
+    "Lookahead over Adam": Case(partial(Lookahead, k=3), LR | MOMENTS | ALPHA),
+    "Lookahead over torch's Adam": Case(
+        partial(Lookahead, base_optimizer=torch_adam, k=3), ALPHA
+    ),
+    "SAM over SGD": Case(SAM, RHO | LR | MOMENTUM),
+    "SAM over Adam": Case(partial(SAM, base_optimizer=Adam), RHO | LR | MOMENTS),
+    "SAM over Ranger": Case(
+        partial(SAM, base_optimizer=Ranger, k=3), RHO | LR | MOMENTS | ALPHA
+    ),
+    "SAM over torch's SGD": Case(partial(SAM, base_optimizer=torch_sgd), RHO),
+    "SAM over torch's Adam": Case(partial(SAM, base_optimizer=torch_adam), RHO),
+    "WSAM decoupled over SGD": Case(
+        partial(WSAM, decouple=True), RHO | GAMMA | LR | MOMENTUM
+    ),
+    "WSAM coupled over SGD": Case(
+        partial(WSAM, decouple=False), RHO | GAMMA | LR | MOMENTUM
+    ),
+    "WSAM coupled over Adam": Case(
+        partial(WSAM, base_optimizer=Adam), RHO | GAMMA | LR | MOMENTS
+    ),
+    "WSAM decoupled over torch's SGD": Case(
+        partial(WSAM, base_optimizer=torch_sgd), RHO | GAMMA
+    ),
+    "Lookahead over SAM over Adam": Case(
+        partial(Lookahead, base_optimizer=partial(SAM, base_optimizer=Adam), k=3),
+        RHO | LR | MOMENTS | ALPHA,
+    ),
+}
+
+
+def initial_weights(seed: int) -> list[Tensor]:
+    """Weights and biases of a network of 5 inputs, 7 hidden units and 2 outputs."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [(5, 7), (7,), (7, 2), (2,)]
+    return [
+        0.5 * torch.randn(shape, generator=generator, dtype=torch.float64)
+        for shape in shapes
+    ]
+
+
+class Training:
+    """A network, or many, trained by regression; can stop at any step and go on."""
+
+    def __init__(
+        self, make: Callable[[Any], torch.optim.Optimizer], weights: Iterable[Tensor]
+    ) -> None:
+        self.params = [nn.Parameter(w) for w in weights]
+        self.optimizer = make(self.params)
+        self.scheduler: StepLR | None = None
+        self.n_steps = 0
+        self.loss_scale: float | Tensor = 1.0
+
+    def loss(self) -> Tensor:
+        """Loss of each model on the minibatch of this step."""
+        generator = torch.Generator().manual_seed(self.n_steps)
+        x = torch.randn(20, 5, generator=generator, dtype=torch.float64)
+        y = (2 * x[:, :2]).sin()
+        w_1, b_1, w_2, b_2 = self.params
+        hidden = torch.tanh(x @ w_1 + b_1.unsqueeze(-2))
+        output = hidden @ w_2 + b_2.unsqueeze(-2)
+        return self.loss_scale * (output - y).square().mean((-2, -1))
+
+    def closure(self) -> Tensor:
+        """Evaluate the loss and its gradients."""
+        self.optimizer.zero_grad()
+        losses = self.loss()
+        losses.sum().backward()
+        return losses.detach()
+
+    def run(self, n_steps: int) -> list[Tensor]:
+        """Train for some steps and return what each of them returned."""
+        losses = []
+        for _ in range(n_steps):
+            losses.append(self.optimizer.step(self.closure))
+            if self.scheduler is not None:
+                self.scheduler.step()
+            self.n_steps += 1
+        return losses
+
+    def schedule(self) -> None:
+        """Halve the learning rate every two steps from now on."""
+        self.scheduler = StepLR(self.optimizer, step_size=2, gamma=0.5)
+
+    def checkpoint(self) -> dict[str, Any]:
+        """Return all that another process needs to go on."""
+        return {
+            "params": [p.detach() for p in self.params],
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler and self.scheduler.state_dict(),
+            "n_steps": self.n_steps,
+        }
+
+    def restore(self, checkpoint: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        with torch.no_grad():
+            for p, w in zip(self.params, checkpoint["params"], strict=True):
+                p.copy_(w)
+        self.optimizer.load_state_dict(checkpoint["optimizer"])
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(checkpoint["scheduler"])
+        self.n_steps = checkpoint["n_steps"]
+
+
+def train(
+    make: Callable[[Any], torch.optim.Optimizer], n_steps: int = 12
+) -> list[Tensor]:
+    """Train one network and return its weights."""
+    training = Training(make, initial_weights(0))
+    training.run(n_steps)
+    return [p.detach() for p in training.params]
+
+
+def walk(
+    make: Callable[[Any], torch.optim.Optimizer],
+    loss: Callable[[Tensor], Tensor],
+    start: Iterable[float],
+    n_steps: int = 1,
+) -> np.ndarray:
+    """Minimize a function of a vector and return where each step begins and ends.
+
+    The optimizer sees the vector in two pieces, if it has two elements.
+    """
+    vector = torch.tensor(start, dtype=torch.float64)
+    pieces = vector.tensor_split(min(2, len(vector)))
+    params = [nn.Parameter(piece.clone()) for piece in pieces]
+    optimizer = make(params)
+
+    def closure() -> float:
+        optimizer.zero_grad()
+        value = loss(torch.cat(params))
+        value.backward()
+        return value.item()
+
+    trajectory = [vector.numpy()]
+    for _ in range(n_steps):
+        optimizer.step(closure)
+        trajectory.append(torch.cat(params).detach().numpy())
+    return np.array(trajectory)
+
+
+def quadratic(hessian: Any, linear: Any = 0.0) -> Callable[[Tensor], Tensor]:
+    """Return L(w) = w'Hw/2 - b'w, for H a matrix or, in one dimension, a number."""
+    matrix = torch.atleast_2d(torch.tensor(hessian, dtype=torch.float64))
+    vector = torch.tensor(linear, dtype=torch.float64)
+    return lambda w: w @ matrix @ w / 2 - (vector * w).sum()
+
+
+def equal(first: Iterable[Tensor], second: Iterable[Tensor]) -> bool:
+    """Whether two lists of tensors are the same, bit for bit."""
+    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))

@@ -1,0 +1,96 @@
+"""The optimizers in numpy, from their formulas only.
+
+An optimizer is a function that takes the weights and a function of their gradient, and
+returns the next weights. A wrapper takes another optimizer.
+"""
+
+import numpy as np
+
+
+def sgd(lr, momentum=0.0, nesterov=False):
+    v = 0.0
+
+    def step(w, gradient):
+        nonlocal v
+        g = gradient(w)
+        v = momentum * v - lr * g
+        return w + (momentum * v - lr * g if nesterov else v)
+
+    return step
+
+
+def adam(lr, beta_1, beta_2, eps):
+    t, m, v = 0, 0.0, 0.0
+
+    def step(w, gradient):
+        nonlocal t, m, v
+        t, g = t + 1, gradient(w)
+        m = beta_1 * m + (1 - beta_1) * g
+        v = beta_2 * v + (1 - beta_2) * g**2
+        correction = np.sqrt(1 - beta_2**t) / (1 - beta_1**t)
+        return w - lr * correction * m / (np.sqrt(v) + eps)
+
+    return step
+
+
+def radam(lr, beta_1, beta_2, eps):
+    t, m, v = 0, 0.0, 0.0
+
+    def step(w, gradient):
+        nonlocal t, m, v
+        t, g = t + 1, gradient(w)
+        m = beta_1 * m + (1 - beta_1) * g
+        v = beta_2 * v + (1 - beta_2) * g**2
+        direction = m / (1 - beta_1**t)
+        if (r := rectifier(t, beta_2)) is not None:
+            direction = r * direction * np.sqrt(1 - beta_2**t) / (np.sqrt(v) + eps)
+        return w - lr * direction
+
+    return step
+
+
+def rectifier(t, beta_2):
+    """RAdam's r_t, None while the variance is unknown."""
+    longest = 2 / (1 - beta_2) - 1
+    length = longest - 2 * t * beta_2**t / (1 - beta_2**t)
+    if length <= 5:
+        return None
+    ratio = (length - 4) * (length - 2) / ((longest - 4) * (longest - 2))
+    return np.sqrt(ratio * longest / length)
+
+
+def lookahead(base, k, alpha):
+    t, slow = 0, None
+
+    def step(w, gradient):
+        nonlocal t, slow
+        slow = w if slow is None else slow
+        t, w = t + 1, base(w, gradient)
+        if t % k == 0:
+            w = slow = slow + alpha * (w - slow)
+        return w
+
+    return step
+
+
+def sam(base, rho):
+    def step(w, gradient):
+        g = gradient(w)
+        perturbed = w + rho * g / np.linalg.norm(g)
+        return base(w, lambda _: gradient(perturbed))
+
+    return step
+
+
+def wsam(base, rho, gamma, decoupled_lr=None):
+    """WSAM, coupled unless it is told the rate of the decoupled term."""
+    kappa = gamma / (1 - gamma)
+
+    def step(w, gradient):
+        g = gradient(w)
+        sharpness = gradient(w + rho * g / np.linalg.norm(g)) - g
+        if decoupled_lr is None:
+            return base(w, lambda _: g + kappa * sharpness)
+        return base(w, lambda _: g) - decoupled_lr * kappa * sharpness
+
+    return step

@@ -1,0 +1,78 @@
+"""scikit-learn's checks of estimators, without an expected failure."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from sklearn.utils.estimator_checks import (
+    check_dataframe_column_names_consistency,
+    check_param_validation,
+    parametrize_with_checks,
+)
+
+from sksharp import SAMMLPClassifier, SAMMLPRegressor
+
+# most checks train for max_iter epochs on a few rows
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+ESTIMATORS = [SAMMLPClassifier, SAMMLPRegressor]
+# beside the default, 'sam'
+VARIANTS = [
+    {"solver": "wsam"},
+    {"solver": "ranger"},
+    {"solver": "adam"},
+    {"solver": "sgd"},
+    {"swa": True},
+]
+# some checks ask for a good score, which takes the default learning rate many epochs
+QUICK = {"max_iter": 20, "learning_rate_init": 0.03}
+
+
+def with_checks(estimators):
+    """Return ``parametrize_with_checks(estimators)``, with a list for pytest 9.
+
+    scikit-learn 1.7 passes an iterator, which is deprecated.
+    """
+    mark = parametrize_with_checks(estimators)
+    names, values = mark.args
+    return pytest.mark.parametrize(names, list(values), **mark.kwargs)
+
+
+@with_checks([Estimator() for Estimator in ESTIMATORS])
+def test_the_estimators_pass_the_checks(estimator, check):
+    check(estimator)
+
+
+@with_checks([E(**QUICK, **variant) for E in ESTIMATORS for variant in VARIANTS])
+def test_every_variant_passes_the_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("Estimator", ESTIMATORS)
+@pytest.mark.parametrize(
+    "check", [check_param_validation, check_dataframe_column_names_consistency]
+)
+def test_the_estimators_pass_checks_that_are_not_run_by_default(check, Estimator):
+    check(Estimator.__name__, Estimator(**QUICK))
+
+
+def test_the_checks_pass_with_the_array_api_switched_on():
+    # scipy reads the variable when it is imported; without it one check is skipped
+    program = f"""
+import json, warnings
+warnings.simplefilter("ignore")
+from sklearn.utils.estimator_checks import check_estimator
+from sksharp import SAMMLPRegressor
+results = check_estimator(SAMMLPRegressor(**{QUICK}), on_skip=None, on_fail=None)
+print(json.dumps([[r["check_name"], r["status"], str(r["exception"])] for r in results]))
+"""
+    out = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "SCIPY_ARRAY_API": "1"},
+        capture_output=True,
+        check=True,
+        text=True,
+    ).stdout
+    assert [result for result in json.loads(out) if result[1] != "passed"] == []

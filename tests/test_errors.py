@@ -1,0 +1,692 @@
+import copy
+import dataclasses
+
+import joblib
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from skorch.callbacks import Callback
+
+from sksharp import SAMMLPClassifier, SAMMLPRegressor
+from sksharp.optim import SOLVERS
+from sksharp.training._gradient import Backprop
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::sklearn.exceptions.ConvergenceWarning",
+)
+
+rng = np.random.RandomState(0)
+X = rng.normal(size=(40, 3))
+labels = (X[:, 0] + 0.5 * rng.normal(size=40) > 0).astype(int)
+target = X @ [1.0, -2.0, 0.5]
+counts = rng.poisson(2.0, size=40).astype(float)
+GAP = np.where(np.arange(40) < 10, 0.0, 1.0)  # no weight for ten rows
+
+
+def make_classifier(**params):
+    return SAMMLPClassifier(
+        **{"hidden_layer_sizes": (4,), "max_iter": 3, "random_state": 0, **params}
+    )
+
+
+def make_regressor(**params):
+    return SAMMLPRegressor(
+        **{"hidden_layer_sizes": (4,), "max_iter": 3, "random_state": 0, **params}
+    )
+
+
+TARGETS = {make_classifier: labels, make_regressor: target}
+
+
+# -- an estimator's state --------------------------------------------------------------
+
+
+def state_of(estimator):
+    """Return a copy of all that is not a parameter, and the parameters themselves."""
+    own = {n: v for n, v in vars(estimator).items() if n not in estimator.get_params()}
+    return copy.deepcopy(own), estimator.get_params()
+
+
+def assert_same_state(estimator, state):
+    own, params = state_of(estimator)
+    assert_same(own, state[0])
+    assert params.keys() == state[1].keys()
+    assert all(params[name] is value for name, value in state[1].items())
+
+
+def assert_same(value, expected):
+    """Compare nested values bit for bit."""
+    assert type(value) is type(expected)
+    if isinstance(value, np.ndarray):
+        assert value.dtype == expected.dtype
+        assert_array_equal(value, expected)
+    elif isinstance(value, dict):
+        assert list(value) == list(expected)
+        assert_same(list(value.values()), list(expected.values()))
+    elif isinstance(value, list | tuple):
+        assert len(value) == len(expected)
+        for item, other in zip(value, expected, strict=True):
+            assert_same(item, other)
+    elif isinstance(value, np.random.RandomState):
+        assert_same(value.get_state(), expected.get_state())
+    elif dataclasses.is_dataclass(value) or type(value).__module__ != "builtins":
+        if hasattr(value, "__dict__"):
+            assert_same(vars(value), vars(expected))
+        else:
+            assert_array_equal(value, expected)
+    else:
+        assert value == expected
+
+
+def test_the_judge_of_states_sees_a_single_bit():
+    clf = make_classifier(swa=True).fit(X, labels)
+    state = state_of(clf)
+    assert_same_state(clf, state)
+    for change in (
+        lambda clf: clf.coefs_[0].__setitem__((0, 0), clf.coefs_[0][0, 0] + 1e-15),
+        lambda clf: clf.loss_curve_.append(1.0),
+        lambda clf: setattr(clf, "t_", clf.t_ + 1),
+        lambda clf: clf._optimizer.state_dict["state"][0].update(step=0),
+        lambda clf: clf._label_binarizer.classes_.__setitem__(0, 7),
+        lambda clf: delattr(clf, "n_iter_"),
+        lambda clf: clf.set_params(rho=0.3),
+    ):
+        changed = copy.deepcopy(clf)
+        change(changed)
+        with pytest.raises(AssertionError):
+            assert_same_state(changed, state)
+
+
+# -- bad input -------------------------------------------------------------------------
+
+
+class Case:
+    """Arguments that must fail, how, and whether the first partial_fit fails too."""
+
+    def __init__(
+        self,
+        match,
+        *,
+        error=ValueError,
+        make=make_classifier,
+        X=X,
+        y=None,
+        weights=None,
+        in_partial_fit=True,
+        **params,
+    ):
+        self.match, self.error, self.make, self.params = match, error, make, params
+        self.X, self.y = X, TARGETS[make] if y is None else y
+        self.weights, self.in_partial_fit = weights, in_partial_fit
+
+
+def not_a_parameter(name):
+    return rf"The '{name}' parameter of SAMMLP\w+ must be"
+
+
+LBFGS = {"solver": "lbfgs", "in_partial_fit": False}
+IN_FIT = {"in_partial_fit": False}
+
+CASES = {
+    # parameters, one by one
+    "gamma of one": Case(not_a_parameter("gamma"), gamma=1),
+    "gamma of one, float": Case(not_a_parameter("gamma"), gamma=1.0, solver="wsam"),
+    "negative gamma": Case(not_a_parameter("gamma"), gamma=-0.1),
+    "gamma is a word": Case(not_a_parameter("gamma"), gamma="large"),
+    "negative rho": Case(not_a_parameter("rho"), rho=-0.05),
+    "rho is NaN": Case(not_a_parameter("rho"), rho=np.nan),
+    "infinite rho": Case(not_a_parameter("rho"), rho=np.inf),
+    "rho is None": Case(not_a_parameter("rho"), rho=None),
+    "rho is a list": Case(not_a_parameter("rho"), rho=[0.05]),
+    "unknown solver": Case(not_a_parameter("solver"), solver="newton", **IN_FIT),
+    "solver is None": Case(not_a_parameter("solver"), solver=None, **IN_FIT),
+    "unknown base solver": Case(not_a_parameter("base_solver"), base_solver="x"),
+    "lbfgs as a base": Case(not_a_parameter("base_solver"), base_solver="lbfgs"),
+    "an ascent as a base": Case(not_a_parameter("base_solver"), base_solver="sam"),
+    "lookahead_k of zero": Case(not_a_parameter("lookahead_k"), lookahead_k=0),
+    "half a step": Case(not_a_parameter("lookahead_k"), lookahead_k=1.5),
+    "lookahead_alpha above one": Case(
+        not_a_parameter("lookahead_alpha"), lookahead_alpha=1.5
+    ),
+    "swa is a word": Case(not_a_parameter("swa"), swa="yes"),
+    "swa_start of 1.0": Case(not_a_parameter("swa_start"), swa=True, swa_start=1.0),
+    "negative swa_start": Case(not_a_parameter("swa_start"), swa=True, swa_start=-1),
+    "swa_freq of zero": Case(not_a_parameter("swa_freq"), swa=True, swa_freq=0),
+    "swa_freq is no int": Case(not_a_parameter("swa_freq"), swa=True, swa_freq=1.0),
+    "swa_lr of zero": Case(not_a_parameter("swa_lr"), swa=True, swa_lr=0),
+    "class_weight is a list": Case(not_a_parameter("class_weight"), class_weight=[1]),
+    "unknown class_weight": Case(not_a_parameter("class_weight"), class_weight="even"),
+    "device is an int": Case(not_a_parameter("device"), device=0),
+    "callbacks is a word": Case(not_a_parameter("callbacks"), callbacks="disable"),
+    "callbacks is a callback": Case(not_a_parameter("callbacks"), callbacks=Callback()),
+    "negative alpha": Case(not_a_parameter("alpha"), alpha=-1),
+    # parameters together
+    "swa_start at max_iter": Case(
+        r"swa_start must lie before max_iter=3, got swa_start=3\..*lower",
+        swa=True,
+        swa_start=3,
+        **IN_FIT,
+    ),
+    "swa_freq too long": Case(
+        r"swa_freq must not exceed the 2 epochs.*got swa_freq=3\..*lower",
+        swa=True,
+        swa_start=1,
+        swa_freq=3,
+        **IN_FIT,
+    ),
+    "swa with lbfgs": Case(
+        r"swa needs a stochastic solver, got solver='lbfgs'", swa=True, **LBFGS
+    ),
+    "callbacks with lbfgs": Case(
+        r"callbacks needs a stochastic solver, got solver='lbfgs'",
+        callbacks=[Callback()],
+        **LBFGS,
+    ),
+    "balanced in partial_fit": Case(
+        "class_weight='balanced' needs all rows at once.*Pass a dict",
+        class_weight="balanced",
+    ),
+    "early stopping in partial_fit": Case(
+        "partial_fit does not support early_stopping=True", early_stopping=True
+    ),
+    # callbacks that are none
+    "a callback is a function": Case(
+        r"callbacks must hold skorch callbacks, got <",
+        error=TypeError,
+        callbacks=[print],
+    ),
+    "a callback is None": Case(
+        "callbacks must hold skorch callbacks, got None",
+        error=TypeError,
+        callbacks=[Callback(), None],
+    ),
+    "a named callback is none": Case(
+        "callbacks must hold skorch callbacks, got 1",
+        error=TypeError,
+        callbacks=(("name", 1),),
+    ),
+    "a name without a callback": Case(
+        "callbacks must hold skorch callbacks", error=TypeError, callbacks=[("name",)]
+    ),
+    # the network
+    "a layer of nothing": Case(
+        r"hidden_layer_sizes must be > 0, got \[0\]", hidden_layer_sizes=(0,)
+    ),
+    "a negative layer": Case(
+        r"hidden_layer_sizes must be > 0, got \[5, -1\]", hidden_layer_sizes=(5, -1)
+    ),
+    "no units at all": Case(
+        "hidden_layer_sizes", hidden_layer_sizes=0, error=ValueError
+    ),
+    "half a unit": Case(
+        "hidden_layer_sizes|integer",
+        error=(TypeError, ValueError),
+        hidden_layer_sizes=(5.5,),
+    ),
+    "units are a word": Case(
+        "hidden_layer_sizes|instances of 'str'",
+        error=(TypeError, ValueError),
+        hidden_layer_sizes=("many",),
+    ),
+    # devices
+    "an unknown device": Case("device must be 'auto'.*got device='gpu'", device="gpu"),
+    "a device without tensors": Case("device='meta' needs a meta", device="meta"),
+    # data
+    "negative counts": Case(
+        r"y must not be negative with loss='poisson', got.*squared_error",
+        make=make_regressor,
+        loss="poisson",
+    ),
+    "negative counts with lbfgs": Case(
+        "y must not be negative with loss='poisson'",
+        make=make_regressor,
+        loss="poisson",
+        **LBFGS,
+    ),
+    "a minibatch without weight": Case(
+        r"sample_weight must not sum to zero over a minibatch.*raise batch_size",
+        weights=GAP,
+        batch_size=10,
+        shuffle=False,
+    ),
+    "no weight at all": Case("at least one non-zero", weights=0 * GAP),
+    "weights of another length": Case("sample_weight.shape", weights=GAP[1:]),
+    "a class without weight": Case(
+        r"sample_weight must not sum to zero over a minibatch",
+        class_weight={0: 0.0, 1: 1.0},
+        batch_size=1,
+    ),
+    "a class that is not there": Case(
+        r"The classes, \[1\], are not in class_weight", class_weight={0: 1, 7: 2}
+    ),
+    "NaN in the rows": Case("contains NaN", X=np.where(X > 1, np.nan, X)),
+    "rows without targets": Case("inconsistent numbers of samples", y=labels[1:]),
+    "targets of many classes each": Case(
+        "Multioutput target data is not supported|Unknown label type",
+        y=np.column_stack([labels, labels + 1, labels + 2]),
+    ),
+    "no rows": Case("0 sample", X=X[:0], y=labels[:0]),
+    "complex rows": Case("Complex data not supported", X=X + 1j),
+    "no validation rows to speak of": Case(
+        "The validation set is too small",
+        make=make_regressor,
+        early_stopping=True,
+        validation_fraction=0.01,
+        **IN_FIT,
+    ),
+    # training
+    "a fit that diverges": Case(
+        "Solver produced non-finite parameter weights",
+        make=make_regressor,
+        solver="sgd",
+        batch_size=2,
+        learning_rate_init=1e200,
+        activation="identity",
+    ),
+    "a fit that diverges uphill": Case(
+        "Solver produced non-finite parameter weights",
+        make=make_regressor,
+        base_solver="sgd",
+        batch_size=2,
+        learning_rate_init=1e200,
+        activation="identity",
+    ),
+    "counts that diverge": Case(
+        "Solver produced non-finite parameter weights",
+        make=make_regressor,
+        y=counts,
+        loss="poisson",
+        solver="sgd",
+        batch_size=10,
+        learning_rate_init=1e10,
+    ),
+}
+# these are errors of partial_fit alone
+PARTIAL_FIT_ONLY = {"balanced in partial_fit", "early stopping in partial_fit"}
+
+
+@pytest.mark.parametrize("case", sorted(CASES.keys() - PARTIAL_FIT_ONLY))
+def test_a_first_fit_that_fails_leaves_no_trace(case):
+    case = CASES[case]
+    estimator = case.make(**case.params)
+    state = state_of(estimator)
+    with pytest.raises(case.error, match=case.match):
+        estimator.fit(case.X, case.y, sample_weight=case.weights)
+    assert_same_state(estimator, state)
+    assert not hasattr(estimator, "coefs_")
+
+
+@pytest.mark.parametrize("warm_start", [False, True], ids=["cold", "warm"])
+@pytest.mark.parametrize("case", sorted(CASES.keys() - PARTIAL_FIT_ONLY))
+def test_a_fit_that_fails_leaves_the_last_one(case, warm_start):
+    case = CASES[case]
+    estimator = case.make(swa=True, warm_start=warm_start)
+    estimator.fit(X, TARGETS[case.make])
+    estimator.set_params(**{"swa": False, **case.params})
+    state = state_of(estimator)
+    with pytest.raises(case.error, match=case.match):
+        estimator.fit(case.X, case.y, sample_weight=case.weights)
+    assert_same_state(estimator, state)
+
+
+@pytest.mark.parametrize(
+    "case", sorted(name for name, case in CASES.items() if case.in_partial_fit)
+)
+def test_a_first_partial_fit_that_fails_leaves_no_trace(case):
+    case = CASES[case]
+    estimator = case.make(**case.params)
+    state = state_of(estimator)
+    more = {"classes": [0, 1]} if case.make is make_classifier else {}
+    with pytest.raises(case.error, match=case.match):
+        estimator.partial_fit(case.X, case.y, sample_weight=case.weights, **more)
+    assert_same_state(estimator, state)
+
+
+def test_partial_fit_without_classes_leaves_no_trace():
+    clf = make_classifier()
+    state = state_of(clf)
+    with pytest.raises(ValueError, match="classes must be passed"):
+        clf.partial_fit(X, labels)
+    assert_same_state(clf, state)
+
+
+# what a next call may get wrong: how, and its error
+NEXT_CALLS = {
+    "an unseen class": (lambda clf: clf.partial_fit(X, labels + 1), "classes not in"),
+    "other classes": (
+        lambda clf: clf.partial_fit(X, labels, classes=[0, 2]),
+        "is not the same as on last call to partial_fit",
+    ),
+    "other columns": (
+        lambda clf: clf.partial_fit(X[:, :2], labels),
+        "X has 2 features",
+    ),
+    "other layers": (
+        lambda clf: clf.set_params(hidden_layer_sizes=(5,)).partial_fit(X, labels),
+        r"layers of \[3, 4, 1\] units, got \[3, 5, 1\].*hidden_layer_sizes back",
+    ),
+    "gamma out of range": (
+        lambda clf: clf.set_params(solver="wsam", gamma=1).partial_fit(X, labels),
+        "gamma must be >= 0 and < 1, got gamma=1",
+    ),
+    "no weight": (
+        lambda clf: clf.partial_fit(X, labels, sample_weight=np.zeros(40)),
+        "at least one non-zero",
+    ),
+    "an unknown device": (
+        lambda clf: clf.set_params(device="gpu").partial_fit(X, labels),
+        "got device='gpu'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "match"), NEXT_CALLS.values(), ids=NEXT_CALLS)
+def test_a_next_partial_fit_that_fails_leaves_the_last_one(call, match):
+    clf = make_classifier(swa=True, swa_start=1)
+    for _ in range(3):
+        clf.partial_fit(X, labels, classes=[0, 1])
+    own, _ = state_of(clf)
+    with pytest.raises(ValueError, match=match):
+        call(clf)
+    assert_same(state_of(clf)[0], own)
+
+
+def test_training_continues_after_a_failure_as_if_it_had_not_been():
+    clf, undisturbed = make_classifier(swa=True), make_classifier(swa=True)
+    for _ in range(4):
+        for model in (clf, undisturbed):
+            model.partial_fit(X, labels, classes=[0, 1])
+        with pytest.raises(ValueError, match="NaN"):
+            clf.partial_fit(X * np.nan, labels)
+        with pytest.raises(ValueError, match="swa_start"):
+            clf.set_params(swa_start=99).fit(X, labels)
+        clf.set_params(swa_start=0.75)
+    assert_same(state_of(clf)[0], state_of(undisturbed)[0])
+
+
+# -- interruptions ---------------------------------------------------------------------
+
+EVENTS = [
+    "on_train_begin",
+    "on_epoch_begin",
+    "on_batch_begin",
+    "on_grad_computed",
+    "on_batch_end",
+    "on_epoch_end",
+    "on_train_end",
+]
+
+
+class Failing(Callback):
+    """Raises at the second time of an event, at the first if there is only one."""
+
+    def __init__(self, event):
+        self.left = 1 if "train" in event else 2
+        setattr(self, event, self.fail)
+
+    def fail(self, net, *args, **kwargs):
+        self.left -= 1
+        if not self.left:
+            raise RuntimeError("the callback failed")
+
+
+def fit(estimator):
+    return estimator.fit(X, labels)
+
+
+def partial_fit(estimator):
+    for _ in range(2):
+        estimator.partial_fit(X, labels, classes=[0, 1])
+
+
+@pytest.mark.parametrize("is_fitted", [False, True], ids=["unfitted", "fitted"])
+@pytest.mark.parametrize("event", EVENTS)
+def test_a_callback_that_raises_ends_the_fit_without_a_trace(event, is_fitted):
+    clf = make_classifier(swa=True, warm_start=True)
+    if is_fitted:
+        clf.fit(X, labels)
+    clf.set_params(callbacks=[Failing(event)])
+    state = state_of(clf)
+    with pytest.raises(RuntimeError, match="the callback failed"):
+        clf.fit(X, labels)
+    assert_same_state(clf, state)
+
+
+@pytest.mark.parametrize("train", [fit, partial_fit])
+@pytest.mark.parametrize("is_fitted", [False, True], ids=["unfitted", "fitted"])
+@pytest.mark.parametrize(
+    "place", ["sksharp.training.fit_models", "sksharp.training._net.MLPNet.initialize"]
+)
+def test_an_interrupt_before_training_leaves_no_trace(
+    place, is_fitted, train, monkeypatch
+):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    clf = make_classifier(swa=True)
+    if is_fitted:
+        clf.fit(X, labels)
+    state = state_of(clf)
+    monkeypatch.setattr(place, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(clf)
+    assert_same_state(clf, state)
+
+
+class Steps(Callback):
+    """Records the weights to predict with, after every step."""
+
+    def on_train_begin(self, net, **kwargs):
+        self.weights = [net.optimizer_.evaluation_params()[0].detach().clone()]
+
+    def on_batch_end(self, net, **kwargs):
+        self.weights.append(net.optimizer_.evaluation_params()[0].detach().clone())
+
+
+def interrupt_gradient(monkeypatch, number):
+    """Interrupt when a gradient of that number, counted from one, is asked for."""
+    left, evaluate = [number], Backprop.__call__
+
+    def evaluate_or_interrupt(self, *args, **kwargs):
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+        return evaluate(self, *args, **kwargs)
+
+    monkeypatch.setattr(Backprop, "__call__", evaluate_or_interrupt)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 8, 10, 13])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_an_interrupt_within_an_epoch_keeps_the_steps_that_were_taken(
+    solver, number, monkeypatch
+):
+    steps = Steps()
+    params = {"solver": solver, "batch_size": 10, "max_iter": 6}
+    make_classifier(callbacks=[steps], **params).fit(X, labels)
+    per_step = 2 if SOLVERS[solver].is_ascent else 1
+    n_steps = (number - 1) // per_step
+
+    interrupt_gradient(monkeypatch, number)
+    clf = make_classifier(**params)
+    with pytest.warns(UserWarning, match="Training interrupted by user"):
+        clf.fit(X, labels)
+
+    flat = np.concatenate([w.ravel() for w in (*clf.coefs_, *clf.intercepts_)])
+    assert_array_equal(flat, steps.weights[n_steps])
+    assert clf.n_iter_ == len(clf.loss_curve_) == n_steps // 4
+    assert clf.predict(X).shape == (40,)
+
+
+@pytest.mark.parametrize("swa", [False, True], ids=["path", "average"])
+def test_an_interrupt_with_early_stopping_keeps_the_best_epoch(swa, monkeypatch):
+    params = {"solver": "sgd", "early_stopping": True, "validation_fraction": 0.3}
+    params |= {"learning_rate_init": 0.1, "n_iter_no_change": np.inf}
+    expected = make_regressor(max_iter=4, **params).fit(X, target)
+    interrupt_gradient(monkeypatch, 5)
+    regr = make_regressor(max_iter=20, swa=swa, **params)
+    with pytest.warns(UserWarning, match="Training interrupted by user"):
+        regr.fit(X, target)
+    assert_same(regr.coefs_, expected.coefs_)
+    assert regr.best_validation_score_ == expected.best_validation_score_
+    assert regr.n_averaged_ == 0
+
+
+def test_an_interrupted_average_is_of_the_epochs_so_far(monkeypatch):
+    params = {"solver": "sgd", "n_iter_no_change": np.inf}
+    epochs = [
+        make_classifier(max_iter=n, **params).fit(X, labels).coefs_[0] for n in (3, 4)
+    ]
+    interrupt_gradient(monkeypatch, 5)
+    clf = make_classifier(max_iter=20, swa=True, swa_start=2, **params)
+    with pytest.warns(UserWarning, match="Training interrupted by user"):
+        clf.fit(X, labels)
+    assert_allclose(clf.coefs_[0], np.mean(epochs, axis=0), rtol=1e-12)
+    assert clf.n_averaged_ == 2
+
+
+def test_an_interrupted_partial_fit_can_be_continued(monkeypatch):
+    clf = make_classifier(solver="sam", batch_size=10, shuffle=False)
+    with monkeypatch.context() as patch:
+        interrupt_gradient(patch, 4)  # in the second step, uphill
+        with pytest.warns(UserWarning, match="Training interrupted by user"):
+            clf.partial_fit(X, labels, classes=[0, 1])
+    assert clf.n_iter_ == 0
+    clf.partial_fit(X, labels)
+    assert clf.n_iter_ == 1
+    assert np.isfinite(clf.coefs_[0]).all()
+
+
+# -- bugs of scikit-learn that are not copied --------------------------------------------
+
+
+def test_early_stopping_with_warm_start_restores_the_best_weights():
+    """scikit-learn trains the array of the best weights in place."""
+
+    class Rows(Callback):
+        def on_epoch_end(self, net, dataset_valid, **kwargs):
+            self.X, self.y = dataset_valid.X, dataset_valid.y
+
+    rows = Rows()
+    regr = make_regressor(
+        solver="sgd",
+        early_stopping=True,
+        warm_start=True,
+        validation_fraction=0.3,
+        learning_rate_init=0.05,
+        random_state=np.random.RandomState(0),
+        max_iter=20,
+    ).fit(X, target)
+    best = copy.deepcopy([regr.coefs_, regr.intercepts_])
+    score = regr.best_validation_score_
+    # from here on every epoch is worse
+    regr.set_params(alpha=1e4, max_iter=3, callbacks=[rows]).fit(X, target)
+    assert max(regr.validation_scores_[-3:]) < score
+    assert_same([regr.coefs_, regr.intercepts_], best)
+    assert regr.best_validation_score_ == score
+
+
+@pytest.mark.parametrize("first", [False, True], ids=["switched on", "switched off"])
+@pytest.mark.parametrize("make", [make_classifier, make_regressor])
+def test_early_stopping_can_be_toggled_between_warm_fits(make, first):
+    """scikit-learn raises AttributeError and TypeError."""
+    estimator = make(warm_start=True, early_stopping=first, validation_fraction=0.3)
+    estimator.fit(X, TARGETS[make])
+    estimator.set_params(early_stopping=not first).fit(X, TARGETS[make])
+    assert len(estimator.loss_curve_) == 6
+    if first:
+        assert estimator.best_loss_ == min(estimator.loss_curve_[3:])
+        assert estimator.validation_scores_ is None
+        assert estimator.best_validation_score_ is None
+    else:
+        assert estimator.best_loss_ is None
+        assert len(estimator.validation_scores_) == 3
+        best = max(estimator.validation_scores_)
+        assert estimator.best_validation_score_ == best
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_warm_start_may_follow_lbfgs_and_precede_it(solver, early_stopping):
+    """scikit-learn raises AttributeError for the missing loss curve."""
+    clf = make_classifier(
+        solver="lbfgs",
+        warm_start=True,
+        early_stopping=early_stopping,
+        validation_fraction=0.3,
+    ).fit(X, labels)
+    start = copy.deepcopy(clf.coefs_)
+    clf.set_params(solver=solver, learning_rate_init=1e-12).fit(X, labels)
+    assert len(clf.loss_curve_) == clf.n_iter_ == 3
+    for coef, expected in zip(clf.coefs_, start, strict=True):
+        assert_allclose(coef, expected, rtol=1e-9, atol=1e-9)
+    clf.set_params(solver="lbfgs").fit(X, labels)
+    assert not hasattr(clf, "loss_curve_")
+    assert clf.n_averaged_ == 0
+
+
+@pytest.mark.parametrize("solver", [*SOLVERS, "lbfgs"])
+@pytest.mark.parametrize("sizes", [(5,), (4, 4), ()], ids=str)
+def test_a_warm_start_refuses_other_hidden_layers(sizes, solver):
+    """scikit-learn ignores them, or fails with AttributeError."""
+    clf = make_classifier(solver=solver, warm_start=True).fit(X, labels)
+    clf.set_params(hidden_layer_sizes=sizes)
+    state = state_of(clf)
+    with pytest.raises(ValueError, match=r"layers of \[3, 4, 1\].*hidden_layer_sizes"):
+        clf.fit(X, labels)
+    assert_same_state(clf, state)
+
+
+def test_a_minibatch_without_weight_is_no_zero_division():
+    """scikit-learn raises ZeroDivisionError from numpy."""
+    clf = make_classifier(batch_size=10, shuffle=False)
+    with pytest.raises(ValueError, match=r"sample_weight.*batch_size"):
+        clf.fit(X, labels, sample_weight=GAP)
+    clf.set_params(batch_size=20).fit(X, labels, sample_weight=GAP)
+
+
+@pytest.mark.parametrize("make", [make_classifier, make_regressor])
+def test_lbfgs_has_no_partial_fit(make):
+    """scikit-learn's regressor has, and runs all of lbfgs."""
+    assert hasattr(make(), "partial_fit")
+    estimator = make(solver="lbfgs")
+    assert not hasattr(estimator, "partial_fit")
+    with pytest.raises(AttributeError, match="has no attribute 'partial_fit'"):
+        _ = estimator.partial_fit
+
+
+def test_negative_counts_are_no_silent_nan():
+    """scikit-learn trains on, with a loss of NaN."""
+    regr = make_regressor(loss="poisson")
+    with pytest.raises(ValueError, match="y must not be negative"):
+        regr.fit(X, np.where(np.arange(40) == 7, -1e-3, counts))
+    regr.fit(X, counts)
+    assert np.isfinite(regr.loss_curve_).all()
+
+
+@pytest.mark.parametrize("swa", [False, True], ids=["path", "average"])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_memory_mapped_model_can_be_trained(solver, swa, tmp_path):
+    """scikit-learn fails because its arrays are read-only."""
+    clf = make_classifier(solver=solver, swa=swa, warm_start=True).fit(X, labels)
+    joblib.dump(clf, tmp_path / "model")
+    mapped = joblib.load(tmp_path / "model", mmap_mode="r")
+    assert not mapped.coefs_[0].flags.writeable
+    for train in ("partial_fit", "fit"):
+        for model in (clf, mapped):
+            getattr(model, train)(X, labels)
+        assert mapped.coefs_[0].flags.writeable
+        assert_same(mapped.coefs_, clf.coefs_)
+
+
+def test_read_only_data_is_trained_on():
+    arrays = [X.copy(), labels.copy(), 1.0 + GAP]
+    for array in arrays:
+        array.flags.writeable = False
+    make_classifier().fit(arrays[0], arrays[1], sample_weight=arrays[2])
+    sparse = sp.csr_array(X)
+    sparse.data.flags.writeable = False
+    expected = clone(make_classifier()).fit(sp.csr_array(X), labels)
+    assert_same(make_classifier().fit(sparse, labels).coefs_, expected.coefs_)

@@ -1,0 +1,217 @@
+"""The engine on an accelerator that has no kernels, only devices.
+
+Tensors are fake: they have a shape, a dtype and a device, and no values. Operations that
+mix devices and operations that need a value on the host raise.
+"""
+
+import numpy as np
+import pytest
+import torch
+
+from sksharp import SAMMLPClassifier, SAMMLPRegressor
+from sksharp.averaging import SWA
+from sksharp.optim import BASE_SOLVERS, SOLVERS, make_optimizer
+from sksharp.training._gradient import Backprop, Batch
+from sksharp.training._losses import LOSSES
+from sksharp.training._module import ACTIVATIONS, MLPModule
+
+fake_tensor = pytest.importorskip("torch._subclasses.fake_tensor")
+registration = pytest.importorskip("torch.utils.backend_registration")
+
+COMBINATIONS = [
+    (solver, base_solver)
+    for solver in SOLVERS
+    for base_solver in (BASE_SOLVERS if SOLVERS[solver].is_ascent else ["-"])
+]
+SINGLE = {
+    "learning_rate_init": 0.01,
+    "momentum": 0.9,
+    "nesterovs_momentum": True,
+    "beta_1": 0.9,
+    "beta_2": 0.99,
+    "epsilon": 1e-8,
+    "rho": 0.05,
+    "gamma": 0.9,
+    "lookahead_k": 3,
+    "lookahead_alpha": 0.5,
+}
+
+
+@pytest.fixture(scope="module")
+def accelerator():
+    """Register the fake accelerator, once per process."""
+    if torch._C._get_privateuse1_backend_name() == "privateuseone":
+        if not hasattr(registration, "_setup_privateuseone_for_python_backend"):
+            pytest.skip("this torch cannot register a device without kernels")
+        registration._setup_privateuseone_for_python_backend("accel")
+    return torch.device(torch._C._get_privateuse1_backend_name(), 0)
+
+
+@pytest.fixture
+def fake(accelerator):
+    with fake_tensor.FakeTensorMode(allow_non_fake_inputs=False):
+        yield accelerator
+
+
+def make_parts(device, out_activation="softmax", activation="relu", model_shape=()):
+    n_outputs = 3
+    module = MLPModule(
+        [4, 5, n_outputs],
+        activation,
+        model_shape=model_shape,
+        dtype=torch.float32,
+        device=device,
+    )
+    gradient = Backprop(module, LOSSES[out_activation], 0.1)
+    batches = [
+        Batch(
+            torch.empty(n, 4, device=device),
+            torch.empty(n, n_outputs, device=device),
+            torch.empty(n, device=device),
+            float(n),
+        )
+        for n in (8, 8, 3)
+    ]
+    return module, gradient, batches
+
+
+def steps(module, gradient, batches, optimizer):
+    """Take a step on every minibatch, as an epoch does."""
+    for batch in batches:
+        mean = batch.y.new_empty(*module.flat.shape[:-1], *batch.y.shape)
+        optimizer.step(lambda batch=batch, mean=mean: gradient(batch, mean))
+
+
+@pytest.mark.parametrize(("solver", "base_solver"), COMBINATIONS)
+def test_steps_and_averages_stay_on_the_device_and_wait_for_nothing(
+    solver, base_solver, fake
+):
+    module, gradient, batches = make_parts(fake)
+    optimizer = make_optimizer([module.flat], solver, base_solver, SINGLE)
+    average = SWA()
+    for _ in range(2):
+        steps(module, gradient, batches, optimizer)
+        average.update(optimizer.evaluation_params())
+    assert module.flat.device == module.flat.grad.device == fake
+    assert average.averaged[0].device == fake
+    for state in optimizer.state.values():
+        tensors = [value for value in state.values() if torch.is_tensor(value)]
+        assert {tensor.device for tensor in tensors} <= {fake}
+
+
+@pytest.mark.parametrize(("solver", "base_solver"), COMBINATIONS)
+def test_steps_of_many_models_stay_on_the_device_and_wait_for_nothing(
+    solver, base_solver, fake
+):
+    module, gradient, batches = make_parts(fake, model_shape=(2,))
+    values = {
+        name: torch.empty(2, device=fake) if isinstance(value, float) else value
+        for name, value in SINGLE.items()
+    }
+    optimizer = make_optimizer([module.flat], solver, base_solver, values, model_ndim=1)
+    steps(module, gradient, batches, optimizer)
+    assert module.flat.device == fake
+
+
+@pytest.mark.parametrize("out_activation", LOSSES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_gradient_and_loss_stays_on_the_device(activation, out_activation, fake):
+    module, gradient, batches = make_parts(fake, out_activation, activation)
+    for batch in batches:
+        mean = torch.empty_like(batch.y)
+        gradient(batch, mean)
+        loss = LOSSES[out_activation].row_losses(mean, batch.y)
+        assert module.flat.grad.device == loss.device == fake
+
+
+# what goes wrong, and what it raises
+MISTAKES = {
+    "waiting for a value": (
+        lambda p: p.grad.sum().item(),
+        "DataDependentOutputException",
+    ),
+    "branching on a value": (
+        lambda p: p.grad.sum() > 0 and p.grad.zero_(),
+        "DataDependentOutputException",
+    ),
+    "a tensor of the host": (
+        lambda p: p.grad.add(torch.ones(p.grad.shape)),
+        "FakeTensorDeviceMismatchError|Unhandled FakeTensor Device Propagation",
+    ),
+}
+
+
+@pytest.mark.parametrize(("mistake", "error"), MISTAKES.values(), ids=MISTAKES)
+@pytest.mark.parametrize("solver", ["sgd", "sam"])
+def test_a_mistake_in_a_step_does_not_go_unnoticed(
+    solver, mistake, error, fake, monkeypatch
+):
+    module, gradient, batches = make_parts(fake)
+    optimizer = make_optimizer([module.flat], solver, "sgd", SINGLE)
+    descent = getattr(optimizer, "base_optimizer", optimizer)
+    update = descent.update
+
+    def update_with_mistake(p, *args):
+        mistake(p)
+        update(p, *args)
+
+    monkeypatch.setattr(descent, "update", update_with_mistake)
+    with pytest.raises(Exception) as raised:  # noqa: PT011
+        steps(module, gradient, batches, optimizer)
+    names = f"{type(raised.value).__name__}: {raised.value}"
+    assert any(part in names for part in error.split("|"))
+
+
+# -- a whole fit ---------------------------------------------------------------------
+
+rng = np.random.RandomState(0)
+X = rng.normal(size=(30, 4)).astype(np.float32)
+CLASSIFIER = SAMMLPClassifier((5,), alpha=0.1), np.arange(30) % 3, np.arange(1.0, 31)
+REGRESSOR = SAMMLPRegressor("poisson", (5,), alpha=0.0), np.arange(30) % 3 * 1.0, None
+FITS = {
+    "sam over adam": (*CLASSIFIER, {"solver": "sam"}),
+    "wsam over sgd": (*REGRESSOR, {"solver": "wsam", "base_solver": "sgd"}),
+    "ranger": (*CLASSIFIER, {"solver": "ranger"}),
+    "sgd": (*REGRESSOR, {"solver": "sgd", "learning_rate": "invscaling"}),
+}
+
+
+class Transfers:
+    """Count the arrays that come back from the device."""
+
+    def __init__(self, monkeypatch):
+        self.n = 0
+        for module in ("_bridge", "_net", "_epoch"):
+            name = f"sksharp.training.{module}.to_array"
+            monkeypatch.setattr(name, self.to_array, raising=False)
+        # training ends with the device's weights, which fake ones do not have
+        monkeypatch.setattr("sksharp.training._loop.Loop.result", lambda loop: None)
+
+    def to_array(self, tensor):
+        self.n += 1
+        return np.zeros(tensor.shape)
+
+
+@pytest.mark.parametrize("case", FITS)
+def test_an_epoch_waits_for_the_device_when_it_ends_and_never_before(
+    case, accelerator, job_of, monkeypatch
+):
+    from sksharp.training._net import MLPNet
+
+    estimator, y, sample_weight, params = FITS[case]
+    transfers = Transfers(monkeypatch)
+
+    def waits(batch_size):
+        """Train for two epochs and return how often the host waited for the device."""
+        estimator.set_params(
+            **params, batch_size=batch_size, max_iter=2, swa=True, swa_start=1
+        )
+        job = job_of(estimator, X, y, sample_weight=sample_weight)
+        before = transfers.n
+        with fake_tensor.FakeTensorMode(allow_non_fake_inputs=False):
+            MLPNet(job, accelerator).train()
+        return transfers.n - before
+
+    with_one_step = waits(batch_size=30)
+    assert 2 <= with_one_step <= 4
+    assert waits(batch_size=10) == with_one_step

@@ -1,0 +1,158 @@
+import threading
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from skorch.callbacks import Callback
+from threadpoolctl import threadpool_limits
+
+from sksharp import SAMMLPClassifier, SAMMLPRegressor
+from sksharp.training._device import deserved_threads, resolve_device
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::sklearn.exceptions.ConvergenceWarning",
+)
+
+CPU = torch.device("cpu")
+FLOAT64 = np.dtype(np.float64)
+
+rng = np.random.RandomState(0)
+X, y = rng.normal(size=(30, 4)), np.arange(30) % 3
+
+
+@pytest.mark.parametrize("has_cuda", [False, True], ids=["without", "with"])
+def test_auto_is_cuda_where_there_is_one_and_the_cpu_elsewhere(has_cuda, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
+    expected = "cuda" if has_cuda else "cpu"
+    assert resolve_device("auto", FLOAT64).type == expected
+
+
+def test_auto_without_cuda_fits_as_the_cpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    fits = [
+        SAMMLPClassifier((5,), device=device, max_iter=2, random_state=0).fit(X, y)
+        for device in ("auto", "cpu")
+    ]
+    assert_array_equal(fits[0].coefs_[0], fits[1].coefs_[0])
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:7"])
+def test_cuda_without_cuda_is_refused_with_the_way_out(name, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=f"device='{name}' needs.*device='auto'"):
+        SAMMLPClassifier(device=name).fit(X, y)
+
+
+def test_a_device_beyond_the_last_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert resolve_device("cuda:1", FLOAT64) == torch.device("cuda:1")
+    with pytest.raises(ValueError, match=r"device='cuda:2' needs.*found 2 of them"):
+        resolve_device("cuda:2", FLOAT64)
+
+
+@pytest.mark.parametrize("name", ["", "gpu", "cuda:x", "cpu:", "Cuda"])
+def test_an_unknown_device_is_refused_by_name(name):
+    with pytest.raises(ValueError, match=rf"device must be.*got device='{name}'"):
+        SAMMLPClassifier(device=name).fit(X, y)
+
+
+def test_single_precision_devices_refuse_double(monkeypatch):
+    monkeypatch.setattr(torch.mps, "is_available", lambda: True, raising=False)
+    monkeypatch.setattr(torch.mps, "device_count", lambda: 1)
+    assert resolve_device("mps", np.dtype(np.float32)).type == "mps"
+    with pytest.raises(ValueError, match=r"single precision.*astype\('float32'\)"):
+        resolve_device("mps", FLOAT64)
+
+
+@pytest.mark.parametrize("solver", ["sam", "wsam", "ranger", "adam", "sgd"])
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_cuda_trains_as_the_cpu_and_predicts_on_it(solver):
+    fits = [
+        SAMMLPClassifier(
+            (5,),
+            solver=solver,
+            swa=True,
+            device=device,
+            batch_size=10,
+            max_iter=4,
+            random_state=0,
+        ).fit(X, y, sample_weight=1.0 + y)
+        for device in ("cpu", "cuda")
+    ]
+    for coef, expected in zip(fits[1].coefs_, fits[0].coefs_, strict=True):
+        assert isinstance(coef, np.ndarray)
+        assert_allclose(coef, expected, rtol=1e-9)
+    assert_allclose(fits[1].predict_proba(X), fits[0].predict_proba(X), rtol=1e-9)
+
+
+# -- threads -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_threads():
+    """Let torch use two threads, of as many cores as there are."""
+    with threadpool_limits(limits=2, user_api="openmp"):
+        if torch.get_num_threads() != 2:
+            pytest.skip("torch does not follow OpenMP's number of threads here")
+        yield
+
+
+class ThreadRecorder(Callback):
+    def initialize(self):
+        self.seen = set()
+        return self
+
+    def on_batch_end(self, net, **kwargs):
+        self.seen.add(torch.get_num_threads())
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_small_fit_runs_on_one_thread_and_gives_the_others_back():
+    recorder = ThreadRecorder()
+    SAMMLPClassifier((5,), callbacks=[recorder], max_iter=2).fit(X, y)
+    assert recorder.seen == {1}
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_fit_that_fails_gives_the_threads_back(monkeypatch):
+    def fail(net):
+        assert torch.get_num_threads() == 1
+        raise RuntimeError("the training failed")
+
+    monkeypatch.setattr("sksharp.training._net.MLPNet.train", fail)
+    with pytest.raises(RuntimeError, match="the training failed"):
+        SAMMLPRegressor().fit(X, y)
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_large_step_keeps_all_threads():
+    with deserved_threads(CPU, 1024, [1024, 1024, 10]):
+        assert torch.get_num_threads() == 2
+    with deserved_threads(CPU, 1024, [1023, 1024, 10]):
+        assert torch.get_num_threads() == 1
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_another_python_thread_keeps_its_own_number():
+    seen = []
+
+    def look():
+        torch.get_num_threads()  # torch sets the number at its first call of a thread
+        with threadpool_limits(limits=2, user_api="openmp"):
+            ready.set()
+            entered.wait(timeout=10)
+            seen.append(torch.get_num_threads())
+
+    ready, entered = threading.Event(), threading.Event()
+    other = threading.Thread(target=look)
+    other.start()
+    ready.wait(timeout=10)
+    with deserved_threads(CPU, 10, [4, 5, 3]):
+        entered.set()
+        other.join(timeout=10)
+    assert seen == [2]

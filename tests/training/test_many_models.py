@@ -1,0 +1,148 @@
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sksharp.averaging import SWA
+from sksharp.optim import BASE_SOLVERS, SOLVERS, make_optimizer
+from sksharp.training._gradient import Backprop, Batch
+from sksharp.training._losses import LOSSES
+from sksharp.training._module import MLPModule
+
+K = 3
+UNITS = [4, 6, 5, 3]
+COMBINATIONS = [
+    (solver, base_solver)
+    for solver in SOLVERS
+    for base_solver in (BASE_SOLVERS if SOLVERS[solver].is_ascent else ["-"])
+]
+ALPHA = torch.tensor([0.0, 0.01, 2.0], dtype=torch.float64)
+# one value per model; the number of steps between slow weights is shared
+VALUES = {
+    "learning_rate_init": torch.tensor([0.003, 0.01, 0.1], dtype=torch.float64),
+    "momentum": torch.tensor([0.0, 0.5, 0.9], dtype=torch.float64),
+    "nesterovs_momentum": True,
+    "beta_1": torch.tensor([0.0, 0.8, 0.95], dtype=torch.float64),
+    "beta_2": torch.tensor([0.2, 0.9, 0.999], dtype=torch.float64),
+    "epsilon": torch.tensor([1e-8, 1e-5, 1e-2], dtype=torch.float64),
+    "rho": torch.tensor([0.0, 0.05, 0.5], dtype=torch.float64),
+    "gamma": torch.tensor([0.0, 0.5, 0.9], dtype=torch.float64),
+    "lookahead_k": 4,
+    "lookahead_alpha": torch.tensor([0.2, 0.5, 1.0], dtype=torch.float64),
+}
+
+
+def alone(value, k):
+    return value[k].item() if isinstance(value, torch.Tensor) else value
+
+
+def make_batches(out_activation="softmax", *, weighted=True, sparse=False):
+    """Return two epochs of minibatches, each with a short last one."""
+    rng = np.random.RandomState(0)
+    draw = {
+        "softmax": lambda n: np.eye(3)[rng.randint(3, size=n)],
+        "logistic": lambda n: rng.randint(2, size=(n, 3)).astype(float),
+        "identity": lambda n: rng.normal(size=(n, 3)),
+        "exp": lambda n: rng.poisson(1.0, size=(n, 3)).astype(float),
+    }[out_activation]
+    batches = []
+    for n in [10, 10, 4] * 2:
+        X = torch.from_numpy(rng.normal(size=(n, UNITS[0])))
+        X = (X * (X > 0)).to_sparse() if sparse else X
+        weights = torch.from_numpy(rng.uniform(0.5, 2, size=n)) if weighted else None
+        total = float(weights.sum()) if weighted else float(n)
+        batches.append(Batch(X, torch.from_numpy(draw(n)), weights, total))
+    return batches
+
+
+def start_weights():
+    n_params = MLPModule(UNITS, "tanh").flat.numel()
+    return torch.from_numpy(np.random.RandomState(1).normal(0, 0.5, (K, n_params)))
+
+
+def train(start, batches, solver, base_solver, values, alpha, out_activation="softmax"):
+    """Return the weights, the predictions before each step and the average."""
+    module = MLPModule(UNITS, "tanh", model_shape=tuple(start.shape[:-1]))
+    with torch.no_grad():
+        module.flat.copy_(start)
+    gradient = Backprop(module, LOSSES[out_activation], alpha)
+    optimizer = make_optimizer(
+        [module.flat], solver, base_solver, values, model_ndim=start.ndim - 1
+    )
+    average, means = SWA(), []
+    for i, batch in enumerate(batches):
+        shape = (*start.shape[:-1], *batch.y.shape)
+        # the first evaluation of a step comes before it
+        seen = []
+
+        def closure(batch=batch, shape=shape, seen=seen):
+            seen.append(torch.empty(shape, dtype=torch.float64))
+            gradient(batch, seen[-1])
+
+        optimizer.step(closure)
+        means.append(seen[0])
+        if i % 3 == 2:  # an epoch
+            average.update(optimizer.evaluation_params())
+    (weights,) = optimizer.evaluation_params()
+    return weights.detach(), means, average.averaged[0]
+
+
+def assert_each_trains_as_alone(batches, solver, base_solver, **options):
+    start = start_weights()
+    weights, means, averaged = train(
+        start, batches, solver, base_solver, VALUES, ALPHA, **options
+    )
+    for k in range(K):
+        values = {name: alone(value, k) for name, value in VALUES.items()}
+        expected = train(
+            start[k], batches, solver, base_solver, values, ALPHA[k].item(), **options
+        )
+        assert_allclose(weights[k], expected[0], rtol=1e-12, atol=1e-12)
+        assert_allclose(averaged[k], expected[2], rtol=1e-12, atol=1e-12)
+        for mean, mean_alone in zip(means, expected[1], strict=True):
+            assert_allclose(mean[k], mean_alone, rtol=1e-12, atol=1e-12)
+        assert abs(weights[k] - start[k]).max() > 1e-4
+
+
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
+@pytest.mark.parametrize(("solver", "base_solver"), COMBINATIONS)
+def test_many_models_train_as_each_one_alone(solver, base_solver, sparse):
+    assert_each_trains_as_alone(make_batches(sparse=sparse), solver, base_solver)
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["rows", "weights"])
+@pytest.mark.parametrize("out_activation", LOSSES)
+def test_many_models_train_as_each_one_alone_on_every_loss(out_activation, weighted):
+    batches = make_batches(out_activation, weighted=weighted)
+    assert_each_trains_as_alone(batches, "sam", "adam", out_activation=out_activation)
+
+
+@pytest.mark.parametrize(("solver", "base_solver"), COMBINATIONS)
+def test_a_model_that_diverges_does_not_disturb_the_others(solver, base_solver):
+    start, batches = start_weights(), make_batches()
+    weights, _, averaged = train(start, batches, solver, base_solver, VALUES, ALPHA)
+    broken = start.clone()
+    broken[1] = torch.nan
+    others, _, others_averaged = train(
+        broken, batches, solver, base_solver, VALUES, ALPHA
+    )
+    assert torch.isnan(others[1]).all()
+    assert torch.isnan(others_averaged[1]).all()
+    for k in (0, 2):
+        assert_array_equal(others[k], weights[k])
+        assert_array_equal(others_averaged[k], averaged[k])
+
+
+@pytest.mark.parametrize(("solver", "base_solver"), COMBINATIONS)
+def test_a_value_for_all_models_is_that_value_for_each(solver, base_solver):
+    start, batches = start_weights(), make_batches()
+    shared = {name: alone(value, 1) for name, value in VALUES.items()}
+    each = {
+        name: value.new_full((K,), value[1].item()) if torch.is_tensor(value) else value
+        for name, value in VALUES.items()
+    }
+    weights, _, _ = train(start, batches, solver, base_solver, shared, 0.1)
+    expected, _, _ = train(
+        start, batches, solver, base_solver, each, torch.full_like(ALPHA, 0.1)
+    )
+    assert_allclose(weights, expected, rtol=1e-12, atol=1e-12)

@@ -1,0 +1,132 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+from sklearn.neural_network._stochastic_optimizers import SGDOptimizer
+
+from sksharp import SAMMLPRegressor
+from sksharp.optim import BASE_SOLVERS, SGD, SOLVERS
+from sksharp.training._schedule import LearningRate
+
+rng = np.random.RandomState(0)
+X, y = rng.normal(size=(20, 3)), rng.normal(size=20)
+
+COMBINATIONS = [
+    (solver, base_solver)
+    for solver in SOLVERS
+    for base_solver in (BASE_SOLVERS if SOLVERS[solver].is_ascent else ["adam"])
+]
+SCHEDULES = ["constant", "invscaling", "adaptive"]
+
+
+@pytest.fixture
+def make_rate(job_of):
+    def make_rate(solver="sgd", base_solver="adam", **changes):
+        changes = {"learning_rate_init": 0.1, **changes}
+        job = job_of(SAMMLPRegressor(solver=solver, base_solver=base_solver), X, y)
+        optimizer = SGD([torch.zeros(1)], lr=changes["learning_rate_init"])
+        return LearningRate(optimizer, dataclasses.replace(job.settings, **changes))
+
+    return make_rate
+
+
+@pytest.mark.parametrize("power_t", [0.25, 0.5, 1.0])
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_the_rate_is_scikit_learns_epoch_by_epoch(schedule, power_t, make_rate):
+    rate = make_rate(learning_rate=schedule, power_t=power_t)
+    reference = SGDOptimizer([], 0.1, schedule, power_t=power_t)
+    for epoch in range(1, 40):
+        rate.after_epoch(20 * epoch)
+        reference.iteration_ends(20 * epoch)
+        assert_allclose(rate.value, reference.learning_rate, rtol=1e-15)
+        if epoch % 3 == 0:  # training stalls
+            assert rate.stops("Stalled.") == reference.trigger_stopping("", False)
+            assert_allclose(rate.value, reference.learning_rate, rtol=1e-15)
+        assert rate.optimizer.param_groups[0]["lr"] == rate.value
+
+
+def test_an_adaptive_rate_ends_at_a_millionth(make_rate):
+    rate = make_rate(learning_rate="adaptive", learning_rate_init=1.0)
+    divisions = 0
+    while not rate.stops("Stalled."):
+        divisions += 1
+        assert_allclose(rate.value, 5.0**-divisions, rtol=1e-12)
+    assert 5.0**-divisions <= 1e-6 < 5.0 ** -(divisions - 1)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize(("solver", "base_solver"), COMBINATIONS)
+def test_schedules_are_for_gradient_descent_alone(
+    solver, base_solver, schedule, make_rate
+):
+    rate = make_rate(solver, base_solver, learning_rate=schedule)
+    descends = solver == "sgd" or (SOLVERS[solver].is_ascent and base_solver == "sgd")
+    rate.after_epoch(99)
+    scaled = descends and schedule == "invscaling"
+    assert rate.value == (0.1 / 100**0.5 if scaled else 0.1)
+    assert rate.stops("Stalled.") == (not (descends and schedule == "adaptive"))
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_rate_that_is_held_follows_no_schedule(schedule, make_rate):
+    rate = make_rate(learning_rate=schedule)
+    rate.hold(0.7)
+    rate.after_epoch(99)
+    assert rate.stops("Stalled.")
+    assert rate.value == 0.7
+
+
+def test_all_groups_share_the_rate(make_rate):
+    rate = make_rate(learning_rate="adaptive")
+    rate.optimizer.add_param_group({"params": [torch.zeros(1)], "lr": 9.0})
+    rate.stops("Stalled.")
+    assert [group["lr"] for group in rate.optimizer.param_groups] == [0.02, 0.02]
+
+
+# one stalled training for every answer
+ANSWERS = {
+    "constant": ("constant", 0.1),
+    "slower": ("adaptive", 0.1),
+    "too slow": ("adaptive", 1e-7),
+}
+
+
+@pytest.mark.parametrize(("schedule", "initial"), ANSWERS.values(), ids=ANSWERS)
+def test_what_is_printed_is_scikit_learns(schedule, initial, make_rate, capsys):
+    reference = SGDOptimizer([], initial, schedule)
+    reference.trigger_stopping("Stalled.", True)
+    expected = capsys.readouterr().out
+    rate = make_rate(learning_rate=schedule, learning_rate_init=initial, verbose=True)
+    rate.stops("Stalled.")
+    assert capsys.readouterr().out == expected
+    make_rate(learning_rate=schedule, learning_rate_init=initial).stops("Stalled.")
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_an_inverse_rate_drives_the_weights_of_a_linear_model():
+    """Gradient descent by hand, on a network without a hidden layer."""
+    regr = SAMMLPRegressor(
+        hidden_layer_sizes=(),
+        solver="sgd",
+        momentum=0.0,
+        alpha=0.0,
+        learning_rate="invscaling",
+        learning_rate_init=0.5,
+        power_t=0.3,
+        batch_size=20,
+        shuffle=False,
+        random_state=0,
+    )
+    regr.set_params(max_iter=1, learning_rate_init=1e-300).fit(X, y)
+    w, b = regr.coefs_[0].ravel(), regr.intercepts_[0]
+    rate = 0.5
+    for epoch in range(1, 6):
+        residual = X @ w + b - y
+        w, b = w - rate * X.T @ residual / 20, b - rate * residual.mean()
+        rate = 0.5 / (20 * epoch + 1) ** 0.3
+    regr.set_params(max_iter=5, learning_rate_init=0.5).fit(X, y)
+    assert_allclose(regr.coefs_[0].ravel(), w, rtol=1e-12)
+    assert_allclose(regr.intercepts_[0], b, rtol=1e-12)
