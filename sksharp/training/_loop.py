@@ -9,7 +9,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
-from .._contract import OptimizerState, TrainingResult, Weights
+from .._contract import OptimizerState, TrainingResult
 from ._averaging import AveragingPhase
 from ._batches import Batches
 from ._bridge import flatten, state_to_arrays, unflatten
@@ -134,14 +134,16 @@ class Loop:
     def result(self) -> TrainingResult:
         """Return the weights to keep and the state to continue from."""
         net, job = self.net, self.job
-        iterate = self._to_weights(net.module_.flat)
         kept, n_averaged = self._kept()
-        hides_iterate = n_averaged or (
-            job.validation is None and not torch.equal(kept, net.module_.flat)
-        )
+        flat = net.module_.flat.detach()
+        if job.validation is not None and not n_averaged:
+            # training goes on from the best epoch, which may not be the last
+            flat.copy_(kept)
+            net.optimizer_.adopt_params()
+        hides_iterate = not torch.equal(kept, flat)
         return TrainingResult(
-            weights=self._to_weights(kept),
-            iterate=iterate if hides_iterate else None,
+            weights=unflatten(kept, job.weights),
+            iterate=unflatten(flat, job.weights) if hides_iterate else None,
             progress=self.progress,
             optimizer_state=OptimizerState(
                 solver=(job.settings.solver, job.settings.base_solver),
@@ -168,9 +170,6 @@ class Loop:
                 return self.best, 0
             self.progress.best_validation_score = score
         return average, self.phase.scheme.n_averaged
-
-    def _to_weights(self, flat: Tensor) -> Weights:
-        return unflatten(flat, self.job.weights)
 
     def _say(self, message: str) -> None:
         if self.job.settings.verbose:
