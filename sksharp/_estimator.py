@@ -98,6 +98,8 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
         return self
 
     def _fit_lbfgs(self, X, y, sample_weight, *buffers):
+        *_, layer_units = buffers
+        self._check_same_network(layer_units)
         super()._fit_lbfgs(X, y, self._row_weights(y, sample_weight), *buffers)
 
     def _forget_training(self):
@@ -116,7 +118,8 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
                 f"to one of {sorted(SOLVERS)}, or leave {name} at its default."
             )
         for callback in self.callbacks or ():
-            callback = callback[1] if isinstance(callback, tuple) else callback
+            if isinstance(callback, tuple) and callback:  # with its name
+                callback = callback[-1]
             if not hasattr(callback, "on_epoch_end"):
                 raise TypeError(
                     f"callbacks must hold skorch callbacks, got {callback!r}. Derive it "

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer, optimizer
 
-from ._checks import check_base, refuse_missing_closure
+from ._checks import check_base, refuse_missing_closure, refuse_shared_name
 from ._replay import Replay
 
 Closure: TypeAlias = Callable[[], Any]
@@ -140,13 +140,15 @@ class Wrapper(LightOptimizer):
     ) -> None:
         check_base(base_optimizer)
         self.base_optimizer = base_optimizer(params, **base)
-        for group in self.base_optimizer.param_groups:
-            for name, value in hyperparameters.items():
+        for name, value in hyperparameters.items():
+            refuse_shared_name(self, self.base_optimizer, name)
+            for group in self.base_optimizer.param_groups:
                 group.setdefault(name, value)
         super().__init__(
             self.base_optimizer.param_groups,
             {**self.base_optimizer.defaults, **hyperparameters},
         )
+        self.state = self.base_optimizer.state  # some bases are made with one
         self._share()
 
     def _share(self) -> None:

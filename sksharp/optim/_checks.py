@@ -1,7 +1,7 @@
 """Errors that the optimizers share."""
 
 from math import inf
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from torch import Tensor
 
@@ -42,4 +42,14 @@ def check_base(base_optimizer: object) -> None:
         raise TypeError(
             "base_optimizer must be an optimizer class or a function that takes the "
             f"parameters and returns an optimizer, got {base_optimizer!r}."
+        )
+
+
+def refuse_shared_name(wrapper: object, base_optimizer: Any, name: str) -> None:
+    """Raise ``ValueError`` if a wrapper's hyperparameter is its base optimizer's too."""
+    if name in base_optimizer.defaults:
+        raise ValueError(
+            f"{type(wrapper).__name__} and {type(base_optimizer).__name__} both have a "
+            f"hyperparameter {name}, and one value would serve both. Choose another "
+            "base_optimizer."
         )

@@ -39,7 +39,8 @@ def add_direction_(
     if isinstance(length, Tensor):
         scale = length / norm
         return target.addcmul_(vector, scale.reshape(_column(scale, target)))
-    if norm.ndim:
+    if norm.ndim or norm.dtype != target.dtype:
+        # a norm of shape () would be cast to half precision
         norm = norm.reshape(_column(norm, target))
     return target.addcdiv_(vector, norm, value=length)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -10,9 +11,6 @@ from ._base import Ascent, Group, Params
 from ._checks import check_interval
 from ._models import Hyperparameter, add_direction_, joint_norm
 from .sgd import SGD
-
-# below this norm the gradient is zero and has no direction
-SMALLEST_NORM = 1e-30
 
 
 class SAM(Ascent):
@@ -121,7 +119,9 @@ class SAM(Ascent):
         grads = [p.grad for _, members in active for p in members if p.grad is not None]
         if not grads:
             return
-        norm = joint_norm(grads, self.model_ndim).clamp_min_(SMALLEST_NORM)
+        norm = joint_norm(grads, self.model_ndim)
+        # below this the squares underflow: the norm is rounding, the gradient zero
+        norm.clamp_min_(torch.finfo(norm.dtype).tiny ** 0.5)
         for group, members in active:
             for p in members:
                 assert p.grad is not None

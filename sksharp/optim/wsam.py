@@ -139,26 +139,38 @@ class WSAM(SAM):
         self, active: list[tuple[Group, list[Tensor]]], grads: list[Tensor]
     ) -> None:
         """Step with the sharpness weighted against the loss."""
-        params = [(p, group) for group, members in active for p in members]
+        ascended = [p for _, members in active for p in members]
+        of_ascent = dict(zip(ascended, grads, strict=True))
+        # a parameter without a gradient in one evaluation has one of zero there
+        params = [
+            (p, group, of_ascent.get(p))
+            for group in self.param_groups
+            for p in group["params"]
+            if p in of_ascent or p.grad is not None
+        ]
         if self.decouple:
-            self._descend_decoupled(params, grads)
+            self._descend_decoupled(params)
             return
-        for (p, group), grad in zip(params, grads, strict=True):
+        for p, group, grad in params:
             kappa = expand(_kappa(group), p)
             # not g + kappa (g~ - g): this form is exact at gamma of 0 and 0.5
-            add_scaled_(_descent_grad(p).mul_(kappa), grad, 1 - kappa)
+            descent_grad = _descent_grad(p).mul_(kappa)
+            if grad is not None:
+                add_scaled_(descent_grad, grad, 1 - kappa)
         self.base_optimizer.step()
 
     def _descend_decoupled(
-        self, params: list[tuple[Tensor, Group]], grads: list[Tensor]
+        self, params: list[tuple[Tensor, Group, Tensor | None]]
     ) -> None:
         sharpness = []
-        for (p, _), grad in zip(params, grads, strict=True):
+        for p, _, grad in params:
             descent_grad = _descent_grad(p)
+            if grad is None:
+                grad = torch.zeros_like(descent_grad)
             sharpness.append(descent_grad - grad)
             descent_grad.copy_(grad)
         self.base_optimizer.step()
-        for (p, group), term in zip(params, sharpness, strict=True):
+        for (p, group, _), term in zip(params, sharpness, strict=True):
             add_scaled_(p, term, -expand(group["lr"] * _kappa(group), p))
 
 
