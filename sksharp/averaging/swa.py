@@ -87,9 +87,10 @@ class SWA:
         Returns
         -------
         state_dict : dict
-            With keys 'averaged' and 'n_averaged'.
+            With keys 'averaged' and 'n_averaged'. Later updates do not change it.
         """
-        return {"averaged": list(self.averaged), "n_averaged": self.n_averaged}
+        averaged = [mean.clone() for mean in self.averaged]
+        return {"averaged": averaged, "n_averaged": self.n_averaged}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue the average of another object.

@@ -1,6 +1,7 @@
 """Lookahead: slow weights behind any optimizer."""
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -92,6 +93,8 @@ class Lookahead(Wrapper):
         **base: Any,
     ) -> None:
         check_interval("k", k, 1)
+        if not isinstance(k, Integral):
+            raise TypeError(f"k must be a number of steps, got k={k!r}.")
         check_interval("alpha", alpha, 0, 1, closed=True)
         super().__init__(
             params,
