@@ -69,7 +69,8 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
 
     random_state : int, RandomState instance or None, default=None
         Draws the initial weights, the validation rows and the order of the rows. An int
-        makes fits repeatable. torch's and numpy's global generators are not used.
+        makes fits repeatable. torch's global generator is never used, numpy's only if
+        None, as in scikit-learn.
 
     tol : float, default=1e-4
         How much the training loss must fall (the validation score rise) for an epoch to
@@ -158,10 +159,11 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         Learning rate while averaging. None leaves it to the schedule. Only used when
         ``swa`` is True.
 
-    class_weight : dict, 'balanced' or None, default=None
+    class_weight : dict, list of dict, 'balanced' or None, default=None
         Weights of the classes, which multiply those of the rows: a weight per class
         label, or 'balanced' for ``n_samples / (n_classes * np.bincount(y))``. Classes
-        that a dict does not name have weight 1.
+        that a dict does not name have weight 1. With several labels, a list of dicts, one
+        per label. With early stopping the validation score is weighted too.
 
     device : str, default='auto'
         Where to train: 'auto' for CUDA if there is a device and the CPU otherwise,
@@ -275,7 +277,7 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
 
     _parameter_constraints: dict = {
         **FlatMinimaMLP._parameter_constraints,
-        "class_weight": [StrOptions({"balanced"}), dict, None],
+        "class_weight": [StrOptions({"balanced"}), dict, list, None],
     }
     _metric = staticmethod(accuracy_score)
 
@@ -373,6 +375,10 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
                 self.class_weight, classes=self.classes_, y=labels
             )
             weights = by_class[np.searchsorted(self.classes_, labels)]
+        if not np.isfinite(weights).all():
+            raise ValueError(
+                f"class_weight must hold finite numbers, got {self.class_weight}."
+            )
         return weights if sample_weight is None else weights * sample_weight
 
     @available_if(lambda est: est._check_solver())

@@ -112,14 +112,14 @@ class OptimizerState:
 
     Parameters
     ----------
-    solver : tuple of str
-        The solver and the base solver that the state belongs to.
+    solvers : tuple of str
+        The solvers that the state belongs to, the one with the descent step last.
 
     state_dict : dict
         torch's ``state_dict``, with arrays in the place of tensors.
     """
 
-    solver: tuple[str, str]
+    solvers: tuple[str, ...]
     state_dict: Mapping[str, Any]
 
     @property

@@ -22,7 +22,7 @@ from ._contract import (
     Validation,
     Weights,
 )
-from .optim import BASE_SOLVERS, SOLVERS, solver_parameters
+from .optim import BASE_SOLVERS, SOLVERS, solver_chain, solver_parameters
 
 DOCUMENTATION = "https://sksharp.readthedocs.io/en/stable"
 
@@ -222,7 +222,7 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
             random_state=self._random_state,
             settings=self._settings(X.shape[0]),
             progress=self._progress(),
-            epochs=1 if incremental else self.max_iter,
+            epochs=1 if incremental else int(self.max_iter),
             is_incremental=incremental,
             validation=validation,
             decode=self._decode,
@@ -267,13 +267,13 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
     def _settings(self, n_samples):
         return Settings(
             out_activation=self.out_activation_,
-            batch_size=self._clipped_batch_size(n_samples),
+            batch_size=int(self._clipped_batch_size(n_samples)),
             solver_parameters={
-                name: getattr(self, name)
+                name: _plain(getattr(self, name))
                 for name in solver_parameters(self.solver, self.base_solver)
             },
             averaging=self._averaging_settings(),
-            **{name: getattr(self, name) for name in _SHARED_SETTINGS},
+            **{name: _plain(getattr(self, name)) for name in _SHARED_SETTINGS},
         )
 
     def _averaging_settings(self):
@@ -283,9 +283,9 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
         return AveragingSettings(
             scheme="swa",
             start=start,
-            freq=self.swa_freq,
-            length=self.max_iter - start,
-            lr=self.swa_lr,
+            freq=int(self.swa_freq),
+            length=int(self.max_iter) - start,
+            lr=_plain(self.swa_lr),
         )
 
     def _clipped_batch_size(self, n_samples):
@@ -322,7 +322,8 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
     def _continue(self, job):
         """Let a job continue where the previous call of fit or partial_fit stopped."""
         state = getattr(self, "_optimizer", None)
-        if state is not None and state.solver == (self.solver, self.base_solver):
+        chain = tuple(solver_chain(self.solver, self.base_solver))
+        if state is not None and state.solvers == chain:
             job.optimizer_state = state
         if not job.is_rewritten:
             job.averaging_state = getattr(self, "_averaging", None)
@@ -367,6 +368,11 @@ _SHARED_SETTINGS = (
     "verbose",
     "device",
 )
+
+
+def _plain(value):
+    """Return a number of Python's own in the place of numpy's."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _digest(weights):

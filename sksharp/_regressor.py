@@ -70,7 +70,8 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
 
     random_state : int, RandomState instance or None, default=None
         Draws the initial weights, the validation rows and the order of the rows. An int
-        makes fits repeatable. torch's and numpy's global generators are not used.
+        makes fits repeatable. torch's global generator is never used, numpy's only if
+        None, as in scikit-learn.
 
     tol : float, default=1e-4
         How much the training loss must fall (the validation score rise) for an epoch to
@@ -354,6 +355,16 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
     def _decode(self, outputs):
         """Return predictions, one-dimensional for a single target."""
         return outputs.ravel() if outputs.shape[1] == 1 else outputs
+
+    def _check_same_network(self, layer_units):
+        super()._check_same_network(layer_units)
+        if (self.loss == "poisson") != (self.out_activation_ == "exp"):
+            raise ValueError(
+                "loss must stay the same to continue training, got "
+                f"loss={self.loss!r} with an output activation of "
+                f"{self.out_activation_!r} from the previous fit. Set loss back, or "
+                "warm_start=False to start anew."
+            )
 
     def _validate_input(self, X, y, incremental, reset):
         X, y = super()._validate_input(X, y, incremental, reset)

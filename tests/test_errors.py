@@ -523,15 +523,35 @@ def test_an_interrupt_within_an_epoch_keeps_the_steps_that_were_taken(
 @pytest.mark.parametrize("swa", [False, True], ids=["path", "average"])
 def test_an_interrupt_with_early_stopping_keeps_the_best_epoch(swa, monkeypatch):
     params = {"solver": "sgd", "early_stopping": True, "validation_fraction": 0.3}
-    params |= {"learning_rate_init": 0.1, "n_iter_no_change": np.inf}
-    expected = make_regressor(max_iter=4, **params).fit(X, target)
-    interrupt_gradient(monkeypatch, 5)
+    params |= {"learning_rate_init": 0.4, "n_iter_no_change": np.inf}
+    expected = make_regressor(max_iter=9, **params).fit(X, target)
+    assert 0 < np.argmax(expected.validation_scores_) < 8
+    interrupt_gradient(monkeypatch, 10)
     regr = make_regressor(max_iter=20, swa=swa, **params)
     with pytest.warns(UserWarning, match="Training interrupted by user"):
         regr.fit(X, target)
     assert_same(regr.coefs_, expected.coefs_)
     assert regr.best_validation_score_ == expected.best_validation_score_
     assert regr.n_averaged_ == 0
+
+
+def test_an_interrupt_of_lbfgs_leaves_the_last_fit(monkeypatch):
+    clf = make_classifier(warm_start=True, solver="lbfgs", max_iter=20).fit(X, labels)
+    state, evaluations = state_of(clf), []
+    evaluate = SAMMLPClassifier._backprop
+
+    def evaluate_or_interrupt(self, *args):
+        evaluations.append(self.coefs_[0])
+        if len(evaluations) == 5:
+            raise KeyboardInterrupt
+        return evaluate(self, *args)
+
+    monkeypatch.setattr(SAMMLPClassifier, "_backprop", evaluate_or_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        clf.fit(X[::-1], labels)
+    # lbfgs writes the weights it tries into the list of those of the estimator
+    assert evaluations[-1] is not clf.coefs_[0]
+    assert_same_state(clf, state)
 
 
 def test_an_interrupted_average_is_of_the_epochs_so_far(monkeypatch):

@@ -210,6 +210,11 @@ class Ascent(Wrapper):
         super().__init__(params, base_optimizer, base, hyperparameters)
         self.model_ndim = model_ndim
         self.replay = replay
+        self._buffers: dict[str, dict[Tensor, Tensor]] = {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._buffers = {}
 
     def __getstate__(self) -> dict[str, Any]:
         own = {"model_ndim": self.model_ndim, "replay": self.replay}
@@ -242,12 +247,20 @@ class Ascent(Wrapper):
         """
         if closure is None:
             refuse_missing_closure(self)
+        if self.is_off and not self.replay:
+            # nobody sees whether the second evaluation takes place
+            loss = evaluate(closure)
+            self.base_optimizer.step()
+            return loss
         second_pass = Replay(self._devices()) if self.replay else NO_REPLAY
         loss = evaluate(closure)
         active = self._with_grads()
         params = [p for _, members in active for p in members]
-        start = [p.clone() for p in params]
-        grads = [p.grad.clone() for p in params] if self.keeps_ascent_grads else []  # type: ignore[union-attr]
+        start = self._kept("start", params, params)
+        grads: list[Tensor] = []
+        if self.keeps_ascent_grads:
+            ascent_grads = [p.grad for p in params if p.grad is not None]
+            grads = self._kept("grads", params, ascent_grads)
         try:
             self.ascend(active)
             with second_pass:
@@ -268,6 +281,24 @@ class Ascent(Wrapper):
     ) -> None:
         """Step from the start, with the gradients of the second pass in place."""
         self.base_optimizer.step()
+
+    @property
+    def is_off(self) -> bool:
+        """Whether the perturbation has length zero whatever the gradient."""
+        return False
+
+    def _kept(
+        self, slot: str, params: list[Tensor], tensors: list[Tensor]
+    ) -> list[Tensor]:
+        """Return copies of one tensor per parameter, in memory that steps share."""
+        buffers = self._buffers.setdefault(slot, {})
+        for p, tensor in zip(params, tensors, strict=True):
+            buffer = buffers.get(p)
+            if buffer is None or buffer.shape != tensor.shape:
+                buffers[p] = tensor.detach().clone()
+            else:
+                buffer.copy_(tensor)
+        return [buffers[p] for p in params]
 
     def _with_grads(self) -> list[tuple[Group, list[Tensor]]]:
         return [

@@ -114,6 +114,12 @@ class SAM(Ascent):
             replay=replay,
         )
 
+    @property
+    def is_off(self) -> bool:
+        """Whether ``rho`` is 0 for every parameter."""
+        radii = [group["rho"] for group in self.param_groups]
+        return not any(isinstance(rho, Tensor) or rho != 0 for rho in radii)
+
     def ascend(self, active: list[tuple[Group, list[Tensor]]]) -> None:
         """Add ``rho`` times the direction of the gradient to the parameters."""
         grads = [p.grad for _, members in active for p in members if p.grad is not None]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .._contract import Array, TrainingJob
-from ._bridge import to_sparse_tensor, to_tensor
+from ._bridge import to_canonical, to_sparse_tensor, to_tensor
 from ._gradient import Batch
 
 # bytes of rows that are gathered at once
@@ -61,9 +61,9 @@ class Batches:
         self.batch_size = settings.batch_size
         self.device = device
         self.is_sparse = hasattr(job.X, "tocsr")
-        row_bytes = dtype.itemsize * job.X.shape[1]
+        row_bytes = dtype.itemsize * (job.X.shape[1] + 3 * job.y.shape[1])
         if self.is_sparse:
-            self._matrix = job.X.tocsr()
+            self._matrix = to_canonical(job.X)
         else:
             self._X = to_tensor(job.X, device=device)
         per_chunk = max(1, CHUNK_BYTES // (row_bytes * self.batch_size))
@@ -89,6 +89,7 @@ class Batches:
             self._order = self._order[self._random_state.permutation(self.n_samples)]
         if self._sample_weight is not None:
             self.totals = self._weight_totals(self._sample_weight)
+            self._row_scale = self._scale_of_rows()
         order = to_tensor(self._order, device=self.device)
         for start in range(0, self.n_samples, self._chunk_size):
             stop = min(start + self._chunk_size, self.n_samples)
@@ -104,10 +105,7 @@ class Batches:
         if self._weights is not None:
             chunk_weights = self._rows(self._weights, start, stop, index)
             weights = torch.split(chunk_weights, size)
-            per_batch = self.sizes[batches] / self.totals[batches] / self.n_samples
-            per_row = np.repeat(per_batch, self.sizes[batches])
-            scale = to_tensor(per_row, dtype=y.dtype, device=self.device)
-            row_scale = scale.mul_(chunk_weights)
+            row_scale = self._row_scale[start:stop] * chunk_weights
         X: Iterable[Tensor]
         if self.is_sparse:
             rows = range(start, stop, size)
@@ -126,6 +124,12 @@ class Batches:
     def _sparse_rows(self, start: int, stop: int) -> Tensor:
         return to_sparse_tensor(self._matrix[self._order[start:stop]], self.device)
 
+    def _scale_of_rows(self) -> Tensor:
+        """Return what a unit of weight counts for, row by row: one copy an epoch."""
+        per_batch = self.sizes / self.totals / self.n_samples
+        per_row = np.repeat(per_batch, self.sizes)
+        return to_tensor(per_row, dtype=self._y.dtype, device=self.device)
+
     def _weight_totals(self, sample_weight: Array) -> Array:
         """Return the sum of the weights of every minibatch of this epoch."""
         starts = np.arange(0, self.n_samples, self.batch_size)
@@ -133,8 +137,9 @@ class Batches:
         totals: Array = np.add.reduceat(weights, starts)
         if np.any(totals == 0):
             raise ValueError(
-                "sample_weight must not sum to zero over a minibatch, got minibatch "
-                f"{int(np.argmin(np.abs(totals)))} of {len(totals)} with a sum of 0. "
-                "Drop the rows of weight zero, or raise batch_size."
+                "sample_weight must not sum to zero over a minibatch, class_weight "
+                f"included, got minibatch {int(np.argmin(np.abs(totals)))} of "
+                f"{len(totals)} with a sum of 0. Drop the rows of weight zero, or raise "
+                "batch_size."
             )
         return totals

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -65,13 +65,25 @@ def to_sparse_tensor(matrix: Any, device: torch.device) -> Tensor:
     )
 
 
-def to_rows(matrix: Matrix, device: torch.device) -> Tensor:
-    """Return a dense or sparse tensor of the rows of an array or sparse matrix."""
-    if hasattr(matrix, "tocsr"):
-        matrix = matrix.tocsr()
-        matrix.sum_duplicates()
-        return to_sparse_tensor(matrix, device)
-    return to_tensor(matrix, device=device)
+def to_canonical(matrix: Any) -> Any:
+    """Return a CSR matrix with sorted indices and no duplicates; never write to it."""
+    rows = matrix.tocsr()
+    if not rows.has_canonical_format:
+        rows = rows.copy()
+        rows.sum_duplicates()
+    return rows
+
+
+def to_parts(X: Matrix | Tensor, n_rows: int, device: torch.device) -> Iterator[Tensor]:
+    """Yield rows of an array, sparse matrix or tensor on the device, part by part."""
+    if not hasattr(X, "tocsr"):
+        rows = X if isinstance(X, Tensor) else to_tensor(X)
+        for part in torch.split(rows, n_rows):
+            yield part.to(device)
+        return
+    matrix = to_canonical(X)
+    for start in range(0, matrix.shape[0], n_rows):
+        yield to_sparse_tensor(matrix[start : start + n_rows], device)
 
 
 def flatten(weights: Weights, device: torch.device) -> Tensor:

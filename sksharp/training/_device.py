@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -71,12 +73,36 @@ def deserved_threads(
     largest = max(batch_size * a * b for a, b in pairwise(layer_units))
     if device.type != "cpu" or largest >= WORK_PER_THREAD:
         return contextlib.nullcontext()
-    limit: contextlib.AbstractContextManager[object] = _thread_pools().limit(
-        limits=1, user_api="openmp"
-    )
-    return limit
+    return _one_thread()
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    torch.get_num_threads()  # torch sets up a new thread at its first call, so do it now
+    set_mkl_threads = _mkl_setting()
+    with _thread_pools().limit(limits=1, user_api="openmp"):
+        before = set_mkl_threads(1)
+        try:
+            yield
+        finally:
+            set_mkl_threads(before)
 
 
 @functools.cache
 def _thread_pools() -> ThreadpoolController:
     return ThreadpoolController()
+
+
+@functools.cache
+def _mkl_setting() -> Callable[[int], int]:
+    """Return the function that sets MKL's threads in the calling thread alone.
+
+    The MKL inside torch is linked statically, where threadpoolctl does not see it. It
+    follows OpenMP until somebody calls ``torch.set_num_threads``, and no longer.
+    """
+    library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+    try:
+        setting = ctypes.CDLL(str(library)).MKL_Set_Num_Threads_Local
+    except (OSError, AttributeError):  # another system, or a torch without MKL
+        return lambda n_threads: 0
+    return lambda n_threads: int(setting(n_threads))

@@ -5,14 +5,16 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from .._contract import OptimizerState, TrainingResult
+from ..optim import solver_chain
 from ._averaging import AveragingPhase
 from ._batches import Batches
-from ._bridge import flatten, state_to_arrays, unflatten
+from ._bridge import flatten, state_to_arrays, to_tensor, unflatten
 from ._gradient import Backprop
 from ._schedule import LearningRate
 from ._stopping import StoppingRule
@@ -40,6 +42,10 @@ class Loop:
         self.rule = StoppingRule(job.settings, job.progress)
         self.rate = LearningRate(net.optimizer_, job.settings)
         self.batches = Batches(job, net.torch_device)
+        # the rows for validation lie on the device too, unless they are sparse
+        self.validation_X = None if job.validation is None else job.validation.X
+        if isinstance(self.validation_X, np.ndarray):
+            self.validation_X = to_tensor(self.validation_X, device=net.torch_device)
         self.best = flatten(job.weights, net.torch_device)
         # whether the losses of the epoch are those of the model, at least in part
         self.saw_model = True
@@ -107,7 +113,7 @@ class Loop:
         if validation is None:
             self.rule.after_loss(loss, is_of_model=self.saw_model)
             return
-        score = validation.score(self.net.outputs(validation.X, weights))
+        score = validation.score(self.net.outputs(self.validation_X, weights))
         self._say(f"Validation score: {score:f}")
         if self.rule.after_score(score):
             self.best.copy_(weights)
@@ -146,7 +152,9 @@ class Loop:
             iterate=unflatten(flat, job.weights) if hides_iterate else None,
             progress=self.progress,
             optimizer_state=OptimizerState(
-                solver=(job.settings.solver, job.settings.base_solver),
+                solvers=tuple(
+                    solver_chain(job.settings.solver, job.settings.base_solver)
+                ),
                 state_dict=state_to_arrays(net.optimizer_.state_dict()),
             ),
             averaging_state=None if self.phase is None else self.phase.state(),
@@ -162,7 +170,7 @@ class Loop:
                 return self.best, 0
             return self.net.optimizer_.evaluation_params()[0].detach(), 0
         if validation is not None:
-            score = validation.score(self.net.outputs(validation.X, average))
+            score = validation.score(self.net.outputs(self.validation_X, average))
             best = self.progress.best_validation_score
             assert best is not None
             self._say(f"Validation score of the averaged weights: {score:f}")

@@ -53,8 +53,9 @@ def _log_objectives(z: Tensor, y: Tensor) -> Tensor:
 
 
 def _binary_log_losses(mean: Tensor, y: Tensor) -> Tensor:
-    y = y.expand_as(mean)
-    return F.binary_cross_entropy(_clip(mean), y, reduction="none").sum(-1)
+    # not F.binary_cross_entropy, which raises at the NaN of a fit that diverges
+    mean = _clip(mean)
+    return -(torch.xlogy(y, mean) + torch.xlogy(1 - y, 1 - mean)).sum(-1)
 
 
 def _binary_log_objectives(z: Tensor, y: Tensor) -> Tensor:

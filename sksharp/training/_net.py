@@ -17,13 +17,13 @@ from .._contract import (
     TrainingResult,
 )
 from ..optim import make_optimizer
-from ._batches import Batches
+from ._batches import CHUNK_BYTES, Batches
 from ._bridge import (
     flatten,
     state_to_tensors,
     to_array,
     to_dtype,
-    to_rows,
+    to_parts,
 )
 from ._callbacks import Listeners, StopTraining
 from ._epoch import EpochLoss
@@ -233,15 +233,17 @@ class MLPNet(NeuralNet):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : array or sparse matrix of shape (n_samples, n_features)
+        X : array, sparse matrix or Tensor of shape (n_samples, n_features)
             Rows.
 
         flat : Tensor of shape (n_params,), default=None
             Weights; by default those that the solver would predict with.
         """
         flat = self.optimizer_.evaluation_params()[0] if flat is None else flat
-        z = self.module_(to_rows(X, self.torch_device), flat)
-        return to_array(self.criterion_.loss.activate_(z))
+        row_bytes = flat.element_size() * max(self.module_.layer_units)
+        parts = to_parts(X, max(1, CHUNK_BYTES // row_bytes), self.torch_device)
+        activate_ = self.criterion_.loss.activate_
+        return to_array(torch.cat([activate_(self.module_(X, flat)) for X in parts]))
 
     def predict(self, X: Matrix) -> Array:
         """Return what the estimator would predict now."""

@@ -1,0 +1,71 @@
+"""The pages say what is so: their code runs, their tables are those of the code."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sksharp.optim import SOLVERS
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def code_blocks(page):
+    """Yield the Python blocks of a page, each at its place in the file."""
+    text = page.read_text(encoding="utf-8")
+    for match in re.finditer(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        line = text[: match.start(1)].count("\n")
+        yield compile("\n" * line + match[1], page, "exec")
+
+
+def table_rows(page, first_cell):
+    """Yield the cells of every row below the table head that begins with a cell."""
+    lines = iter(page.read_text(encoding="utf-8").splitlines())
+    next(line for line in lines if line.startswith(f"| {first_cell} |"))
+    next(lines)
+    for line in lines:
+        if not line.startswith("|"):
+            return
+        yield [cell.strip() for cell in line.strip("|").split("|")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_code_of_a_page_runs(page):
+    namespace = {"__name__": page.stem}
+    for block in code_blocks(page):
+        exec(block, namespace)
+
+
+def test_the_result_table_is_that_of_the_stored_run():
+    path = ROOT / "benchmarks" / "results" / "choose_rho.json"
+    results = json.loads(path.read_text(encoding="utf-8"))["results"]
+    expected = [
+        [name]
+        + [
+            "{:.3f} ({:.3f})".format(
+                *np.mean([[split["score"], split["loss"]] for split in splits], axis=0)
+            )
+            for splits in by_estimator.values()
+        ]
+        for name, by_estimator in results.items()
+    ]
+    assert list(table_rows(ROOT / "README.md", "data")) == expected
+
+
+def test_the_table_of_solvers_is_that_of_the_registry():
+    page = ROOT / "docs" / "differences-from-scikit-learn.md"
+    listed = {
+        solver.strip("`'"): set(re.findall(r"`(\w+)`", names))
+        for solver, names in table_rows(page, "solver")
+    }
+    assert listed == {
+        name: set(solver.arguments.values())
+        | ({"base_solver"} if solver.is_ascent else set())
+        | ({"learning_rate", "power_t"} if solver.has_schedule else set())
+        for name, solver in SOLVERS.items()
+    }
