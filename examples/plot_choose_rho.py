@@ -97,6 +97,8 @@ def draw(results, path):
     """Draw the score against rho, a panel per data set."""
     import matplotlib.pyplot as plt
 
+    plt.switch_backend("Agg")  # needs no display
+
     fig, axes = plt.subplots(1, len(DATA), figsize=(12, 4.5), layout="constrained")
     for ax, (name, splits) in zip(axes, results.items(), strict=True):
         x, sam = range(len(RHO)), splits["SAM, rho searched"]
@@ -125,9 +127,9 @@ results = {name: {} for name in DATA}
 threadpool_limits(1)
 with parallel_config("loky", n_jobs=2, inner_max_num_threads=1):
     for name, seed in product(DATA, range(options.splits)):
-        for title, result in compare(name, seed):
-            results[name].setdefault(title, []).append(result)
-            print(f"{result['seconds']:5.1f} s  {name}, {seed}: {title}", flush=True)
+        for title, run in compare(name, seed):
+            results[name].setdefault(title, []).append(run)
+            print(f"{run['seconds']:5.1f} s  {name}, split {seed}: {title}", flush=True)
 print(f"\n{'data':29}{'estimator':20}score   loss  seconds  chosen")
 for name, title in product(DATA, GRIDS):
     splits = results[name][title]

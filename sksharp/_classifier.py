@@ -370,6 +370,11 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         labels = self._decode(y)
         if labels.ndim == 2:
             weights = compute_sample_weight(self.class_weight, labels)
+        elif isinstance(self.class_weight, list):
+            raise ValueError(
+                "class_weight must be a dict or 'balanced' for a single label, got "
+                f"class_weight={self.class_weight}. A list of dicts is for several labels."
+            )
         else:
             by_class = compute_class_weight(
                 self.class_weight, classes=self.classes_, y=labels
