@@ -128,8 +128,9 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
 
     gamma : float, default=0.9
         Weight of the sharpness in the objective, in [0, 1): 0 gives the base solver, 0.5
-        gives 'sam', more goes beyond it, as 'sam' with a radius of
-        ``rho * gamma / (1 - gamma)``. Only used when ``solver`` is 'wsam'.
+        gives 'sam' (over 'sgd' without momentum only), more goes beyond it, as 'sam'
+        with a radius of ``rho * gamma / (1 - gamma)``. Only used when ``solver`` is
+        'wsam'.
 
     lookahead_k : int, default=6
         Steps between two updates of the slow weights. Only used when ``solver`` or

@@ -167,7 +167,8 @@ class WSAM(SAM):
             descent_grad = _descent_grad(p)
             if grad is None:
                 grad = torch.zeros_like(descent_grad)
-            sharpness.append(descent_grad - grad)
+            (term,) = self._kept("sharpness", [p], [descent_grad])
+            sharpness.append(term.sub_(grad))
             descent_grad.copy_(grad)
         self.base_optimizer.step()
         for (p, group, _), term in zip(params, sharpness, strict=True):
