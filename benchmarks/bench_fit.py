@@ -132,7 +132,7 @@ def bench_peers(row: Row) -> dict[str, Any]:
 
 
 def bare_loop(X: np.ndarray, y: np.ndarray, row: Row, solver: str) -> None:
-    """Take the steps of the engine in a plain loop: gather, gradient, update."""
+    """Take the engine's steps in a plain loop: gather, gradient, update, loss."""
     from sksharp.optim import make_optimizer
     from sksharp.training._gradient import Backprop, Batch
     from sksharp.training._losses import LOSSES
@@ -146,10 +146,14 @@ def bare_loop(X: np.ndarray, y: np.ndarray, row: Row, solver: str) -> None:
     data, target = torch.from_numpy(X), torch.from_numpy(y).float().unsqueeze(1)
     mean = torch.empty(row.batch_size, 1)
     for _ in range(row.epochs):
+        losses = []
         for index in torch.randperm(len(data)).split(row.batch_size):
             batch = Batch(data[index], target[index], None, float(len(index)))
-            gradient.weight_norm()
+            norm = gradient.weight_norm()
             optimizer.step(lambda batch=batch: gradient(batch, mean))
+            loss = torch.nn.functional.binary_cross_entropy(mean, batch.y)
+            losses.append(loss + 0.5e-4 / len(index) * norm.square())
+        torch.stack(losses).mean().item()
 
 
 def autograd_loop(X: np.ndarray, y: np.ndarray, row: Row, solver: str) -> None:

@@ -44,8 +44,8 @@ gradients; below 1 it takes less time than scikit-learn needs for one.
 
 {n_samples} rows, 20 features, 100 hidden units, minibatches of 200, {epochs} epochs,
 float32. A figure is our CPU time over the other's: below 1 we are faster. The bare loop
-takes the engine's own steps and nothing else, so its figure is the cost of everything
-around them: validation, labels, callbacks, stopping rule, loss curve. The loop with
+takes the engine's own steps and keeps the loss, so its figure is the cost of everything
+around them: validation, labels, initial weights, skorch, stopping rule. The loop with
 autograd is that of a tutorial, with `torch.nn.Linear` and `torch.optim.Adam`. Plain
 skorch runs with its defaults and, for SAM, with the class of `pytorch_optimizer`.
 

@@ -110,6 +110,8 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
 
     def _check_combinations(self, incremental):
         """Raise for parameters that are valid alone and not together."""
+        if incremental:  # scikit-learn validates before the first call only
+            self._validate_params()
         stochastic = self.solver in SOLVERS
         if not stochastic and (self.swa or self.callbacks):
             name = "swa" if self.swa else "callbacks"

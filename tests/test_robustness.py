@@ -153,3 +153,10 @@ def test_small_work_runs_on_one_thread_whatever_the_user_has_set(where):
     finally:
         torch.set_num_threads(before)
     assert found[0] < 1.5  # 2 without the limit
+
+
+@pytest.mark.parametrize("wrong", [{"base_solver": "lbfgs"}, {"rho": -1}, {"swa": 2}])
+def test_parameters_are_validated_in_every_call_of_partial_fit(wrong):
+    clf = SAMMLPClassifier(**SMALL).fit(X, y).set_params(**wrong)
+    with pytest.raises(ValueError, match=f"The '{next(iter(wrong))}' parameter"):
+        clf.partial_fit(X, y)
