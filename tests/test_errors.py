@@ -372,7 +372,7 @@ NEXT_CALLS = {
     ),
     "gamma out of range": (
         lambda clf: clf.set_params(solver="wsam", gamma=1).partial_fit(X, labels),
-        "gamma must be >= 0 and < 1, got gamma=1",
+        not_a_parameter("gamma"),
     ),
     "no weight": (
         lambda clf: clf.partial_fit(X, labels, sample_weight=np.zeros(40)),
