@@ -142,10 +142,13 @@ class Loop:
         net, job = self.net, self.job
         kept, n_averaged = self._kept()
         flat = net.module_.flat.detach()
+        phase = self.phase
         if job.validation is not None and not n_averaged:
-            # training goes on from the best epoch, which may not be the last
+            # training goes on from the best epoch, which may not be the last, and the
+            # average of what came after it is given up
             flat.copy_(kept)
             net.optimizer_.adopt_params()
+            phase = None
         hides_iterate = not torch.equal(kept, flat)
         return TrainingResult(
             weights=unflatten(kept, job.weights),
@@ -157,7 +160,7 @@ class Loop:
                 ),
                 state_dict=state_to_arrays(net.optimizer_.state_dict()),
             ),
-            averaging_state=None if self.phase is None else self.phase.state(),
+            averaging_state=None if phase is None else phase.state(),
             n_averaged=n_averaged,
         )
 
