@@ -33,8 +33,7 @@ def evaluate(closure: Closure) -> Any:
 def light_step(step: Callable[..., Any]) -> Callable[..., Any]:
     """Run a ``step`` without gradients, and its hooks and profiling only if there are any.
 
-    torch wraps every ``step`` in a profiling record, which costs as much as the update
-    of a small network.
+    torch wraps every ``step`` in a profiling record, whether anybody profiles or not.
     """
     hooked_step = Optimizer.profile_hook_step(step)
 
@@ -188,6 +187,10 @@ class Wrapper(LightOptimizer):
             self.base_optimizer.adopt_params()
 
 
+def _is_alike(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and a.dtype == b.dtype and a.device == b.device
+
+
 class Ascent(Wrapper):
     """Two-gradient step: perturb uphill, take the gradient there, go back, descend.
 
@@ -294,10 +297,10 @@ class Ascent(Wrapper):
         buffers = self._buffers.setdefault(slot, {})
         for p, tensor in zip(params, tensors, strict=True):
             buffer = buffers.get(p)
-            if buffer is None or buffer.shape != tensor.shape:
-                buffers[p] = tensor.detach().clone()
-            else:
+            if buffer is not None and _is_alike(buffer, tensor):
                 buffer.copy_(tensor)
+            else:  # the first step, or the module was converted or moved since
+                buffers[p] = tensor.detach().clone()
         return [buffers[p] for p in params]
 
     def _with_grads(self) -> list[tuple[Group, list[Tensor]]]:

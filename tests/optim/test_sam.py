@@ -369,3 +369,24 @@ def test_over_a_base_without_slow_weights_it_evaluates_the_parameters(base):
         training.optimizer.evaluation_params(), training.params, strict=True
     ):
         assert p is q
+
+
+@pytest.mark.parametrize("cls", [SAM, WSAM])
+def test_a_module_may_change_its_precision_between_two_steps(cls):
+    model = torch.nn.Linear(3, 2)
+    optimizer = cls(model.parameters(), torch.optim.SGD, rho=0.1, lr=0.0)
+    rows = torch.ones(4, 3)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = model(rows.to(model.weight.dtype)).square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    model.double()
+    with torch.no_grad():
+        model.weight.fill_(1 / 3)  # not a number of single precision
+    before = model.weight.detach().clone()
+    optimizer.step(closure)
+    assert torch.equal(model.weight, before)
