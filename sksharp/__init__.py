@@ -2,6 +2,12 @@
 
 from ._classifier import SAMMLPClassifier
 from ._regressor import SAMMLPRegressor
+from ._tabular import PiecewiseLinearEncoder, tabular_pipeline
 
-__all__ = ["SAMMLPClassifier", "SAMMLPRegressor"]
+__all__ = [
+    "PiecewiseLinearEncoder",
+    "SAMMLPClassifier",
+    "SAMMLPRegressor",
+    "tabular_pipeline",
+]
 __version__ = "0.1.0.dev0"

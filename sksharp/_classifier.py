@@ -140,6 +140,13 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         How far the slow weights move towards the fast ones, in [0, 1]. Only used when
         ``solver`` or ``base_solver`` is 'ranger'.
 
+    ema_decay : float or None, default=None
+        Decay of an exponential moving average of the weights, in [0, 1), taken after
+        every step from the start. Validation scores are its scores, and the estimator
+        predicts with it. It looks back over about ``1 / (1 - ema_decay)`` steps, less in
+        the beginning: choose a small part of all steps, such as 0.99 for some thousand.
+        Not together with ``swa``. Needs a solver other than 'lbfgs'.
+
     swa : bool, default=False
         Whether to end training with stochastic weight averaging, and to predict with
         the average. Averaging begins at ``swa_start``, or earlier when training would
@@ -313,6 +320,7 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         gamma=0.9,
         lookahead_k=6,
         lookahead_alpha=0.5,
+        ema_decay=None,
         swa=False,
         swa_start=0.75,
         swa_freq=1,
@@ -351,6 +359,7 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         self.gamma = gamma
         self.lookahead_k = lookahead_k
         self.lookahead_alpha = lookahead_alpha
+        self.ema_decay = ema_decay
         self.swa = swa
         self.swa_start = swa_start
         self.swa_freq = swa_freq

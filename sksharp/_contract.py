@@ -6,7 +6,7 @@ Nothing here imports torch, and no object that crosses holds a tensor.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -65,11 +65,14 @@ class Settings:
     verbose: int
     device: str
     averaging: AveragingSettings | None
+    ema_decay: float | None = None
 
 
 @dataclass
 class Progress:
     """How training went so far: the estimator's attributes without the underscore.
+
+    ``best_n_iter`` is the epoch of the best score.
 
     Either ``best_loss`` (without a validation set) or ``validation_scores`` and
     ``best_validation_score`` (with one) are kept, the others are None.
@@ -77,11 +80,13 @@ class Progress:
 
     t: int = 0
     n_iter: int = 0
+    best_n_iter: int = 0
     loss_curve: list[float] = field(default_factory=list)
     best_loss: float | None = float("inf")
     validation_scores: list[float] | None = None
     best_validation_score: float | None = None
     no_improvement_count: int = 0
+    was_stalled: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,14 +101,26 @@ class Validation:
     y : array of shape (n_samples, n_outputs)
         Their targets, encoded as for training.
 
-    score : callable
-        Takes the network's outputs of shape (n_samples, n_outputs), returns a float,
-        the higher the better.
+    rows : array of int or None
+        Which rows of ``X`` and ``y``, all if None.
+
+    score : callable or None
+        Takes the network's outputs for the rows, of shape (n_rows, n_outputs), returns a
+        float, the higher the better. None for minus their mean loss.
+
+    sample_weight : array of shape (n_samples,) or None
+        Weights of the rows in that mean.
+
+    freq : int
+        Epochs between two scores.
     """
 
     X: Matrix
     y: Array
-    score: Callable[[Array], float]
+    rows: Array | None = None
+    score: Callable[[Array], float] | None = None
+    sample_weight: Array | None = None
+    freq: int = 1
 
 
 @dataclass(frozen=True)
@@ -155,6 +172,9 @@ class AveragingState:
 
     Parameters
     ----------
+    scheme : str
+        Key of ``AVERAGERS``.
+
     epochs : int
         Epochs trained so far.
 
@@ -165,6 +185,7 @@ class AveragingState:
         The scheme's ``state_dict``, with arrays in the place of tensors.
     """
 
+    scheme: str
     epochs: int
     began: int | None
     scheme_state: Mapping[str, Any]
@@ -190,6 +211,9 @@ class TrainingJob:
 
     sample_weight : array of shape (n_samples,) or None
         Their weights.
+
+    rows : array of int or None
+        Which rows of ``X``, ``y`` and ``sample_weight`` to train on, all if None.
 
     random_state : numpy.random.RandomState
         Shuffles the rows.
@@ -226,6 +250,18 @@ class TrainingJob:
 
     callbacks : list or None
         skorch callbacks.
+
+    should_converge : bool
+        Whether to warn if training lasts until ``epochs``.
+
+    keeps_state : bool
+        Whether the result has a state to continue from.
+
+    pause_at : int or None
+        Epoch after which to pause, unless training has ended by then.
+
+    is_resumed : bool
+        Whether this goes on from a pause: the counters are those of one training.
     """
 
     weights: Weights
@@ -237,6 +273,7 @@ class TrainingJob:
     progress: Progress
     epochs: int
     decode: Callable[[Array], Array]
+    rows: Array | None = None
     classes: Array | None = None
     iterate: Weights | None = None
     is_incremental: bool = False
@@ -245,6 +282,37 @@ class TrainingJob:
     is_rewritten: bool = False
     averaging_state: AveragingState | None = None
     callbacks: Sequence[Any] | None = None
+    should_converge: bool = True
+    keeps_state: bool = True
+    pause_at: int | None = None
+    is_resumed: bool = False
+
+    def resume(self, paused: TrainingResult, pause_at: int | None) -> TrainingJob:
+        """Return the rest of the job, up to the next pause."""
+        return replace(
+            self,
+            weights=paused.weights,
+            iterate=paused.iterate,
+            is_rewritten=False,
+            progress=paused.progress,
+            optimizer_state=paused.optimizer_state,
+            averaging_state=paused.averaging_state,
+            random_state=paused.random_state,
+            rows=paused.rows,
+            pause_at=pause_at,
+            is_resumed=True,
+        )
+
+    @property
+    def n_samples(self) -> int:
+        """Number of rows to train on."""
+        n_samples: int = self.X.shape[0] if self.rows is None else len(self.rows)
+        return n_samples
+
+    @property
+    def layer_units(self) -> list[int]:
+        """Width of the input, of the hidden layers and of the output."""
+        return [len(self.weights.coefs[0]), *map(len, self.weights.intercepts)]
 
 
 @dataclass(frozen=True)
@@ -262,8 +330,8 @@ class TrainingResult:
     progress : Progress
         The counters after training.
 
-    optimizer_state : OptimizerState
-        State to continue from.
+    optimizer_state : OptimizerState or None
+        State to continue from, None if nobody will.
 
     averaging_state : AveragingState or None
         Average to continue.
@@ -271,11 +339,28 @@ class TrainingResult:
     n_averaged : int
         Number of epochs whose weights are averaged in ``weights``, 0 if they are not an
         average.
+
+    random_state : numpy.random.RandomState
+        Where the order of the rows would be drawn from next.
+
+    warnings : tuple of (str, type)
+        Messages for the user with their categories.
+
+    rows : array of int or None
+        After a pause, the rows in the order of the last epoch. None if training ended.
     """
 
     weights: Weights
     iterate: Weights | None
     progress: Progress
-    optimizer_state: OptimizerState
+    optimizer_state: OptimizerState | None
     averaging_state: AveragingState | None
     n_averaged: int
+    random_state: np.random.RandomState
+    warnings: tuple[tuple[str, type[Warning]], ...] = ()
+    rows: Array | None = None
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the job is not done."""
+        return self.rows is not None

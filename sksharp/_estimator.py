@@ -43,6 +43,7 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
         "gamma": [Interval(Real, 0, 1, closed="left")],
         "lookahead_k": [Interval(Integral, 1, None, closed="left")],
         "lookahead_alpha": [Interval(Real, 0, 1, closed="both")],
+        "ema_decay": [Interval(Real, 0, 1, closed="left"), None],
         "swa": ["boolean"],
         "swa_start": [
             Interval(RealNotInt, 0, 1, closed="left"),
@@ -113,8 +114,13 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
         if incremental:  # scikit-learn validates before the first call only
             self._validate_params()
         stochastic = self.solver in SOLVERS
-        if not stochastic and (self.swa or self.callbacks):
-            name = "swa" if self.swa else "callbacks"
+        needs_steps = {
+            "swa": self.swa,
+            "ema_decay": self.ema_decay is not None,
+            "callbacks": self.callbacks,
+        }
+        name = next((name for name, is_on in needs_steps.items() if is_on), None)
+        if not stochastic and name is not None:
             raise ValueError(
                 f"{name} needs a stochastic solver, got solver={self.solver!r}. Set solver "
                 f"to one of {sorted(SOLVERS)}, or leave {name} at its default."
@@ -127,6 +133,12 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
                     f"callbacks must hold skorch callbacks, got {callback!r}. Derive it "
                     "from skorch.callbacks.Callback."
                 )
+        if self.swa and self.ema_decay is not None:
+            raise ValueError(
+                "swa and ema_decay are two averages of the weights, and a fit has one, got "
+                f"swa=True and ema_decay={self.ema_decay}. Set swa=False or "
+                "ema_decay=None."
+            )
         if self.swa and not incremental:
             self._check_averaging()
 
@@ -200,6 +212,8 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
         from .training import fit_models  # imports torch
 
         (result,) = fit_models([job])
+        for message, category in result.warnings:
+            warnings.warn(message, category, stacklevel=2)
         if not result.weights.is_finite():
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may contain "
@@ -208,8 +222,8 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
         self._take(result)
 
     def _job(self, X, y, sample_weight, incremental):
-        X, y, sample_weight, validation = self._split(X, y, sample_weight, incremental)
-        dtype = self.coefs_[0].dtype
+        X = X.astype(self.coefs_[0].dtype, copy=False)
+        rows, validation = self._split(X, y, sample_weight, incremental)
         weights = Weights(self.coefs_, self.intercepts_)
         iterate, digest = getattr(self, "_iterate", (None, None))
         is_rewritten = digest != _digest(weights)
@@ -218,11 +232,12 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
             # what the solver itself was at, unless the public weights were written to
             iterate=None if is_rewritten else iterate,
             is_rewritten=is_rewritten,
-            X=X.astype(dtype, copy=False),
+            X=X,
             y=y,
             sample_weight=sample_weight,
+            rows=rows,
             random_state=self._random_state,
-            settings=self._settings(X.shape[0]),
+            settings=self._settings(len(y) if rows is None else len(rows)),
             progress=self._progress(),
             epochs=1 if incremental else int(self.max_iter),
             is_incremental=incremental,
@@ -233,30 +248,29 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
         )
 
     def _split(self, X, y, sample_weight, incremental):
-        """Keep rows for validation if early stopping is on."""
+        """Return the rows to train on and the rows for early stopping, None for all."""
         if not self.early_stopping:
-            return X, y, sample_weight, None
+            return None, None
         if incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         has_one_label = is_classifier(self) and self.n_outputs_ == 1
-        arrays = [X, y] if sample_weight is None else [X, y, sample_weight]
-        X, X_val, y, y_val, *weights = train_test_split(
-            *arrays,
+        rows, held_out = train_test_split(
+            np.arange(len(y)),
             random_state=self._random_state,
             test_size=self.validation_fraction,
             stratify=y if has_one_label else None,
         )
-        if X_val.shape[0] < 2:
+        if len(held_out) < 2:
             raise ValueError(
                 "The validation set is too small. Increase 'validation_fraction' or the "
                 "size of your dataset."
             )
-        sample_weight, weight_val = weights or (None, None)
         score = functools.partial(
-            self._score_outputs, y=self._decode(y_val), sample_weight=weight_val
+            self._score_outputs,
+            y=self._decode(y[held_out]),
+            sample_weight=None if sample_weight is None else sample_weight[held_out],
         )
-        X_val = X_val.astype(self.coefs_[0].dtype, copy=False)
-        return X, y, sample_weight, Validation(X_val, y_val, score)
+        return rows, Validation(X, y, held_out, score)
 
     def _score_outputs(self, outputs, *, y, sample_weight):
         """Score outputs of the network, NaN if they are not finite predictions."""
@@ -275,6 +289,7 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
                 for name in solver_parameters(self.solver, self.base_solver)
             },
             averaging=self._averaging_settings(),
+            ema_decay=_plain(self.ema_decay),
             **{name: _plain(getattr(self, name)) for name in _SHARED_SETTINGS},
         )
 
@@ -327,8 +342,10 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
         chain = tuple(solver_chain(self.solver, self.base_solver))
         if state is not None and state.solvers == chain:
             job.optimizer_state = state
-        if not job.is_rewritten:
-            job.averaging_state = getattr(self, "_averaging", None)
+        average = getattr(self, "_averaging", None)
+        if not job.is_rewritten and average is not None:
+            scheme = "swa" if self.swa else "ema_decay"
+            job.averaging_state = average if average.scheme == scheme else None
 
     def _take(self, result):
         """Store what came of training, as arrays and numbers."""
@@ -345,6 +362,8 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
         self.validation_scores_ = progress.validation_scores
         self.best_validation_score_ = progress.best_validation_score
         self._no_improvement_count = progress.no_improvement_count
+        if result.random_state is not self._random_state:
+            self._random_state.set_state(result.random_state.get_state())
 
 
 _PROGRESS_ATTRIBUTES = (

@@ -12,7 +12,7 @@ from sklearn.datasets import make_classification
 from skorch.callbacks import EpochScoring
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
-from sksharp.training import _net
+from sksharp.training import _validation
 from sksharp.training._device import deserved_threads
 
 pytestmark = pytest.mark.filterwarnings(
@@ -101,7 +101,7 @@ def test_a_sparse_matrix_with_duplicates_stays_as_it_was():
 def test_validation_in_parts_is_validation_at_once(monkeypatch, to_input):
     settings = {**SMALL, "early_stopping": True, "validation_fraction": 0.5}
     at_once = SAMMLPClassifier(**settings).fit(to_input(X), y)
-    monkeypatch.setattr(_net, "CHUNK_BYTES", 1)  # a row at a time
+    monkeypatch.setattr(_validation, "CHUNK_BYTES", 1)  # a row at a time
     in_parts = SAMMLPClassifier(**settings).fit(to_input(X), y)
     assert at_once.validation_scores_ == in_parts.validation_scores_
     for array, other in zip(parameters(at_once), parameters(in_parts), strict=True):

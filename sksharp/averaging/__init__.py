@@ -8,12 +8,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .ema import EMA as EMA
     from .swa import SWA as SWA
 
-__all__ = ["SWA"]
+__all__ = ["EMA", "SWA"]
 
 # the estimators' parameter that switches a scheme on, and its class
-AVERAGERS: dict[str, str] = {"swa": "SWA"}
+AVERAGERS: dict[str, str] = {"swa": "SWA", "ema_decay": "EMA"}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,13 +1,14 @@
 """Stochastic weight averaging."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
+from ._base import RunningAverage
 
-class SWA:
+
+class SWA(RunningAverage):
     r"""Equal-weight running mean of the weights along a training run.
 
     After :math:`n` updates,
@@ -39,10 +40,6 @@ class SWA:
     ([tensor([3.])], 3)
     """
 
-    def __init__(self) -> None:
-        self.averaged: list[Tensor] = []
-        self.n_averaged = 0
-
     @torch.no_grad()
     def update(self, params: Iterable[Tensor]) -> None:
         """Take the weights of now into the average.
@@ -59,47 +56,3 @@ class SWA:
         for mean, w in zip(self.averaged, weights, strict=True):
             # exact for the first weights and for weights that do not change
             mean.add_((w - mean).div_(self.n_averaged))
-
-    @torch.no_grad()
-    def copy_to(self, params: Iterable[Tensor]) -> None:
-        """Write the averaged weights into ``params``, in place.
-
-        Parameters
-        ----------
-        params : iterable of Tensor
-            As many tensors, of the same shapes, as every update has had.
-
-        Raises
-        ------
-        ValueError
-            If there is no average yet.
-        """
-        if not self.n_averaged:
-            raise ValueError(
-                "copy_to needs at least one update, got none. Call update(params) first."
-            )
-        for p, mean in zip(params, self.averaged, strict=True):
-            p.copy_(mean)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the average as a dictionary of tensors and numbers.
-
-        Returns
-        -------
-        state_dict : dict
-            With keys 'averaged' and 'n_averaged'. Later updates do not change it.
-        """
-        averaged = [mean.clone() for mean in self.averaged]
-        return {"averaged": averaged, "n_averaged": self.n_averaged}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue the average of another object.
-
-        Parameters
-        ----------
-        state_dict : dict
-            What :meth:`state_dict` returned. Its tensors are copied.
-        """
-        averaged: Sequence[Tensor] = state_dict["averaged"]
-        self.averaged = [mean.clone() for mean in averaged]
-        self.n_averaged = state_dict["n_averaged"]

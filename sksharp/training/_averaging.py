@@ -77,4 +77,6 @@ class AveragingPhase:
     def state(self) -> AveragingState:
         """Return what is needed to continue."""
         scheme_state = state_to_arrays(self.scheme.state_dict())
-        return AveragingState(self.epochs, self.began, scheme_state)
+        return AveragingState(
+            self.settings.scheme, self.epochs, self.began, scheme_state
+        )

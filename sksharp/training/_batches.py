@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,10 +28,10 @@ class Chunk:
     batches : sequence of Batch
         The minibatches, in order.
 
-    y : Tensor of shape (n_samples, n_outputs)
+    y : Tensor of shape (n_samples, n_outputs) or (n_models, n_samples, n_outputs)
         Targets of all their rows.
 
-    row_scale : float or Tensor of shape (n_samples,)
+    row_scale : float or Tensor of shape (n_samples,) or (n_models, n_samples)
         What a row's loss counts for in the loss of the epoch.
     """
 
@@ -39,101 +40,56 @@ class Chunk:
     row_scale: float | Tensor
 
 
-class Batches:
-    """Training rows on the device, cut into minibatches anew in every epoch.
-
-    The rows lie on the device once; a chunk of minibatches gathers its own. Iterating
-    draws from ``random_state`` exactly what :func:`sklearn.utils.shuffle` would.
+class Stream:
+    """Rows that one or more models go through in one order.
 
     Parameters
     ----------
-    job : TrainingJob
-        Rows, targets, weights, batch size, and whether and how to shuffle.
+    jobs : sequence of TrainingJob
+        Jobs with the same rows and the same order to come.
 
-    device : torch.device
-        Where the batches are made.
+    tensors : callable
+        Turns an array into a tensor on the device, the same one for the same array.
     """
 
-    def __init__(self, job: TrainingJob, device: torch.device) -> None:
-        settings = job.settings
+    def __init__(self, jobs: Sequence[TrainingJob], tensors: Any) -> None:
+        job = jobs[0]
         dtype = to_tensor(job.weights.coefs[0]).dtype
-        self.n_samples: int = job.X.shape[0]
-        self.batch_size = settings.batch_size
-        self.device = device
+        self.n_samples = job.n_samples
         self.is_sparse = hasattr(job.X, "tocsr")
-        row_bytes = dtype.itemsize * (job.X.shape[1] + 3 * job.y.shape[1])
-        if self.is_sparse:
-            self._matrix = to_canonical(job.X)
-        else:
-            self._X = to_tensor(job.X, device=device)
-        per_chunk = max(1, CHUNK_BYTES // (row_bytes * self.batch_size))
-        self._chunk_size = per_chunk * self.batch_size
-        self._y = to_tensor(job.y, dtype=dtype, device=device)
-        self._weights: Tensor | None = None
-        self._sample_weight = job.sample_weight
+        self.X: Any = to_canonical(job.X) if self.is_sparse else tensors(job.X)
+        self.y: Tensor = tensors(job.y, dtype)
+        self.sample_weight = job.sample_weight
+        self.weights: Tensor | None = None
         if job.sample_weight is not None:
-            self._weights = to_tensor(job.sample_weight, dtype=dtype, device=device)
-        self._random_state = job.random_state if settings.shuffle else None
-        self._order = np.arange(self.n_samples)
-        # rows per minibatch
-        starts = np.arange(0, self.n_samples, self.batch_size)
-        self.sizes: Array = np.diff(starts, append=self.n_samples)
-        self.totals: Array = self.sizes.astype(np.float64)
+            self.weights = tensors(job.sample_weight, dtype)
+        # whether the rows lie in memory as they are gone through
+        self.is_plain = not job.settings.shuffle and job.rows is None
+        self.order: Array = np.arange(self.n_samples) if job.rows is None else job.rows
+        self.shuffles = job.settings.shuffle
+        self.random_state = job.random_state
+        if len(jobs) > 1 and self.shuffles:
+            # one of the jobs may end before the others
+            self.random_state = _copy(job.random_state)
 
-    def __len__(self) -> int:
-        return len(self.sizes)
-
-    def __iter__(self) -> Iterator[Chunk]:
-        if self._random_state is not None:
+    def begin_epoch(self) -> None:
+        """Draw from the random state what :func:`sklearn.utils.shuffle` would."""
+        if self.shuffles:
             # permutes the last epoch's permutation, as scikit-learn does
-            self._order = self._order[self._random_state.permutation(self.n_samples)]
-        if self._sample_weight is not None:
-            self.totals = self._weight_totals(self._sample_weight)
-            self._row_scale = self._scale_of_rows()
-        order = to_tensor(self._order, device=self.device)
-        for start in range(0, self.n_samples, self._chunk_size):
-            stop = min(start + self._chunk_size, self.n_samples)
-            yield self._chunk(start, stop, order[start:stop])
+            self.order = self.order[self.random_state.permutation(self.n_samples)]
 
-    def _chunk(self, start: int, stop: int, index: Tensor) -> Chunk:
-        size = self.batch_size
-        y = self._rows(self._y, start, stop, index)
-        weights: Iterable[Tensor | None] = repeat(None)
-        row_scale: float | Tensor = 1 / self.n_samples
-        batches = slice(start // size, -(-stop // size))
-        totals = self.totals[batches].tolist()
-        if self._weights is not None:
-            chunk_weights = self._rows(self._weights, start, stop, index)
-            weights = torch.split(chunk_weights, size)
-            row_scale = self._row_scale[start:stop] * chunk_weights
-        X: Iterable[Tensor]
-        if self.is_sparse:
-            rows = range(start, stop, size)
-            X = [self._sparse_rows(i, min(i + size, stop)) for i in rows]
-        else:
-            X = torch.split(self._rows(self._X, start, stop, index), size)
-        return Chunk(
-            list(map(Batch, X, torch.split(y, size), weights, totals)), y, row_scale
-        )
+    def index(self, start: int, stop: int, device: torch.device) -> Tensor | None:
+        """Return the rows from ``start`` to ``stop``, None if they are just these."""
+        if self.is_plain:
+            return None
+        return to_tensor(self.order[start:stop], device=device)
 
-    def _rows(self, values: Tensor, start: int, stop: int, index: Tensor) -> Tensor:
-        if self._random_state is None:
-            return values[start:stop]
-        return values.index_select(0, index)
-
-    def _sparse_rows(self, start: int, stop: int) -> Tensor:
-        return to_sparse_tensor(self._matrix[self._order[start:stop]], self.device)
-
-    def _scale_of_rows(self) -> Tensor:
-        """Return what a unit of weight counts for, row by row: one copy an epoch."""
-        per_batch = self.sizes / self.totals / self.n_samples
-        per_row = np.repeat(per_batch, self.sizes)
-        return to_tensor(per_row, dtype=self._y.dtype, device=self.device)
-
-    def _weight_totals(self, sample_weight: Array) -> Array:
+    def totals(self, batch_size: int) -> Array:
         """Return the sum of the weights of every minibatch of this epoch."""
-        starts = np.arange(0, self.n_samples, self.batch_size)
-        weights = sample_weight[self._order].astype(np.float64)
+        starts = np.arange(0, self.n_samples, batch_size)
+        if self.sample_weight is None:
+            return np.diff(starts, append=self.n_samples).astype(np.float64)
+        weights = self.sample_weight[self.order].astype(np.float64)
         totals: Array = np.add.reduceat(weights, starts)
         if np.any(totals == 0):
             raise ValueError(
@@ -143,3 +99,230 @@ class Batches:
                 "batch_size."
             )
         return totals
+
+
+class Batches:
+    """Training rows on the device, cut into minibatches anew in every epoch.
+
+    The rows lie on the device once; a chunk of minibatches gathers its own. Models with
+    the same rows in the same order share their minibatches. If there are several such
+    streams, the minibatches have a model axis, and a stream whose last minibatch is
+    shorter than another's fills it up with rows of weight zero.
+
+    Parameters
+    ----------
+    jobs : sequence of TrainingJob
+        Rows, targets, weights, batch size, and whether and how to shuffle: one per
+        model, all with as many minibatches an epoch.
+
+    device : torch.device
+        Where the batches are made.
+    """
+
+    def __init__(self, jobs: Sequence[TrainingJob], device: torch.device) -> None:
+        settings = jobs[0].settings
+        self.device, self.batch_size = device, settings.batch_size
+        tensors = _Tensors(device)
+        members: dict[Any, list[TrainingJob]] = {}
+        for job in jobs:
+            members.setdefault(stream_key(job), []).append(job)
+        self.streams = [Stream(members[key], tensors) for key in members]
+        places = {key: i for i, key in enumerate(members)}
+        # which stream every model goes through
+        self.stream_of = np.array([places[stream_key(job)] for job in jobs])
+        self._set_up(jobs[0].X.shape[1], jobs[0].y.shape[1])
+
+    def _set_up(self, n_features: int, n_outputs: int) -> None:
+        first = self.streams[0]
+        self._widths = n_features, n_outputs
+        n_models = len(self.stream_of) if len(self.streams) > 1 else 1
+        row_bytes = first.y.element_size() * (n_features + 3 * n_outputs) * n_models
+        per_chunk = max(1, CHUNK_BYTES // (row_bytes * self.batch_size))
+        self._chunk_size = per_chunk * self.batch_size
+        self._longest = max(stream.n_samples for stream in self.streams)
+        starts = np.arange(0, self._longest, self.batch_size)
+        ends = np.minimum(
+            starts + self.batch_size,
+            np.array([stream.n_samples for stream in self.streams])[:, None],
+        )
+        # rows per stream and minibatch
+        self.sizes: Array = ends - starts
+        self.totals: Array = self.sizes.astype(np.float64)
+        self.is_weighted = any(s.weights is not None for s in self.streams)
+        # for every model its stream's rows, unless they are its own or everybody's
+        self._index: Tensor | None = None
+        if len(self.stream_of) > len(self.streams) > 1:
+            self._index = to_tensor(self.stream_of, device=self.device)
+
+    def __len__(self) -> int:
+        return int(self.sizes.shape[1])
+
+    @property
+    def n_samples(self) -> Array:
+        """Number of rows of every model."""
+        per_stream = np.array([stream.n_samples for stream in self.streams])
+        counts: Array = per_stream[self.stream_of]
+        return counts
+
+    def random_state(self, k: int) -> np.random.RandomState | None:
+        """Return where a model's order would be drawn from next, None if it is not."""
+        stream = self.streams[self.stream_of[k]]
+        if not stream.shuffles:
+            return None
+        is_shared = (self.stream_of == self.stream_of[k]).sum() > 1
+        return _copy(stream.random_state) if is_shared else stream.random_state
+
+    def order(self, k: int) -> Array:
+        """Return a model's rows in the order of the last epoch."""
+        order: Array = self.streams[self.stream_of[k]].order
+        return order
+
+    def keep(self, models: Sequence[int]) -> None:
+        """Go on with some of the models."""
+        kept, stream_of = np.unique(self.stream_of[models], return_inverse=True)
+        self.streams = [self.streams[i] for i in kept]
+        self.stream_of = stream_of
+        self._set_up(*self._widths)
+
+    def penalty_shares(self) -> Array:
+        """Return what a model's penalty counts for, of shape (n_models, n_batches)."""
+        n_samples = self.sizes.sum(axis=1, keepdims=True)
+        shares: Array = (self.sizes / (self.totals * n_samples))[self.stream_of]
+        return shares
+
+    def __iter__(self) -> Iterator[Chunk]:
+        for stream in self.streams:
+            stream.begin_epoch()
+        if self.is_weighted:
+            self.totals = np.stack([s.totals(self.batch_size) for s in self.streams])
+        for start in range(0, self._longest, self._chunk_size):
+            stop = min(start + self._chunk_size, self._longest)
+            yield self._chunk(start, stop)
+
+    def _chunk(self, start: int, stop: int) -> Chunk:
+        size = self.batch_size
+        batches = slice(start // size, -(-stop // size))
+        indices = [
+            s.index(start, min(stop, s.n_samples), self.device) for s in self.streams
+        ]
+        y = self._rows([s.y for s in self.streams], indices, start, stop)
+        weights: Iterable[Tensor | None] = repeat(None)
+        row_scale: float | Tensor = 1 / self._longest
+        if self.is_weighted:
+            chunk_weights = self._weights(indices, start, stop)
+            weights = torch.split(chunk_weights, size, dim=-1)
+            row_scale = self._row_scale(batches, stop - start) * chunk_weights
+        elif len(self.streams) > 1:
+            row_scale = self._row_scale(batches, stop - start)
+            weights = self._masks(batches)
+        X: Iterable[Tensor]
+        if self.streams[0].is_sparse:
+            rows = range(start, stop, size)
+            X = [self._sparse_rows(i, min(i + size, stop)) for i in rows]
+        else:
+            dense = self._rows([s.X for s in self.streams], indices, start, stop)
+            X = torch.split(dense, size, dim=-2)
+        parts = torch.split(y, size, dim=-2)
+        totals = self._batch_totals(batches)
+        return Chunk(list(map(Batch, X, parts, weights, totals)), y, row_scale)
+
+    def _rows(
+        self,
+        sources: Sequence[Tensor],
+        indices: Sequence[Tensor | None],
+        start: int,
+        stop: int,
+    ) -> Tensor:
+        """Gather the rows of a chunk, those of several streams for every model."""
+        if len(sources) == 1:
+            return _take(sources[0], indices[0], start, stop)
+        # rows that fill up a short stream are finite: zero times infinity is NaN
+        out = sources[0].new_zeros(len(sources), stop - start, *sources[0].shape[1:])
+        for part, source, index in zip(out, sources, indices, strict=True):
+            taken = _take(source, index, start, min(stop, start + len(part)))
+            part[: len(taken)] = taken
+        return out if self._index is None else out.index_select(0, self._index)
+
+    def _weights(
+        self, indices: Sequence[Tensor | None], start: int, stop: int
+    ) -> Tensor:
+        sources = [
+            s.y.new_ones(len(s.y)) if s.weights is None else s.weights
+            for s in self.streams
+        ]
+        return self._rows(sources, indices, start, stop)
+
+    def _masks(self, batches: slice) -> Iterator[Tensor | None]:
+        """Yield weights for the minibatches in which streams have fewer rows."""
+        for sizes in self.sizes[:, batches].T:
+            if (sizes == sizes[0]).all():
+                yield None
+                continue
+            mask = np.arange(sizes.max()) < sizes[self.stream_of, None]
+            yield to_tensor(mask, dtype=self.streams[0].y.dtype, device=self.device)
+
+    def _batch_totals(self, batches: slice) -> Iterator[float | Tensor]:
+        if len(self.streams) == 1:
+            yield from self.totals[0, batches].tolist()
+            return
+        for totals in self.totals[:, batches].T:
+            if (totals == totals[0]).all():
+                yield float(totals[0])
+            else:
+                yield to_tensor(
+                    totals[self.stream_of],
+                    dtype=self.streams[0].y.dtype,
+                    device=self.device,
+                )
+
+    def _row_scale(self, batches: slice, n_rows: int) -> Tensor:
+        """Return what a unit of weight counts for, row by row: one copy a chunk."""
+        per_batch = self.penalty_shares()[:, batches]
+        sizes = self.sizes[:, batches]
+        longest = sizes.max(axis=0)
+        scale = np.repeat(per_batch, longest, axis=1)
+        if (sizes != longest).any():
+            rows = np.concatenate([np.arange(n) for n in longest])
+            scale *= rows < np.repeat(sizes[self.stream_of], longest, axis=1)
+        if len(self.streams) == 1:
+            scale = scale[0]
+        return to_tensor(scale, dtype=self.streams[0].y.dtype, device=self.device)
+
+    def _sparse_rows(self, start: int, stop: int) -> Tensor:
+        (stream,) = self.streams
+        return to_sparse_tensor(stream.X[stream.order[start:stop]], self.device)
+
+
+class _Tensors:
+    """Tensors of arrays, one for all who ask for the same."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._made: dict[tuple[int, torch.dtype | None], tuple[Array, Tensor]] = {}
+
+    def __call__(self, array: Array, dtype: torch.dtype | None = None) -> Tensor:
+        key = id(array), dtype
+        if key not in self._made:
+            tensor = to_tensor(array, dtype=dtype, device=self.device)
+            self._made[key] = array, tensor
+        return self._made[key][1]
+
+
+def stream_key(job: TrainingJob) -> Any:
+    """Return what jobs have in common that go through the same rows in one order."""
+    order: Any = None
+    if job.settings.shuffle:
+        state: Any = job.random_state.get_state()
+        order = state[1].tobytes(), *state[2:]
+    rows = None if job.rows is None else job.rows.tobytes()
+    return id(job.X), id(job.y), id(job.sample_weight), rows, order
+
+
+def _take(source: Tensor, index: Tensor | None, start: int, stop: int) -> Tensor:
+    return source[start:stop] if index is None else source.index_select(0, index)
+
+
+def _copy(random_state: np.random.RandomState) -> np.random.RandomState:
+    copy = np.random.RandomState()
+    copy.set_state(random_state.get_state())
+    return copy

@@ -86,7 +86,7 @@ def to_parts(X: Matrix | Tensor, n_rows: int, device: torch.device) -> Iterator[
         yield to_sparse_tensor(matrix[start : start + n_rows], device)
 
 
-def flatten(weights: Weights, device: torch.device) -> Tensor:
+def flatten(weights: Weights, device: torch.device | None = None) -> Tensor:
     """Return all weights, then all biases, as one new vector."""
     parts = [w.ravel() for w in (*weights.coefs, *weights.intercepts)]
     return torch.from_numpy(np.concatenate(parts)).to(device)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from skorch.dataset import Dataset
 from torch import Tensor
 
-from .._contract import Matrix, Progress
+from .._contract import Array, Matrix, Progress
 from ._bridge import to_tensor
 from ._gradient import Batch
 
@@ -44,14 +44,16 @@ class Listeners:
         self.net = net
         validation = job.validation
         self.datasets = {
-            "dataset_train": self._dataset(job.X, job.y),
+            "dataset_train": self._dataset(job.X, job.y, job.rows),
             "dataset_valid": None
             if validation is None
-            else self._dataset(validation.X, validation.y),
+            else self._dataset(validation.X, validation.y, validation.rows),
         }
         self._best: dict[str, float] = {}
 
-    def _dataset(self, X: Matrix, y: Any) -> Dataset:
+    def _dataset(self, X: Matrix, y: Array, rows: Array | None) -> Dataset:
+        if rows is not None:
+            X, y = X[rows], y[rows]
         return Dataset(X, self.net.job.decode(y))
 
     def step(
@@ -101,6 +103,7 @@ class Listeners:
     def _validation_loss(self) -> float:
         validation = self.net.job.validation
         assert validation is not None
-        mean = to_tensor(self.net.outputs(validation.X))
-        y = to_tensor(validation.y, dtype=mean.dtype)
+        rows = slice(None) if validation.rows is None else validation.rows
+        mean = to_tensor(self.net.outputs(validation.X[rows]))
+        y = to_tensor(validation.y[rows], dtype=mean.dtype)
         return self.net.criterion_.loss.row_losses(mean, y).mean().item()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from .._contract import Array
 from ._batches import Batches, Chunk
 from ._bridge import to_array
 from ._gradient import Backprop
@@ -26,10 +28,14 @@ class EpochLoss:
 
     loss : Loss
         Of the output layer.
+
+    alpha : float or array of shape (n_models,)
+        Strength of the penalty.
     """
 
-    def __init__(self, gradient: Backprop, loss: Loss) -> None:
+    def __init__(self, gradient: Backprop, loss: Loss, alpha: float | Array) -> None:
         self.gradient, self.loss = gradient, loss
+        self._alpha = alpha
         self._data: list[Tensor] = []
         self._norms: list[Tensor] = []
 
@@ -49,11 +55,13 @@ class EpochLoss:
         rows = self.loss.row_losses(self._means, chunk.y)
         self._data.append((rows * chunk.row_scale).sum(-1, dtype=torch.float64))
 
-    def value(self, batches: Batches) -> float:
-        """Return the loss of the epoch, waiting for the device."""
-        loss: float = to_array(torch.stack(self._data)).sum(0)
+    def values(self, batches: Batches) -> list[float]:
+        """Return the loss of the epoch, one per model, waiting for the device."""
+        loss = to_array(torch.stack(self._data)).sum(0).reshape(-1)
         if self._norms:
             norms = to_array(torch.stack(self._norms)).astype("float64")
-            shares = batches.sizes / (batches.totals * batches.n_samples)
-            loss = loss + self.gradient.alpha / 2 * (shares @ norms**2)
-        return loss
+            norms = norms.reshape(len(norms), -1)
+            penalties = np.einsum("kb,bk->k", batches.penalty_shares(), norms**2)
+            loss = loss + self._alpha / 2 * penalties
+        losses: list[float] = loss.tolist()
+        return losses

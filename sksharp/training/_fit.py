@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import joblib
 import torch
 
 from .._contract import TrainingJob, TrainingResult
 from ._device import deserved_threads, resolve_device
 from ._net import MLPNet
+from ._plan import plan
 
 
-def fit_models(jobs: Sequence[TrainingJob]) -> list[TrainingResult]:
-    """Train the network of every job.
+def fit_models(
+    jobs: Sequence[TrainingJob],
+    *,
+    n_jobs: int | None = None,
+    on_group: Callable[[int, int], None] | None = None,
+) -> list[TrainingResult]:
+    """Train the network of every job, those that are alike together.
 
     Parameters
     ----------
     jobs : sequence of TrainingJob
-        Networks to train. Their ``progress`` is updated in place, their arrays are not.
+        Networks to train. Their ``progress`` may be updated in place, their arrays are
+        not.
+
+    n_jobs : int or None, default=None
+        Processes to train in, as in :class:`joblib.Parallel`.
+
+    on_group : callable or None, default=None
+        Called with the number of networks trained so far and of all.
 
     Returns
     -------
@@ -29,16 +43,29 @@ def fit_models(jobs: Sequence[TrainingJob]) -> list[TrainingResult]:
     ValueError
         If a job's device is not there, or a minibatch has no weight.
     """
-    return [_fit_model(job) for job in jobs]
+    n_workers = joblib.effective_n_jobs(n_jobs)
+    groups = plan(jobs, n_workers)
+    parts = ([jobs[place] for place in group] for group in groups)
+    if n_workers == 1 or len(groups) == 1:
+        trained = map(_fit_group, parts)
+    else:
+        run = joblib.Parallel(n_jobs, return_as="generator")
+        trained = run(map(joblib.delayed(_fit_group), parts))
+    results: dict[int, TrainingResult] = {}
+    for group, of_group in zip(groups, trained, strict=True):
+        results.update(zip(group, of_group, strict=True))
+        if on_group is not None:
+            on_group(len(results), len(jobs))
+    return [results[place] for place in range(len(jobs))]
 
 
-def _fit_model(job: TrainingJob) -> TrainingResult:
+def _fit_group(jobs: Sequence[TrainingJob]) -> list[TrainingResult]:
+    job = jobs[0]
     device = resolve_device(job.settings.device, job.weights.coefs[0].dtype)
-    layer_units = [len(job.weights.coefs[0]), *map(len, job.weights.intercepts)]
     # a fit works inside the caller's inference_mode and autocast too
     with (
         torch.inference_mode(False),
         torch.autocast(device.type, enabled=False),
-        deserved_threads(device, job.settings.batch_size, layer_units),
+        deserved_threads(device, job.settings.batch_size, job.layer_units),
     ):
-        return MLPNet(job, device).train()
+        return MLPNet(jobs, device).train()

@@ -19,7 +19,7 @@ class Batch:
     Parameters
     ----------
     X : Tensor of shape (n_samples, n_features)
-        Rows, dense or sparse.
+        Rows, dense or sparse. Dense ones, and all else here, may lead with a model axis.
 
     y : Tensor of shape (n_samples, n_outputs)
         Targets.
@@ -27,14 +27,14 @@ class Batch:
     weights : Tensor of shape (n_samples,) or None
         Weights of the rows.
 
-    total : float
+    total : float or Tensor of shape (n_models,)
         Sum of the weights, or number of rows.
     """
 
     X: Tensor
     y: Tensor
     weights: Tensor | None
-    total: float
+    total: Hyperparameter
 
     def __len__(self) -> int:
         return self.y.shape[-2]
@@ -134,10 +134,11 @@ class Backprop:
         delta = torch.sub(mean, batch.y, out=buffers.deltas[-1])
         if batch.weights is not None:
             delta.mul_(batch.weights.unsqueeze(-1))
-        delta.mul_(1 / batch.total)
+        delta.mul_(1 / expand(batch.total, delta))
         self._backward(X, buffers)
         if self.is_penalized:
-            add_scaled_(self.weight_grads, self.weights, self.alpha / batch.total)
+            scale = self.alpha / expand(batch.total, self.weights)
+            add_scaled_(self.weight_grads, self.weights, scale)
 
     def weight_norm(self) -> Tensor:
         """Return the Euclidean norm of all weights, one per model."""

@@ -1,187 +1,148 @@
-"""What happens between the epochs of a training job."""
+"""The epochs of a training, for one model or many."""
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from torch import Tensor
 
 from .._contract import OptimizerState, TrainingResult
 from ..optim import solver_chain
-from ._averaging import AveragingPhase
 from ._batches import Batches
-from ._bridge import flatten, state_to_arrays, to_tensor, unflatten
-from ._gradient import Backprop
-from ._schedule import LearningRate
-from ._stopping import StoppingRule
+from ._bridge import state_to_arrays, unflatten
+from ._course import Course, Epoch
+from ._schedule import LearningRate, Rates
+from ._validation import Validator
 
 if TYPE_CHECKING:
     from ._net import MLPNet
 
 
 class Loop:
-    """The epochs of a job: what is judged, kept and averaged between them.
+    """The epochs of a net, until the course of every model has ended.
+
+    A model whose course ends leaves the net with its result, and the others go on.
 
     Parameters
     ----------
     net : MLPNet
         Trains an epoch when asked.
-
-    gradient : Backprop
-        Of the network.
     """
 
-    def __init__(self, net: MLPNet, gradient: Backprop) -> None:
-        job = net.job
-        self.net, self.job, self.gradient = net, job, gradient
-        self.progress = job.progress
-        self.rule = StoppingRule(job.settings, job.progress)
-        self.rate = LearningRate(net.optimizer_, job.settings)
-        self.batches = Batches(job, net.torch_device)
-        # the rows for validation lie on the device too, unless they are sparse
-        self.validation_X = None if job.validation is None else job.validation.X
-        if isinstance(self.validation_X, np.ndarray):
-            self.validation_X = to_tensor(self.validation_X, device=net.torch_device)
-        self.best = flatten(job.weights, net.torch_device)
-        # whether the losses of the epoch are those of the model, at least in part
+    def __init__(self, net: MLPNet) -> None:
+        jobs = net.jobs
+        self.net = net
+        self.batches = Batches(jobs, net.torch_device)
+        self.validator = Validator(
+            jobs, net.module_, net.criterion_.loss, net.torch_device
+        )
+        rates = Rates(net.optimizer_, len(jobs))
+        self.courses = [
+            Course(job, LearningRate(rates, job.settings, k), net.torch_device)
+            for k, job in enumerate(jobs)
+        ]
+        # where the results of the models that are left belong
+        self._places = list(range(len(jobs)))
+        self._results: list[TrainingResult | None] = [None] * len(jobs)
+        # whether the losses of the epoch are those of the models, at least in part
         self.saw_model = True
-        self.phase: AveragingPhase | None = None
-        if job.settings.averaging is not None:
-            self.phase = AveragingPhase(
-                job.settings.averaging, job.averaging_state, net.torch_device
-            )
-            self._hold_rate(self.phase)
 
     def run(self) -> None:
-        """Train until a rule or the user stops."""
-        self.progress.n_iter = 0
+        """Train until rules or the user have stopped every model."""
         try:
-            for _ in range(self.job.epochs):
-                if self._epoch():
-                    break
+            while len(ended := self._epoch()) < len(self._places):
+                if ended:
+                    self._leave(ended)
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=2)
+            for course in self.courses:
+                course.warn("Training interrupted by user.", UserWarning)
 
-    def _epoch(self) -> bool:
-        """Train an epoch; return whether it was the last."""
+    def results(self) -> list[TrainingResult]:
+        """Return what came of every job, in their order."""
+        for k, place in enumerate(self._places):
+            self._results[place] = self._result(k)
+        return [result for result in self._results if result is not None]
+
+    def _epoch(self) -> list[int]:
+        """Train an epoch; return the models for which it was the last."""
         net = self.net
         datasets = {} if net.listeners is None else net.listeners.datasets
         net.notify("on_epoch_begin", **datasets)
-        loss = net.run_single_epoch(
+        losses = net.run_single_epoch(
             self.batches, training=True, prefix="train", step_fn=net.train_step
         )
-        is_last = self._after_epoch(loss)
+        ended = self._after_epoch(losses)
         if net.listeners is not None:
-            net.listeners.record_epoch(self.progress)
+            net.listeners.record_epoch(self.courses[0].progress)
         net.notify("on_epoch_end", **datasets)
-        return is_last
+        return ended
 
-    def _after_epoch(self, loss: float) -> bool:
-        progress, job = self.progress, self.job
-        progress.n_iter += 1
-        progress.t += self.batches.n_samples
-        progress.loss_curve.append(loss)
-        self._say(f"Iteration {progress.n_iter}, loss = {loss:.8f}")
-        weights = self.net.optimizer_.evaluation_params()[0].detach()
-        self._judge(loss, weights)
-        self.rate.after_epoch(progress.t)
-        if self.phase is not None:
-            self.phase.after_epoch(weights)
-        stalled = self._is_stalled()
-        if self.phase is None:
-            is_last = stalled
-        else:
-            self._begin_averaging(self.phase, stalled)
-            is_last = self.phase.is_over
-        if is_last or job.is_incremental:
-            return True
-        if progress.n_iter == job.epochs:
-            warnings.warn(
-                f"Stochastic Optimizer: Maximum iterations ({job.epochs}) reached and the "
-                "optimization hasn't converged yet.",
-                ConvergenceWarning,
-                stacklevel=2,
+    def _after_epoch(self, losses: Sequence[float]) -> list[int]:
+        weights = self.net.evaluation_weights()
+        wanted = [course.wants_score for course in self.courses]
+        scores = self.validator.scores(weights, wanted)
+        rows = weights.view(len(self.courses), -1)
+        n_samples = self.batches.n_samples.tolist()
+        return [
+            k
+            for k, course in enumerate(self.courses)
+            if course.after_epoch(
+                Epoch(losses[k], self.saw_model, n_samples[k], rows[k], scores[k])
             )
-        return False
+        ]
 
-    def _judge(self, loss: float, weights: Tensor) -> None:
-        validation = self.job.validation
-        if validation is None:
-            self.rule.after_loss(loss, is_of_model=self.saw_model)
-            return
-        score = validation.score(self.net.outputs(self.validation_X, weights))
-        self._say(f"Validation score: {score:f}")
-        if self.rule.after_score(score):
-            self.best.copy_(weights)
+    def _leave(self, ended: Sequence[int]) -> None:
+        """Take the results of models and go on with the others."""
+        for k in ended:
+            self._results[self._places[k]] = self._result(k)
+        left = [k for k in range(len(self._places)) if k not in set(ended)]
+        self._places = [self._places[k] for k in left]
+        self.courses = [self.courses[k] for k in left]
+        self.net.keep(left)
+        self.batches.keep(left)
+        self.validator.keep(self.net.jobs)
+        rates = Rates(self.net.optimizer_, len(left))
+        for k, course in enumerate(self.courses):
+            course.rate.move(rates, k)
 
-    def _is_stalled(self) -> bool:
-        """Return whether the rule ends training by the learning rate's leave."""
-        if not self.rule.fires() or (self.phase is not None and self.phase.is_on):
-            return False
-        if self.rate.stops(self.rule.message()):
-            return True
-        self.rule.reset()
-        return False
-
-    def _begin_averaging(self, phase: AveragingPhase, stalled: bool) -> None:
-        if not phase.begins(stalled=stalled):
-            return
-        self._say(f"Averaging weights from epoch {phase.epochs + 1}.")
-        self._hold_rate(phase)
-
-    def _hold_rate(self, phase: AveragingPhase) -> None:
-        if phase.is_on and phase.settings.lr is not None:
-            self.rate.hold(phase.settings.lr)
-
-    def result(self) -> TrainingResult:
-        """Return the weights to keep and the state to continue from."""
-        net, job = self.net, self.job
-        kept, n_averaged = self._kept()
-        flat = net.module_.flat.detach()
-        phase = self.phase
-        if job.validation is not None and not n_averaged:
-            # training goes on from the best epoch, which may not be the last, and the
-            # average of what came after it is given up
-            flat.copy_(kept)
-            net.optimizer_.adopt_params()
-            phase = None
-        hides_iterate = not torch.equal(kept, flat)
+    def _result(self, k: int) -> TrainingResult:
+        """Return the weights of a model to keep and the state to continue from."""
+        course = self.courses[k]
+        job = course.job
+        flat = self.net.module_.flat.detach().view(len(self.courses), -1)[k]
+        returns, n_averaged = False, 0
+        if course.is_paused:
+            kept = course.best
+        else:
+            weights = self.net.evaluation_weights().view(len(self.courses), -1)[k]
+            kept, n_averaged = course.end(weights, lambda w: self.validator.score(k, w))
+            # with early stopping, training goes on from the best epoch, which may not
+            # be the last
+            returns = job.validation is not None and not n_averaged
+        goes_on_from = kept if returns else flat
+        hides_iterate = not torch.equal(kept, goes_on_from)
+        averaging = None if returns else self.net.averaging_state(k, course.phase)
         return TrainingResult(
             weights=unflatten(kept, job.weights),
-            iterate=unflatten(flat, job.weights) if hides_iterate else None,
-            progress=self.progress,
-            optimizer_state=OptimizerState(
-                solvers=tuple(
-                    solver_chain(job.settings.solver, job.settings.base_solver)
-                ),
-                state_dict=state_to_arrays(net.optimizer_.state_dict()),
-            ),
-            averaging_state=None if phase is None else phase.state(),
+            iterate=unflatten(goes_on_from, job.weights) if hides_iterate else None,
+            progress=course.progress,
+            optimizer_state=self._state(k, returns=returns)
+            if job.keeps_state
+            else None,
+            averaging_state=averaging if job.keeps_state else None,
             n_averaged=n_averaged,
+            random_state=self.batches.random_state(k) or job.random_state,
+            warnings=tuple(course.warnings),
+            rows=self.batches.order(k) if course.is_paused else None,
         )
 
-    def _kept(self) -> tuple[Tensor, int]:
-        """Return the weights to predict with, and of how many they are the average."""
-        average = None if self.phase is None else self.phase.average()
-        validation = self.job.validation
-        if self.phase is None or average is None:
-            if validation is not None:
-                return self.best, 0
-            return self.net.optimizer_.evaluation_params()[0].detach(), 0
-        if validation is not None:
-            score = validation.score(self.net.outputs(self.validation_X, average))
-            best = self.progress.best_validation_score
-            assert best is not None
-            self._say(f"Validation score of the averaged weights: {score:f}")
-            if not score >= best:
-                return self.best, 0
-            self.progress.best_validation_score = score
-        return average, self.phase.scheme.n_averaged
-
-    def _say(self, message: str) -> None:
-        if self.job.settings.verbose:
-            print(message)
+    def _state(self, k: int, *, returns: bool) -> OptimizerState:
+        settings = self.courses[k].job.settings
+        optimizer = self.net.optimizer_of(k)
+        if returns:
+            optimizer.adopt_params()
+        return OptimizerState(
+            solvers=tuple(solver_chain(settings.solver, settings.base_solver)),
+            state_dict=state_to_arrays(optimizer.state_dict()),
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -12,18 +13,21 @@ from torch import Tensor, nn
 
 from .._contract import (
     Array,
+    AveragingState,
     Matrix,
     TrainingJob,
     TrainingResult,
 )
+from ..averaging import EMA
 from ..optim import make_optimizer
-from ._batches import CHUNK_BYTES, Batches
+from ._averaging import AveragingPhase
+from ._batches import Batches
 from ._bridge import (
     flatten,
+    state_to_arrays,
     state_to_tensors,
     to_array,
     to_dtype,
-    to_parts,
 )
 from ._callbacks import Listeners, StopTraining
 from ._epoch import EpochLoss
@@ -31,6 +35,8 @@ from ._gradient import Backprop, Batch
 from ._loop import Loop
 from ._losses import LOSSES
 from ._module import MLPModule
+from ._validation import outputs
+from ._values import join_models, select_model, select_models, shared_or_each
 
 
 class Criterion(nn.Module):
@@ -79,21 +85,23 @@ class Evaluation:
 
 
 class MLPNet(NeuralNet):  # type: ignore[misc]
-    """A skorch net that trains the network of one job.
+    """A skorch net that trains the network of one job, or those of many at once.
 
     skorch gives the phases and the callbacks. Batches, the epoch and the step are
     written here: skorch's own take most of the time of a small network.
 
     Parameters
     ----------
-    job : TrainingJob
-        The network to train, with its data.
+    jobs : sequence of TrainingJob
+        The networks to train, with their data. Several must agree in what
+        :func:`~sksharp.training._plan.shared_settings` returns and have no callbacks.
 
     device : torch.device
         Where to train.
     """
 
-    def __init__(self, job: TrainingJob, device: torch.device) -> None:
+    def __init__(self, jobs: Sequence[TrainingJob], device: torch.device) -> None:
+        job = jobs[0]
         super().__init__(
             module=MLPModule,
             criterion=Criterion,
@@ -106,8 +114,14 @@ class MLPNet(NeuralNet):  # type: ignore[misc]
             device=None,
             use_caching=False,
         )
-        self.job = job
+        self.jobs = list(jobs)
         self.torch_device = device
+        self.model_shape = (len(jobs),) if len(jobs) > 1 else ()
+
+    @property
+    def job(self) -> TrainingJob:
+        """The first job, for what all have in common."""
+        return self.jobs[0]
 
     # -- what skorch builds ------------------------------------------------------------
 
@@ -116,18 +130,26 @@ class MLPNet(NeuralNet):  # type: ignore[misc]
         return []
 
     def initialize_module(self) -> MLPNet:
-        """Build the network with the job's weights."""
-        job = self.job
-        weights = job.weights if job.iterate is None else job.iterate
-        self.module_ = MLPModule(
-            [len(weights.coefs[0]), *map(len, weights.intercepts)],
-            job.settings.activation,
-            dtype=to_dtype(weights.coefs[0].dtype),
+        """Build the networks with the jobs' weights."""
+        starts = [
+            flatten(job.weights if job.iterate is None else job.iterate)
+            for job in self.jobs
+        ]
+        flat = torch.stack(starts) if self.model_shape else starts[0]
+        self.module_ = self._make_module(flat.to(self.torch_device))
+        return self
+
+    def _make_module(self, flat: Tensor) -> MLPModule:
+        module = MLPModule(
+            self.job.layer_units,
+            self.job.settings.activation,
+            model_shape=self.model_shape,
+            dtype=to_dtype(self.job.weights.coefs[0].dtype),
             device=self.torch_device,
         )
         with torch.no_grad():
-            self.module_.flat.copy_(flatten(weights, self.torch_device))
-        return self
+            module.flat.copy_(flat)
+        return module
 
     def initialize_criterion(self) -> MLPNet:
         """Build the loss."""
@@ -136,39 +158,117 @@ class MLPNet(NeuralNet):  # type: ignore[misc]
 
     def initialize_optimizer(self, triggered_directly: Any = None) -> MLPNet:
         """Build the solver and give it the state to continue from."""
-        settings = self.job.settings
-        self.optimizer_ = make_optimizer(
-            [self.module_.flat],
-            settings.solver,
-            settings.base_solver,
-            settings.solver_parameters,
-        )
-        if self.job.optimizer_state is not None:
-            state = state_to_tensors(
-                self.job.optimizer_state.state_dict, self.torch_device
-            )
-            self.optimizer_.load_state_dict(state)
+        self.optimizer_ = self._make_optimizer(self.module_.flat, self.jobs)
+        states = [job.optimizer_state for job in self.jobs]
+        dicts = [state.state_dict for state in states if state is not None]
+        if dicts:
+            self.optimizer_.load_state_dict(self._joint_state(dicts))
             if self.job.is_rewritten:
                 self.optimizer_.adopt_params()
         return self
 
+    def _joint_state(self, states: Sequence[Any]) -> Any:
+        """Return the states of all jobs as one state with tensors."""
+        tensors = [state_to_tensors(state, self.torch_device) for state in states]
+        if not self.model_shape:
+            return tensors[0]
+        return join_models(tensors, self.module_.flat)
+
+    def _make_optimizer(self, flat: Tensor, jobs: Sequence[TrainingJob]) -> Any:
+        settings = jobs[0].settings
+        values = {
+            name: self._value(name, flat, jobs) for name in settings.solver_parameters
+        }
+        return make_optimizer(
+            [flat],
+            settings.solver,
+            settings.base_solver,
+            values,
+            model_ndim=flat.ndim - 1,
+        )
+
+    def _value(self, name: str, like: Tensor, jobs: Sequence[TrainingJob]) -> Any:
+        values = [job.settings.solver_parameters[name] for job in jobs]
+        return shared_or_each(values, like)
+
     # -- training ----------------------------------------------------------------------
 
-    def train(self) -> TrainingResult:
-        """Train the network and return what came of it."""
+    def train(self) -> list[TrainingResult]:
+        """Train the networks and return what came of them."""
         job = self.job
         self.initialize()
         # skorch moves nothing while it builds, but knows the device when it loads
         self.device = str(self.torch_device)
         self.listeners = Listeners(self) if self.callbacks_ else None
-        gradient = Backprop(self.module_, self.criterion_.loss, job.settings.alpha)
-        self.loop = Loop(self, gradient)
+        self._make_gradient()
+        self.ema = self._make_average()
+        self.loop = Loop(self)
         with suppress(StopTraining):
             self.notify("on_train_begin", X=job.X, y=job.y)
             self.fit_loop(job.X, job.y)
         with suppress(StopTraining):
             self.notify("on_train_end", X=job.X, y=job.y)
-        return self.loop.result()
+        return self.loop.results()
+
+    def _make_gradient(self) -> None:
+        alphas = [job.settings.alpha for job in self.jobs]
+        alpha = shared_or_each(alphas, self.module_.flat)
+        self.gradient = Backprop(self.module_, self.criterion_.loss, alpha)
+
+    def _make_average(self) -> EMA | None:
+        job = self.job
+        if job.settings.ema_decay is None:
+            return None
+        average = EMA(job.settings.ema_decay, warm_up=True)
+        states = [job.averaging_state for job in self.jobs]
+        dicts = [state.scheme_state for state in states if state is not None]
+        if dicts:
+            average.load_state_dict(self._joint_state(dicts))
+        return average
+
+    def keep(self, models: Sequence[int]) -> None:
+        """Go on with some of the networks."""
+        index = torch.tensor(models, device=self.torch_device)
+        self.jobs = [self.jobs[k] for k in models]
+        self.model_shape = (len(models),)
+        flat = self.module_.flat.detach().index_select(0, index)
+        state = select_models(self.optimizer_.state_dict(), index)
+        self.module_ = self._make_module(flat)
+        self.optimizer_ = self._make_optimizer(self.module_.flat, self.jobs)
+        self.optimizer_.load_state_dict(state)
+        if self.ema is not None:
+            self.ema.load_state_dict(select_models(self.ema.state_dict(), index))
+        self._make_gradient()
+
+    def optimizer_of(self, k: int) -> Any:
+        """Return an optimizer of one network's own, in the state of now."""
+        if not self.model_shape:
+            return self.optimizer_
+        state = select_model(self.optimizer_.state_dict(), k)
+        param = torch.nn.Parameter(self.module_.flat.detach()[k].clone())
+        optimizer = self._make_optimizer(param, [self.jobs[k]])
+        optimizer.load_state_dict(state)
+        return optimizer
+
+    def averaging_state(
+        self, k: int, phase: AveragingPhase | None
+    ) -> AveragingState | None:
+        """Return what is needed to continue the average of one network."""
+        if phase is not None:
+            return phase.state()
+        if self.ema is None:
+            return None
+        state = self.ema.state_dict()
+        if self.model_shape:
+            state = select_model(state, k)
+        return AveragingState("ema_decay", 0, None, state_to_arrays(state))
+
+    def evaluation_weights(self) -> Tensor:
+        """Return the weights to predict with, of shape (*model_shape, n_params)."""
+        if self.ema is not None and self.ema.n_averaged:
+            return self.ema.averaged[0]
+        weights: Tensor = self.optimizer_.evaluation_params()[0].detach()
+        return weights
 
     def fit_loop(
         self,
@@ -188,13 +288,14 @@ class MLPNet(NeuralNet):  # type: ignore[misc]
         prefix: str,
         step_fn: Any,
         **fit_params: Any,
-    ) -> float:
-        """Train on every minibatch and return the mean loss of the epoch.
+    ) -> list[float]:
+        """Train on every minibatch and return the mean losses of the epoch.
 
         The losses stay on the device until the epoch ends: one host sync per epoch.
         """
-        optimizer, listeners = self.optimizer_, self.listeners
-        loss = EpochLoss(self.loop.gradient, self.criterion_.loss)
+        optimizer, listeners, ema = self.optimizer_, self.listeners, self.ema
+        alphas = np.array([job.settings.alpha for job in self.jobs])
+        loss = EpochLoss(self.gradient, self.criterion_.loss, alphas)
         saw_model = False
         for chunk in iterator:
             means = loss.begin(chunk)
@@ -205,15 +306,17 @@ class MLPNet(NeuralNet):  # type: ignore[misc]
                     step_fn(batch, mean)
                 else:
                     listeners.step(batch, mean, step_fn)
+                if ema is not None:
+                    ema.update(optimizer.evaluation_params())
             loss.end(chunk)
         self.loop.saw_model = saw_model
-        return loss.value(iterator)
+        return loss.values(iterator)
 
     def train_step(self, batch: Batch, mean: Tensor, **fit_params: Any) -> None:
         """Update the weights once, and write the prediction before the update."""
         listeners = self.listeners
         on_gradient = None if listeners is None else listeners.on_gradient
-        self.optimizer_.step(Evaluation(self.loop.gradient, batch, mean, on_gradient))
+        self.optimizer_.step(Evaluation(self.gradient, batch, mean, on_gradient))
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
         """Tell the callbacks, if any, that something happened."""
@@ -227,23 +330,10 @@ class MLPNet(NeuralNet):  # type: ignore[misc]
 
     # -- prediction, for callbacks -------------------------------------------------------
 
-    @torch.no_grad()
-    def outputs(self, X: Matrix, flat: Tensor | None = None) -> Array:
-        """Return the outputs for rows, of shape (n_samples, n_outputs).
-
-        Parameters
-        ----------
-        X : array, sparse matrix or Tensor of shape (n_samples, n_features)
-            Rows.
-
-        flat : Tensor of shape (n_params,), default=None
-            Weights; by default those that the solver would predict with.
-        """
-        flat = self.optimizer_.evaluation_params()[0] if flat is None else flat
-        row_bytes = flat.element_size() * max(self.module_.layer_units)
-        parts = to_parts(X, max(1, CHUNK_BYTES // row_bytes), self.torch_device)
-        activate_ = self.criterion_.loss.activate_
-        return to_array(torch.cat([activate_(self.module_(X, flat)) for X in parts]))
+    def outputs(self, X: Matrix) -> Array:
+        """Return the outputs for rows, of shape (n_samples, n_outputs)."""
+        weights, loss = self.evaluation_weights(), self.criterion_.loss
+        return to_array(outputs(self.module_, loss, X, weights, self.torch_device))
 
     def predict(self, X: Matrix) -> Array:
         """Return what the estimator would predict now."""

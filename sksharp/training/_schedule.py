@@ -2,28 +2,68 @@
 
 from __future__ import annotations
 
+from torch import Tensor
 from torch.optim import Optimizer
 
 from .._contract import Settings
 from ..optim import SOLVERS, solver_chain
+from ._values import shared_or_each
 
 SMALLEST_ADAPTIVE_RATE = 1e-6
 
 
-class LearningRate:
-    """The learning rate of an optimizer, and when it changes.
+class Rates:
+    """The learning rates that an optimizer's groups hold, one per model.
 
     Parameters
     ----------
     optimizer : torch.optim.Optimizer
-        Its groups share one learning rate.
+        Its groups share one learning rate, a float or a Tensor of shape (n_models,).
+
+    n_models : int
+        Number of models.
+    """
+
+    def __init__(self, optimizer: Optimizer, n_models: int) -> None:
+        self.optimizer = optimizer
+        self.n_models = n_models
+
+    def get(self, k: int) -> float:
+        """Return the learning rate of a model's next step."""
+        return self._values()[k]
+
+    def set(self, k: int, value: float) -> None:
+        """Set the learning rate of a model's next step."""
+        values = self._values()
+        values[k] = value
+        for group in self.optimizer.param_groups:
+            group["lr"] = shared_or_each(values, group["params"][0])
+
+    def _values(self) -> list[float]:
+        lr = self.optimizer.param_groups[0]["lr"]
+        if isinstance(lr, Tensor) and lr.ndim:
+            each: list[float] = lr.tolist()
+            return each
+        return [float(lr)] * self.n_models
+
+
+class LearningRate:
+    """The learning rate of a model, and when it changes.
+
+    Parameters
+    ----------
+    rates : Rates
+        The optimizer's learning rates.
 
     settings : Settings
         The schedule, which applies to solvers over stochastic gradient descent only.
+
+    k : int, default=0
+        Which model of the optimizer's.
     """
 
-    def __init__(self, optimizer: Optimizer, settings: Settings) -> None:
-        self.optimizer = optimizer
+    def __init__(self, rates: Rates, settings: Settings, k: int = 0) -> None:
+        self.rates, self.k = rates, k
         self.initial = settings.learning_rate_init
         self.power_t = settings.power_t
         self.verbose = settings.verbose
@@ -34,12 +74,15 @@ class LearningRate:
     @property
     def value(self) -> float:
         """The learning rate of the next step."""
-        return float(self.optimizer.param_groups[0]["lr"])
+        return self.rates.get(self.k)
 
     def set(self, value: float) -> None:
         """Set the learning rate of the next step."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = value
+        self.rates.set(self.k, value)
+
+    def move(self, rates: Rates, k: int) -> None:
+        """Follow the model to another place of another optimizer."""
+        self.rates, self.k = rates, k
 
     def hold(self, value: float) -> None:
         """Set the learning rate and keep it, whatever the schedule."""

@@ -21,7 +21,6 @@ class StoppingRule:
         self.tol = settings.tol
         self.patience = settings.n_iter_no_change
         self.progress = progress
-        self._was_stalled = False
 
     @property
     def uses_validation(self) -> bool:
@@ -37,7 +36,7 @@ class StoppingRule:
         progress = self.progress
         best = progress.best_loss
         if not is_of_model:
-            self._count(is_stalled=self._was_stalled)
+            self._count(is_stalled=progress.was_stalled)
             return
         assert best is not None
         self._count(is_stalled=loss > best - self.tol)
@@ -59,7 +58,7 @@ class StoppingRule:
 
     def _count(self, *, is_stalled: bool) -> None:
         # a NaN is not stalled, as in scikit-learn
-        self._was_stalled = is_stalled
+        self.progress.was_stalled = is_stalled
         count = self.progress.no_improvement_count
         self.progress.no_improvement_count = count + 1 if is_stalled else 0
 

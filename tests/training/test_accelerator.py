@@ -181,11 +181,11 @@ class Transfers:
 
     def __init__(self, monkeypatch):
         self.n = 0
-        for module in ("_bridge", "_net", "_epoch"):
+        for module in ("_bridge", "_net", "_epoch", "_validation"):
             name = f"sksharp.training.{module}.to_array"
             monkeypatch.setattr(name, self.to_array, raising=False)
         # training ends with the device's weights, which fake ones do not have
-        monkeypatch.setattr("sksharp.training._loop.Loop.result", lambda loop: None)
+        monkeypatch.setattr("sksharp.training._loop.Loop.results", lambda loop: None)
 
     def to_array(self, tensor):
         self.n += 1
@@ -209,7 +209,7 @@ def test_an_epoch_waits_for_the_device_when_it_ends_and_never_before(
         job = job_of(estimator, X, y, sample_weight=sample_weight)
         before = transfers.n
         with fake_tensor.FakeTensorMode(allow_non_fake_inputs=False):
-            MLPNet(job, accelerator).train()
+            MLPNet([job], accelerator).train()
         return transfers.n - before
 
     with_one_step = waits(batch_size=30)

@@ -42,7 +42,7 @@ def test_an_epoch_draws_what_scikit_learns_shuffle_draws(kind, batch_size, job_o
     regr = SAMMLPRegressor(batch_size=batch_size, random_state=0)
     job = job_of(regr, KINDS[kind](X), y, sample_weight=SAMPLE_WEIGHT)
     random_state, order = copy.deepcopy(job.random_state), np.arange(N)
-    batches = Batches(job, CPU)
+    batches = Batches([job], CPU)
     for _ in range(3):
         # every epoch permutes the permutation of the last
         order = shuffle(order, random_state=random_state)
@@ -66,7 +66,7 @@ def test_without_shuffling_rows_keep_their_order_and_nothing_is_drawn(kind, job_
     regr = SAMMLPRegressor(batch_size=10, shuffle=False, random_state=0)
     job = job_of(regr, KINDS[kind](X), y)
     before = job.random_state.get_state()[1].copy()
-    batches = Batches(job, CPU)
+    batches = Batches([job], CPU)
     for _ in range(2):
         rows = np.concatenate([dense(batch.X) for batch in minibatches(batches)])
         assert_array_equal(rows, X)
@@ -75,7 +75,7 @@ def test_without_shuffling_rows_keep_their_order_and_nothing_is_drawn(kind, job_
 
 def test_without_weights_the_total_is_the_number_of_rows(job_of):
     job = job_of(SAMMLPRegressor(batch_size=10), X, y)
-    epoch = minibatches(Batches(job, CPU))
+    epoch = minibatches(Batches([job], CPU))
     assert [batch.total for batch in epoch] == [10, 10, 3]
     assert all(batch.weights is None for batch in epoch)
 
@@ -86,7 +86,7 @@ def test_batches_are_of_the_dtype_of_the_rows(kind, dtype, job_of):
     rows = KINDS[kind](X.astype(dtype))
     job = job_of(SAMMLPRegressor(batch_size=10), rows, y, sample_weight=SAMPLE_WEIGHT)
     expected = {np.float32: torch.float32, np.float64: torch.float64}[dtype]
-    for batch in minibatches(Batches(job, CPU)):
+    for batch in minibatches(Batches([job], CPU)):
         assert batch.X.dtype == batch.y.dtype == batch.weights.dtype == expected
 
 
@@ -98,7 +98,7 @@ def test_chunks_of_minibatches_are_cut_anywhere_without_a_trace(job_of, monkeypa
         )
         regr = SAMMLPRegressor(batch_size=4, random_state=0)
         job = job_of(regr, X, y, sample_weight=SAMPLE_WEIGHT)
-        epochs.append(minibatches(Batches(job, CPU)))
+        epochs.append(minibatches(Batches([job], CPU)))
     for epoch in epochs[1:]:
         for batch, expected in zip(epoch, epochs[0], strict=True):
             assert_array_equal(batch.X, expected.X)
@@ -118,14 +118,14 @@ def test_a_minibatch_without_weight_is_refused(rows, kind, job_of):
     regr = SAMMLPRegressor(batch_size=10, shuffle=False)
     job = job_of(regr, KINDS[kind](X), y, sample_weight=sample_weight)
     with pytest.raises(ValueError, match=r"sample_weight must not.*raise batch_size"):
-        minibatches(Batches(job, CPU))
+        minibatches(Batches([job], CPU))
 
 
 def test_rows_without_weight_are_fine_beside_others(job_of):
     sample_weight = np.where(np.arange(N) % 10 == 0, 2.0, 0.0)
     regr = SAMMLPRegressor(batch_size=10, shuffle=False)
     job = job_of(regr, X, y, sample_weight=sample_weight)
-    assert [batch.total for batch in minibatches(Batches(job, CPU))] == [2, 2, 2]
+    assert [batch.total for batch in minibatches(Batches([job], CPU))] == [2, 2, 2]
 
 
 def test_the_users_arrays_are_only_read(job_of):
@@ -134,7 +134,7 @@ def test_the_users_arrays_are_only_read(job_of):
         array.flags.writeable = False
     job = job_of(SAMMLPRegressor(batch_size=10), X, y, sample_weight=SAMPLE_WEIGHT)
     job.X, job.y, job.sample_weight = arrays
-    minibatches(Batches(job, CPU))
+    minibatches(Batches([job], CPU))
     assert_array_equal(arrays[0], X)
     assert_array_equal(arrays[2], SAMPLE_WEIGHT)
 

@@ -8,7 +8,7 @@ from sklearn.neural_network._stochastic_optimizers import SGDOptimizer
 
 from sksharp import SAMMLPRegressor
 from sksharp.optim import BASE_SOLVERS, SGD, SOLVERS
-from sksharp.training._schedule import LearningRate
+from sksharp.training._schedule import LearningRate, Rates
 
 rng = np.random.RandomState(0)
 X, y = rng.normal(size=(20, 3)), rng.normal(size=20)
@@ -27,7 +27,8 @@ def make_rate(job_of):
         changes = {"learning_rate_init": 0.1, **changes}
         job = job_of(SAMMLPRegressor(solver=solver, base_solver=base_solver), X, y)
         optimizer = SGD([torch.zeros(1)], lr=changes["learning_rate_init"])
-        return LearningRate(optimizer, dataclasses.replace(job.settings, **changes))
+        settings = dataclasses.replace(job.settings, **changes)
+        return LearningRate(Rates(optimizer, 1), settings)
 
     return make_rate
 
@@ -44,7 +45,7 @@ def test_the_rate_is_scikit_learns_epoch_by_epoch(schedule, power_t, make_rate):
         if epoch % 3 == 0:  # training stalls
             assert rate.stops("Stalled.") == reference.trigger_stopping("", False)
             assert_allclose(rate.value, reference.learning_rate, rtol=1e-15)
-        assert rate.optimizer.param_groups[0]["lr"] == rate.value
+        assert rate.rates.optimizer.param_groups[0]["lr"] == rate.value
 
 
 def test_an_adaptive_rate_ends_at_a_millionth(make_rate):
@@ -80,9 +81,9 @@ def test_a_rate_that_is_held_follows_no_schedule(schedule, make_rate):
 
 def test_all_groups_share_the_rate(make_rate):
     rate = make_rate(learning_rate="adaptive")
-    rate.optimizer.add_param_group({"params": [torch.zeros(1)], "lr": 9.0})
+    rate.rates.optimizer.add_param_group({"params": [torch.zeros(1)], "lr": 9.0})
     rate.stops("Stalled.")
-    assert [group["lr"] for group in rate.optimizer.param_groups] == [0.02, 0.02]
+    assert [group["lr"] for group in rate.rates.optimizer.param_groups] == [0.02, 0.02]
 
 
 # one stalled training for every answer

@@ -1,0 +1,82 @@
+"""Exponential moving average of weights."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from ._base import RunningAverage
+
+
+class EMA(RunningAverage):
+    r"""Exponential moving average of the weights along a training run.
+
+    The first update takes the weights as they are. After :math:`n` updates,
+
+    .. math:: \bar w \leftarrow d_n \bar w + (1 - d_n) w, \qquad
+              d_n = \min\left(d, \frac{1 + n}{10 + n}\right)
+
+    with ``warm_up``, :math:`d_n = d` without. The average looks back over about
+    :math:`1 / (1 - d)` updates, which should be a small part of the run.
+
+    Parameters
+    ----------
+    decay : float, default=0.99
+        Decay :math:`d`, in [0, 1].
+
+    warm_up : bool, default=False
+        Whether the first weights, from before training, are soon forgotten.
+
+    Attributes
+    ----------
+    averaged : list of Tensor
+        The averaged weights, in the order of the parameters. Empty before the first
+        update.
+
+    n_averaged : int
+        Number of updates.
+
+    Raises
+    ------
+    ValueError
+        If ``decay`` is out of its range.
+
+    References
+    ----------
+    B. T. Polyak, A. B. Juditsky. "Acceleration of stochastic approximation by
+    averaging." SIAM Journal on Control and Optimization, 1992.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sksharp.averaging import EMA
+    >>> average = EMA(decay=0.5)
+    >>> for value in (1.0, 2.0, 6.0):
+    ...     average.update([torch.tensor([value])])
+    >>> average.averaged, average.n_averaged
+    ([tensor([3.7500])], 3)
+    """
+
+    def __init__(self, decay: float = 0.99, *, warm_up: bool = False) -> None:
+        if not 0 <= decay <= 1:
+            raise ValueError(f"decay must be in [0, 1], got decay={decay}.")
+        super().__init__()
+        self.decay, self.warm_up = decay, warm_up
+
+    @torch.no_grad()
+    def update(self, params: Iterable[Tensor]) -> None:
+        """Take the weights of now into the average.
+
+        Parameters
+        ----------
+        params : iterable of Tensor
+            The weights. They are read, never kept.
+        """
+        n = self.n_averaged
+        self.n_averaged += 1
+        if not n:
+            self.averaged = [w.detach().clone() for w in params]
+            return
+        decay = min(self.decay, (1 + n) / (10 + n)) if self.warm_up else self.decay
+        for mean, w in zip(self.averaged, params, strict=True):
+            mean.lerp_(w, 1 - decay)

@@ -1,0 +1,98 @@
+"""Which models to train together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from .._contract import TrainingJob
+from ..optim import solver_chain
+from ._batches import stream_key
+
+# multiply-adds of a step's products from which on models train faster one by one
+WORK_TOGETHER = 2**22
+
+# bytes of weights, gradients and activations that a group's step goes through: about
+# what lies in a core's own cache
+GROUP_BYTES = 2**21
+SMALLEST_GROUP = 4
+
+
+def plan(jobs: Sequence[TrainingJob], n_workers: int = 1) -> list[list[int]]:
+    """Return groups of jobs, by their places, that are trained together.
+
+    Parameters
+    ----------
+    jobs : sequence of TrainingJob
+        Networks to train.
+
+    n_workers : int, default=1
+        How many groups are trained at a time.
+
+    Returns
+    -------
+    groups : list of list of int
+        Every job is in one. Jobs of a group agree in :func:`shared_settings`; those that
+        go through the same rows in the same order are next to each other.
+    """
+    alike: dict[Any, list[int]] = {}
+    for place, job in enumerate(jobs):
+        key = shared_settings(job) if can_share(job) else place
+        alike.setdefault(key, []).append(place)
+    groups = []
+    for places in alike.values():
+        size = group_size(jobs[places[0]], len(places), n_workers)
+        streams: dict[Any, list[int]] = {}
+        for place in places:
+            streams.setdefault(stream_key(jobs[place]), []).append(place)
+        in_order = [place for stream in streams.values() for place in stream]
+        groups += [in_order[i : i + size] for i in range(0, len(in_order), size)]
+    return groups
+
+
+def can_share(job: TrainingJob) -> bool:
+    """Return whether a job may be trained together with others."""
+    goes_on = job.optimizer_state is not None and not job.is_resumed
+    return not (job.callbacks or job.is_incremental or goes_on)
+
+
+def shared_settings(job: TrainingJob) -> Any:
+    """Return what jobs must agree in to be trained together."""
+    settings = job.settings
+    values = settings.solver_parameters
+    is_sparse = hasattr(job.X, "tocsr")
+    return (
+        tuple(job.layer_units),
+        job.weights.coefs[0].dtype.str,
+        settings.activation,
+        settings.out_activation,
+        tuple(solver_chain(settings.solver, settings.base_solver)),
+        settings.device,
+        settings.batch_size,
+        -(-job.n_samples // settings.batch_size),
+        settings.ema_decay,
+        job.is_resumed and job.progress.n_iter,
+        # numbers that the steps of all models share
+        values.get("lookahead_k"),
+        values.get("nesterovs_momentum"),
+        # a step without an ascent costs half
+        values.get("rho") == 0,
+        # the rows of sparse matrices are not gathered for several streams
+        is_sparse and stream_key(job),
+    )
+
+
+def group_size(job: TrainingJob, n_jobs: int, n_workers: int) -> int:
+    """Return how many models like that of a job to train together at most."""
+    units, batch_size = job.layer_units, job.settings.batch_size
+    n_weights = sum(a * b for a, b in pairwise(units))
+    if batch_size * n_weights > WORK_TOGETHER:
+        return 1
+    n_numbers = 6 * n_weights + 2 * batch_size * sum(units[1:])
+    n_bytes = n_numbers * job.weights.coefs[0].itemsize
+    largest = max(SMALLEST_GROUP, GROUP_BYTES // n_bytes)
+    # groups of about one size, as many for every worker
+    n_groups = -(-n_jobs // largest)
+    n_groups += -n_groups % n_workers
+    return -(-n_jobs // n_groups)

@@ -1,0 +1,190 @@
+"""Scores of models on rows that they are not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._contract import TrainingJob, Validation
+from ._batches import CHUNK_BYTES
+from ._bridge import to_array, to_parts, to_tensor
+from ._losses import Loss
+from ._module import MLPModule
+
+
+@torch.no_grad()
+def outputs(
+    module: MLPModule, loss: Loss, X: Any, flat: Tensor, device: torch.device
+) -> Tensor:
+    """Return the outputs for rows, of shape (*model_shape, n_samples, n_outputs).
+
+    Parameters
+    ----------
+    module : MLPModule
+        The network.
+
+    loss : Loss
+        Its output layer's.
+
+    X : array, sparse matrix or Tensor of shape (n_samples, n_features)
+        Rows.
+
+    flat : Tensor of shape (*model_shape, n_params)
+        Weights.
+
+    device : torch.device
+        Where to compute.
+    """
+    width = max(module.layer_units) * flat[..., 0].numel()
+    n_rows = max(1, CHUNK_BYTES // (flat.element_size() * width))
+    parts = to_parts(X, n_rows, device)
+    return torch.cat([loss.activate_(module(part, flat)) for part in parts], dim=-2)
+
+
+class Holdout:
+    """Rows for validation, and the models that they judge.
+
+    Parameters
+    ----------
+    validation : Validation
+        The rows.
+
+    device : torch.device
+        Where they lie, unless they are sparse.
+
+    dtype : torch.dtype
+        Of the network.
+    """
+
+    def __init__(
+        self, validation: Validation, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.models: list[int] = []
+        rows = slice(None) if validation.rows is None else validation.rows
+        X = validation.X[rows]
+        self.X = to_tensor(X, device=device) if isinstance(X, np.ndarray) else X
+        self.y = self.weights = None
+        if validation.score is not None:
+            return
+        self.y = to_tensor(validation.y[rows], dtype=dtype, device=device)
+        if validation.sample_weight is not None:
+            weights = validation.sample_weight[rows]
+            self.weights = to_tensor(
+                weights / weights.sum(), dtype=dtype, device=device
+            )
+
+    def losses(self, loss: Loss, mean: Tensor) -> list[float]:
+        """Return the mean loss of the rows, one per model."""
+        rows = loss.row_losses(mean, self.y)  # type: ignore[arg-type]
+        if self.weights is None:
+            means = rows.mean(-1, dtype=torch.float64)
+        else:
+            means = (rows * self.weights).sum(-1, dtype=torch.float64)
+        values: list[float] = to_array(means).reshape(-1).tolist()
+        return values
+
+
+class Validator:
+    """The validation scores of the models of a training.
+
+    Parameters
+    ----------
+    jobs : sequence of TrainingJob
+        One per model.
+
+    module : MLPModule
+        Their network.
+
+    loss : Loss
+        Its output layer's.
+
+    device : torch.device
+        Where it lies.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[TrainingJob],
+        module: MLPModule,
+        loss: Loss,
+        device: torch.device,
+    ) -> None:
+        self.module, self.loss, self.device = module, loss, device
+        self._holdouts: dict[Any, Holdout] = {}
+        self.keep(jobs)
+
+    def keep(self, jobs: Sequence[TrainingJob]) -> None:
+        """Go on with the models of these jobs."""
+        before, self._holdouts, self.jobs = self._holdouts, {}, jobs
+        dtype = self.module.flat.dtype
+        for k, job in enumerate(jobs):
+            if job.validation is None:
+                continue
+            key = _key(job.validation)
+            if key not in self._holdouts:
+                holdout = before.get(key)
+                if holdout is None:
+                    holdout = Holdout(job.validation, self.device, dtype)
+                holdout.models = []
+                self._holdouts[key] = holdout
+            self._holdouts[key].models.append(k)
+
+    def scores(self, flat: Tensor, wanted: Sequence[bool]) -> list[float | None]:
+        """Return the scores of the models whose score is wanted.
+
+        Parameters
+        ----------
+        flat : Tensor of shape (*model_shape, n_params)
+            Their weights.
+
+        wanted : sequence of bool
+            Which ones to score.
+        """
+        scores: list[float | None] = [None] * len(self.jobs)
+        for holdout in self._holdouts.values():
+            models = [k for k in holdout.models if wanted[k]]
+            if not models:
+                continue
+            weights = flat
+            if flat.ndim > 1 and len(models) < len(flat):
+                weights = flat[models]
+            found = self._scores(holdout, models, weights)
+            for k, score in zip(models, found, strict=True):
+                scores[k] = score
+        return scores
+
+    def score(self, k: int, weights: Tensor) -> float:
+        """Return the score of weights of shape (n_params,) of one model."""
+        holdout = next(h for h in self._holdouts.values() if k in h.models)
+        (score,) = self._scores(holdout, [k], weights)
+        return score
+
+    def _scores(
+        self, holdout: Holdout, models: Sequence[int], flat: Tensor
+    ) -> list[float]:
+        mean = outputs(self.module, self.loss, holdout.X, flat, self.device)
+        if holdout.y is not None:
+            return [-value for value in holdout.losses(self.loss, mean)]
+        arrays = to_array(mean).reshape(len(models), *mean.shape[-2:])
+        scores = []
+        for k, array in zip(models, arrays, strict=True):
+            validation = self.jobs[k].validation
+            assert validation is not None
+            assert validation.score is not None
+            scores.append(validation.score(array))
+        return scores
+
+
+def _key(validation: Validation) -> Any:
+    rows = None if validation.rows is None else validation.rows.tobytes()
+    return (
+        id(validation.X),
+        id(validation.y),
+        id(validation.sample_weight),
+        rows,
+        validation.score is None,
+    )

@@ -1,0 +1,310 @@
+"""Jobs that are trained together come to what each comes to alone."""
+
+import copy
+import dataclasses
+import warnings
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sksharp import SAMMLPClassifier, SAMMLPRegressor
+from sksharp.training import _plan, fit_models
+from sksharp.training._plan import plan
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::sklearn.exceptions.ConvergenceWarning",
+)
+
+rng = np.random.RandomState(0)
+N = 83
+X = rng.normal(size=(N, 5))
+LABELS = (X[:, 0] + X[:, 1] ** 2 + rng.normal(size=N) > 0.7) + (X[:, 2] > 0.5)
+TARGETS = X[:, 0] - X[:, 1] ** 2 + rng.normal(size=N)
+WEIGHTS = rng.uniform(0.5, 2, size=N)
+
+BASE = {
+    "hidden_layer_sizes": (6, 4),
+    "batch_size": 20,
+    "max_iter": 25,
+    "learning_rate_init": 0.01,
+    "n_iter_no_change": 3,
+    "random_state": 0,
+}
+# what may differ between models that are trained together
+VARIANTS = [
+    {},
+    {"rho": 0.2},
+    {"rho": 0.2, "alpha": 1.0},
+    {"random_state": 1},
+    {"learning_rate_init": 0.05, "tol": 0.02},
+    {"beta_1": 0.5, "beta_2": 0.9, "epsilon": 1e-4, "random_state": 1},
+    {"max_iter": 7},
+]
+SGD_VARIANTS = [
+    {},
+    {"momentum": 0.5, "tol": 0.1},
+    {"learning_rate": "invscaling", "tol": 0.1},
+    {"learning_rate": "adaptive", "tol": 0.1, "n_iter_no_change": 1},
+    {"learning_rate_init": 0.1, "random_state": 3},
+]
+SETTINGS = {
+    "sam": ({}, VARIANTS),
+    "adam": ({"solver": "adam"}, VARIANTS),
+    "wsam": ({"solver": "wsam"}, [*VARIANTS, {"gamma": 0.3}]),
+    "sam over sgd": ({"base_solver": "sgd"}, SGD_VARIANTS),
+    "sgd": ({"solver": "sgd"}, SGD_VARIANTS),
+    "ranger": (
+        {"solver": "ranger", "learning_rate_init": 0.03},
+        [*VARIANTS, {"lookahead_alpha": 0.2}],
+    ),
+    "swa": ({"swa": True}, [*VARIANTS, {"swa_start": 3, "swa_lr": 0.001}]),
+    "early stopping": (
+        {"early_stopping": True, "validation_fraction": 0.3, "n_iter_no_change": 8},
+        VARIANTS,
+    ),
+    "early stopping of ranger": (
+        {
+            "early_stopping": True,
+            "solver": "ranger",
+            "learning_rate_init": 0.03,
+            "n_iter_no_change": 9,
+        },
+        VARIANTS,
+    ),
+    "early stopping and swa": ({"early_stopping": True, "swa": True}, VARIANTS),
+    "ema": ({"ema_decay": 0.9}, VARIANTS),
+    "ema and early stopping": (
+        {"ema_decay": 0.9, "early_stopping": True, "n_iter_no_change": 9},
+        VARIANTS,
+    ),
+    "without shuffling": ({"shuffle": False}, VARIANTS),
+    "one hidden layer": ({"hidden_layer_sizes": 7}, VARIANTS),
+    "no penalty": ({"alpha": 0.0}, VARIANTS[:2]),
+    "whole batch": ({"batch_size": 100}, VARIANTS),
+}
+
+
+def make_jobs(job_of, settings, variants, *, estimator=SAMMLPClassifier, **data):
+    X_, y = data.pop("X", X), data.pop("y", LABELS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the batch size is clipped
+        jobs = [
+            job_of(estimator(**{**BASE, **settings, **variant}), X_, y, **data)
+            for variant in variants
+        ]
+    # as the search does: the same rows are the same object
+    for job in jobs:
+        job.X, job.sample_weight = jobs[0].X, jobs[0].sample_weight
+        job.y = jobs[0].y
+        if job.validation is not None:
+            object.__setattr__(job.validation, "X", job.X)
+            object.__setattr__(job.validation, "y", job.y)
+    return jobs
+
+
+def assert_same_result(together, alone):
+    for array, other in zip(
+        [*together.weights.coefs, *together.weights.intercepts],
+        [*alone.weights.coefs, *alone.weights.intercepts],
+        strict=True,
+    ):
+        assert_allclose(array, other, rtol=1e-9, atol=1e-9)
+    a, b = together.progress, alone.progress
+    assert (a.n_iter, a.t, a.best_n_iter) == (b.n_iter, b.t, b.best_n_iter)
+    assert a.no_improvement_count == b.no_improvement_count
+    assert_allclose(a.loss_curve, b.loss_curve, rtol=1e-9)
+    if b.validation_scores is not None:
+        assert_allclose(a.validation_scores, b.validation_scores, rtol=1e-9)
+    assert together.n_averaged == alone.n_averaged
+    assert (together.iterate is None) == (alone.iterate is None)
+    assert together.warnings == alone.warnings
+    assert_array_equal(
+        together.random_state.get_state()[1], alone.random_state.get_state()[1]
+    )
+    assert together.random_state.get_state()[2:] == alone.random_state.get_state()[2:]
+    assert_same_state(
+        together.optimizer_state.state_dict, alone.optimizer_state.state_dict
+    )
+
+
+def assert_same_state(state, other):
+    assert type(state) is type(other)
+    if isinstance(state, dict):
+        assert state.keys() == other.keys()
+        for key in state:
+            assert_same_state(state[key], other[key])
+    elif isinstance(state, list):
+        for item, other_item in zip(state, other, strict=True):
+            assert_same_state(item, other_item)
+    else:
+        assert_allclose(state, other, rtol=1e-8, atol=1e-10)
+
+
+def assert_together_as_alone(jobs):
+    alone = [fit_models([job])[0] for job in copy.deepcopy(jobs)]
+    together = fit_models(jobs)
+    for result, expected in zip(together, alone, strict=True):
+        assert_same_result(result, expected)
+    return together
+
+
+@pytest.mark.parametrize("case", SETTINGS)
+def test_jobs_together_come_to_what_each_comes_to_alone(case, job_of):
+    jobs = make_jobs(job_of, *SETTINGS[case])
+    assert len(plan(jobs)) < len(jobs)
+    results = assert_together_as_alone(jobs)
+    # they end at epochs of their own
+    assert len({result.progress.n_iter for result in results}) > (len(jobs) > 2)
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["rows", "weights"])
+@pytest.mark.parametrize("loss", ["squared_error", "poisson"])
+def test_regressors_together_come_to_what_each_comes_to_alone(loss, weighted, job_of):
+    y = TARGETS if loss == "squared_error" else np.abs(TARGETS)
+    jobs = make_jobs(
+        job_of,
+        {"loss": loss, "early_stopping": True},
+        VARIANTS,
+        estimator=SAMMLPRegressor,
+        y=y,
+        sample_weight=WEIGHTS if weighted else None,
+    )
+    assert_together_as_alone(jobs)
+
+
+@pytest.mark.parametrize("targets", ["labels", "several labels", "several targets"])
+def test_several_outputs_together_are_what_each_is_alone(targets, job_of):
+    estimator, y = {
+        "labels": (SAMMLPClassifier, LABELS > 0),
+        "several labels": (SAMMLPClassifier, np.c_[LABELS > 0, LABELS > 1]),
+        "several targets": (SAMMLPRegressor, np.c_[TARGETS, TARGETS**2]),
+    }[targets]
+    assert_together_as_alone(make_jobs(job_of, {}, VARIANTS, estimator=estimator, y=y))
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_sparse_rows_are_shared_by_models_of_one_seed(early_stopping, job_of):
+    sparse = sp.csr_array(X * (X > 0))
+    jobs = make_jobs(job_of, {"early_stopping": early_stopping}, VARIANTS, X=sparse)
+    assert len(plan(jobs)) == 2
+    assert_together_as_alone(jobs)
+
+
+def folds_of(job, sizes):
+    """Return jobs on parts of the rows, of these sizes, each judged by the others."""
+    jobs = []
+    for i, size in enumerate(sizes):
+        part = copy.copy(job)
+        part.random_state = np.random.RandomState(i)
+        part.progress = copy.deepcopy(job.progress)
+        part.rows = np.random.RandomState(10 + i).permutation(N)[:size]
+        jobs.append(part)
+    return jobs
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["rows", "weights"])
+@pytest.mark.parametrize("rho", [0.05, 0.0])
+def test_folds_of_different_sizes_train_together(weighted, rho, job_of):
+    weights = WEIGHTS if weighted else None
+    job, other = make_jobs(
+        job_of, {"rho": rho}, [{}, {"alpha": 1.0}], sample_weight=weights
+    )
+    # 4 minibatches each, the last one of 1 to 20 rows
+    jobs = folds_of(job, [61, 70, 80]) + folds_of(other, [61, 70, 80])
+    assert len(plan(jobs)) == 1
+    assert_together_as_alone(jobs)
+
+
+def test_folds_with_another_number_of_minibatches_train_apart(job_of):
+    (job,) = make_jobs(job_of, {}, [{}])
+    jobs = folds_of(job, [60, 61, 70])
+    assert sorted(plan(jobs)) == [[0], [1, 2]]
+    assert_together_as_alone(jobs)
+
+
+def test_chunks_of_several_streams_leave_no_trace(job_of, monkeypatch):
+    (job,) = make_jobs(job_of, {}, [{}], sample_weight=WEIGHTS)
+    whole = fit_models(folds_of(job, [61, 70, 80]))
+    monkeypatch.setattr("sksharp.training._batches.CHUNK_BYTES", 1)
+    in_parts = fit_models(folds_of(job, [61, 70, 80]))
+    for result, expected in zip(in_parts, whole, strict=True):
+        assert_same_result(result, expected)
+
+
+def test_a_model_that_diverges_leaves_the_others_alone(job_of):
+    jobs = make_jobs(job_of, {"solver": "sgd"}, [{}, {"alpha": 1e300}, {"tol": 0.1}])
+    alone = [fit_models([job])[0] for job in copy.deepcopy(jobs)]
+    together = fit_models(jobs)
+    assert not together[1].weights.is_finite()
+    for k in (0, 2):
+        assert_same_result(together[k], alone[k])
+
+
+def test_groups_are_cut_and_every_job_is_in_one(job_of, monkeypatch):
+    jobs = make_jobs(job_of, {}, VARIANTS)
+    monkeypatch.setattr(_plan, "GROUP_BYTES", 1)
+    groups = plan(jobs)
+    assert max(map(len, groups)) == _plan.SMALLEST_GROUP
+    assert sorted(place for group in groups for place in group) == list(
+        range(len(jobs))
+    )
+    assert_together_as_alone(jobs)
+
+
+def test_large_networks_train_one_by_one(job_of, monkeypatch):
+    jobs = make_jobs(job_of, {}, VARIANTS)
+    monkeypatch.setattr(_plan, "WORK_TOGETHER", 1)
+    assert sorted(plan(jobs)) == [[k] for k in range(len(jobs))]
+
+
+PAUSED = {
+    "sam": {},
+    "wsam over sgd": {"solver": "wsam", "base_solver": "sgd"},
+    "ranger": {"solver": "ranger"},
+    "swa": {"swa": True, "swa_start": 5},
+    "early stopping": {"early_stopping": True},
+    "ema": {"ema_decay": 0.9},
+    "ema and early stopping": {"ema_decay": 0.9, "early_stopping": True},
+    "without shuffling": {"shuffle": False},
+}
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["alone", "together"])
+@pytest.mark.parametrize("case", PAUSED)
+def test_a_pause_leaves_no_trace(case, together, job_of):
+    settings = {"n_iter_no_change": 8, **PAUSED[case], "tol": 1e-6, "max_iter": 13}
+    jobs = make_jobs(job_of, settings, VARIANTS[:3] if together else VARIANTS[:1])
+    expected = fit_models(copy.deepcopy(jobs))
+    results = fit_models([dataclasses.replace(job, pause_at=4) for job in jobs])
+    assert all(result.is_paused for result in results)
+    for pause_at in (7, None):
+        jobs = [
+            job.resume(result, pause_at)
+            for job, result in zip(jobs, results, strict=True)
+        ]
+        assert len(plan(jobs)) == 1
+        results = fit_models(jobs)
+    for result, whole in zip(results, expected, strict=True):
+        assert not result.is_paused
+        for array, other in zip(
+            [*result.weights.coefs, *result.weights.intercepts],
+            [*whole.weights.coefs, *whole.weights.intercepts],
+            strict=True,
+        ):
+            assert_array_equal(array, other)
+        assert result.progress == whole.progress
+        assert result.warnings == whole.warnings
+
+
+def test_processes_train_what_one_process_trains(job_of):
+    jobs = make_jobs(job_of, {}, VARIANTS)
+    expected = fit_models(copy.deepcopy(jobs))
+    counts = []
+    results = fit_models(
+        jobs, n_jobs=2, on_group=lambda n_done, n_jobs: counts.append((n_done, n_jobs))
+    )
+    assert counts[-1] == (len(jobs), len(jobs))
+    for result, other in zip(results, expected, strict=True):
+        assert_same_result(result, other)
