@@ -2,12 +2,15 @@
 
 from ._classifier import SAMMLPClassifier
 from ._regressor import SAMMLPRegressor
+from ._search import VectorizedGridSearchCV, VectorizedRandomizedSearchCV
 from ._tabular import PiecewiseLinearEncoder, tabular_pipeline
 
 __all__ = [
     "PiecewiseLinearEncoder",
     "SAMMLPClassifier",
     "SAMMLPRegressor",
+    "VectorizedGridSearchCV",
+    "VectorizedRandomizedSearchCV",
     "tabular_pipeline",
 ]
 __version__ = "0.1.0.dev0"

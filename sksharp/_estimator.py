@@ -1,18 +1,20 @@
 """What the two estimators share: scikit-learn's MLP with another training loop."""
 
 import contextlib
+import copy
+import dataclasses
 import functools
 import hashlib
 import warnings
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import is_classifier
+from sklearn.base import clone, is_classifier
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
-from sklearn.utils.validation import _check_sample_weight
+from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from ._contract import (
     AveragingSettings,
@@ -21,6 +23,14 @@ from ._contract import (
     TrainingJob,
     Validation,
     Weights,
+)
+from ._members import (
+    fold_job,
+    make_folds,
+    out_of_fold,
+    race,
+    steps_at_best,
+    with_radius,
 )
 from .optim import BASE_SOLVERS, SOLVERS, solver_chain, solver_parameters
 
@@ -39,7 +49,11 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
         **BaseMultilayerPerceptron._parameter_constraints,
         "solver": [StrOptions({"lbfgs", *SOLVERS})],
         "base_solver": [StrOptions(set(BASE_SOLVERS))],
-        "rho": [Interval(Real, 0, None, closed="left")],
+        "rho": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
+        "rho_grid": ["array-like"],
+        "cv": ["cv_object"],
+        "n_members": [Interval(Integral, 1, None, closed="left")],
+        "max_steps": [Interval(Integral, 1, None, closed="left"), None],
         "gamma": [Interval(Real, 0, 1, closed="left")],
         "lookahead_k": [Interval(Integral, 1, None, closed="left")],
         "lookahead_alpha": [Interval(Real, 0, 1, closed="both")],
@@ -51,6 +65,7 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
         ],
         "swa_freq": [Interval(Integral, 1, None, closed="left")],
         "swa_lr": [Interval(Real, 0, None, closed="neither"), None],
+        "n_jobs": [Integral, None],
         "device": [str],
         "callbacks": [list, tuple, None],
     }
@@ -106,7 +121,7 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
     def _forget_training(self):
         """Drop what stochastic training left, after another solver's fit."""
         self.n_averaged_ = 0
-        for name in ("_optimizer", "_averaging", "_iterate", *_PROGRESS_ATTRIBUTES):
+        for name in (*_STATE_ATTRIBUTES, *_PROGRESS_ATTRIBUTES, *_MEMBERS_ATTRIBUTES):
             vars(self).pop(name, None)
 
     def _check_combinations(self, incremental):
@@ -117,6 +132,8 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
         needs_steps = {
             "swa": self.swa,
             "ema_decay": self.ema_decay is not None,
+            "n_members": self.n_members > 1,
+            "max_steps": self.max_steps is not None,
             "callbacks": self.callbacks,
         }
         name = next((name for name, is_on in needs_steps.items() if is_on), None)
@@ -139,28 +156,60 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
                 f"swa=True and ema_decay={self.ema_decay}. Set swa=False or "
                 "ema_decay=None."
             )
-        if self.swa and not incremental:
-            self._check_averaging()
-
-    def _check_averaging(self):
-        start = self._averaging_start()
-        if start >= self.max_iter:
+        if self.swa and self.max_steps is None and not incremental:
+            self._check_averaging(self.max_iter)
+        if self.callbacks and (self.n_members > 1 or self._searches()):
+            name = "n_members" if self.n_members > 1 else "rho"
             raise ValueError(
-                f"swa_start must lie before max_iter={self.max_iter}, got "
+                "callbacks see one network, got callbacks and "
+                f"{name}={getattr(self, name)!r}. Set callbacks=None, n_members=1 and rho "
+                "to a number."
+            )
+        if self._searches():
+            self._check_grid()
+            if incremental and not hasattr(self, "rho_"):
+                raise ValueError(
+                    "rho='auto' needs all rows to choose a radius by, got partial_fit on "
+                    "an estimator that is not fitted. Call fit first, or set rho to a "
+                    "number."
+                )
+
+    def _searches(self):
+        """Return whether the radius is to be found."""
+        has_radius = (
+            self.solver in SOLVERS and "rho" in SOLVERS[self.solver].arguments.values()
+        )
+        return has_radius and isinstance(self.rho, str)
+
+    def _check_grid(self):
+        grid = np.asarray(self.rho_grid, dtype=np.float64)
+        is_valid = grid.ndim == 1 and grid.size and np.isfinite(grid).all()
+        if not is_valid or grid.min() < 0:
+            raise ValueError(
+                "rho_grid must hold at least one radius, none of them negative, got "
+                f"rho_grid={self.rho_grid}."
+            )
+
+    def _check_averaging(self, epochs):
+        start = self._averaging_start(epochs)
+        length = "max_iter" if self.max_steps is None else "max_steps"
+        if start >= epochs:
+            raise ValueError(
+                f"swa_start must lie before {length}={getattr(self, length)}, got "
                 f"swa_start={self.swa_start}. Averaging would never begin; lower swa_start "
-                "or raise max_iter."
+                f"or raise {length}."
             )
-        if self.swa_freq > self.max_iter - start:
+        if self.swa_freq > epochs - start:
             raise ValueError(
-                f"swa_freq must not exceed the {self.max_iter - start} epochs after "
+                f"swa_freq must not exceed the {epochs - start} epochs after "
                 f"swa_start={self.swa_start}, got swa_freq={self.swa_freq}. Nothing would "
-                "be averaged; lower swa_freq or swa_start, or raise max_iter."
+                f"be averaged; lower swa_freq or swa_start, or raise {length}."
             )
 
-    def _averaging_start(self):
+    def _averaging_start(self, epochs):
         if isinstance(self.swa_start, Integral):
             return int(self.swa_start)
-        return int(self.swa_start * self.max_iter)
+        return int(self.swa_start * epochs)
 
     def _prepare(self, X, y, sample_weight, incremental):
         """Validate the data and make the network ready, new or as it was."""
@@ -169,7 +218,12 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
         ).tolist()
         if any(units <= 0 for units in hidden):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
-        is_first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
+        goes_on = self.warm_start or incremental
+        is_first = not (
+            goes_on and (hasattr(self, "coefs_") or hasattr(self, "members_"))
+        )
+        if not is_first:
+            self._check_same_number()
         X, y = self._validate_input(X, y, incremental, reset=is_first)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
@@ -187,11 +241,22 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
         super()._initialize(y, layer_units, dtype)
         # the engine keeps its own copy of the best weights, while it trains
         del self._best_coefs, self._best_intercepts
-        for name in ("_optimizer", "_averaging", "_iterate", *_PROGRESS_ATTRIBUTES):
+        for name in (*_STATE_ATTRIBUTES, *_PROGRESS_ATTRIBUTES, *_MEMBERS_ATTRIBUTES):
             vars(self).pop(name, None)
 
+    def _check_same_number(self):
+        n_before = len(getattr(self, "members_", [self]))
+        if n_before != self.n_members:
+            raise ValueError(
+                "To continue training needs as many members as in the previous fit, "
+                f"{n_before}, got n_members={self.n_members}. Set n_members back, or "
+                "warm_start=False to start anew."
+            )
+
     def _check_same_network(self, layer_units):
-        before = [*(len(coef) for coef in self.coefs_), self.coefs_[-1].shape[1]]
+        (network, *_) = getattr(self, "members_", [self])
+        coefs = network.coefs_
+        before = [*(len(coef) for coef in coefs), coefs[-1].shape[1]]
         if before != layer_units:
             raise ValueError(
                 "To continue training needs the network of the previous fit, with "
@@ -205,29 +270,52 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
         return sample_weight
 
     def _train(self, X, y, sample_weight, incremental):
-        """Train the network on validated data and take over what came of it."""
-        job = self._job(X, y, sample_weight, incremental)
-        if incremental:
-            self._continue(job)
-        from .training import fit_models  # imports torch
-
-        (result,) = fit_models([job])
-        for message, category in result.warnings:
-            warnings.warn(message, category, stacklevel=2)
-        if not result.weights.is_finite():
-            raise ValueError(
-                "Solver produced non-finite parameter weights. The input data may contain "
-                "large values and need to be preprocessed."
-            )
+        """Train on validated data and take over what came of it."""
+        X = X.astype(self._dtype(), copy=False)
+        if incremental and self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        if not hasattr(self, "_fold_seed") and (self.n_members > 1 or self._searches()):
+            self._fold_seed = _draw_seed(self._random_state)
+        if self.n_members > 1:
+            self._train_members(X, y, sample_weight, incremental)
+            return
+        if self._searches() and not hasattr(self, "rho_"):
+            self._search(X, y, sample_weight)
+            return
+        rows, validation = self._split(X, y, sample_weight)
+        job = self._job(X, y, sample_weight, rows, validation, incremental=incremental)
+        (result,) = self._run([job])
         self._take(result)
 
-    def _job(self, X, y, sample_weight, incremental):
-        X = X.astype(self.coefs_[0].dtype, copy=False)
-        rows, validation = self._split(X, y, sample_weight, incremental)
+    def _dtype(self):
+        (network, *_) = getattr(self, "members_", [self])
+        return network.coefs_[0].dtype
+
+    def _run(self, jobs):
+        """Return the results of jobs, from whoever trains for this estimator."""
+        trainer = vars(self).get("_trainer")
+        if trainer is not None:
+            return trainer.train(self, jobs)
+        from .training import fit_models  # imports torch
+
+        return fit_models(jobs, n_jobs=self.n_jobs)
+
+    def __sklearn_clone__(self):
+        copy = super().__sklearn_clone__()
+        if "_trainer" in vars(self):
+            copy._trainer = self._trainer
+        return copy
+
+    def _job(
+        self, X, y, sample_weight, rows=None, validation=None, *, incremental=False
+    ):
         weights = Weights(self.coefs_, self.intercepts_)
         iterate, digest = getattr(self, "_iterate", (None, None))
         is_rewritten = digest != _digest(weights)
-        return TrainingJob(
+        n_samples = len(y) if rows is None else len(rows)
+        batch_size = int(self._clipped_batch_size(n_samples))
+        epochs = self._epochs(n_samples, batch_size)
+        job = TrainingJob(
             weights=weights,
             # what the solver itself was at, unless the public weights were written to
             iterate=None if is_rewritten else iterate,
@@ -237,22 +325,158 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
             sample_weight=sample_weight,
             rows=rows,
             random_state=self._random_state,
-            settings=self._settings(len(y) if rows is None else len(rows)),
+            settings=self._settings(batch_size, epochs),
             progress=self._progress(),
-            epochs=1 if incremental else int(self.max_iter),
+            epochs=1 if incremental else epochs,
             is_incremental=incremental,
             validation=validation,
             decode=self._decode,
             classes=self.classes_ if is_classifier(self) else None,
             callbacks=self.callbacks,
         )
+        if incremental:
+            self._continue(job)
+        return job
 
-    def _split(self, X, y, sample_weight, incremental):
+    def _epochs(self, n_samples, batch_size):
+        if self.max_steps is None:
+            return int(self.max_iter)
+        return -(-int(self.max_steps) // -(-n_samples // batch_size))
+
+    # -- more than one network -------------------------------------------------------------
+
+    def _train_members(self, X, y, sample_weight, incremental):
+        is_new = not hasattr(self, "members_")
+        if is_new:
+            members = [self._new_network(X, y) for _ in range(self.n_members)]
+        else:
+            members = copy.deepcopy(self.members_)
+            for member in members:
+                member.set_params(**self._member_params(member.random_state))
+        if incremental:
+            jobs = [
+                member._job(X, y, sample_weight, incremental=True) for member in members
+            ]
+            results = self._run(jobs)
+        else:
+            folds = self._make_folds(y, self.n_members)
+            jobs = [
+                fold_job(member, X, y, sample_weight, fold)
+                for member, fold in zip(members, folds, strict=True)
+            ]
+            results = self._race(jobs, is_new) if self._searches() else self._run(jobs)
+        for member, result in zip(members, results, strict=True):
+            member._take(result)
+            if self._searches():
+                member.rho = self.rho_
+        self.members_ = members
+        if not incremental:
+            self._keep_out_of_fold(members, X, folds)
+        for name in ("coefs_", "intercepts_"):
+            vars(self).pop(name, None)
+        self.n_iter_ = max(member.n_iter_ for member in members)
+        self.t_ = max(member.t_ for member in members)
+        self.loss_ = float(np.mean([member.loss_ for member in members]))
+
+    def _search(self, X, y, sample_weight):
+        """Choose the radius by folds and train on all rows with it."""
+        folds = self._make_folds(y, None)
+        networks = [self._new_network(X, y) for _ in folds]
+        jobs = [
+            fold_job(network, X, y, sample_weight, fold)
+            for network, fold in zip(networks, folds, strict=True)
+        ]
+        outcome = self._race(jobs, is_new=True)
+        for network, result in zip(networks, outcome, strict=True):
+            network._take(result)
+        self._keep_out_of_fold(networks, X, folds)
+        rows, validation = self._split(X, y, sample_weight)
+        job = self._job(X, y, sample_weight, rows, validation)
+        if validation is None and not any(result.n_averaged for result in outcome):
+            n_batches = -(-len(y) // job.settings.batch_size)
+            steps = steps_at_best(outcome, jobs)
+            job = dataclasses.replace(
+                job,
+                epochs=max(1, round(steps / n_batches)),
+                settings=dataclasses.replace(job.settings, n_iter_no_change=np.inf),
+                should_converge=False,
+            )
+        (result,) = self._run([job])
+        self._take(result)
+
+    def _race(self, jobs, is_new):
+        """Choose the radius, and return what came of the jobs with it."""
+        if not is_new and hasattr(self, "rho_"):
+            return self._run([with_radius(job, self.rho_) for job in jobs])
+        radii = np.unique(np.asarray(self.rho_grid, dtype=np.float64))
+        if self.solver == "wsam":
+            # the grid is of the radius of the perturbation that the weight amounts to
+            radii = (
+                radii * (1 - self.gamma) / self.gamma if self.gamma else radii[:1] * 0
+            )
+        outcome = race(jobs, radii.tolist(), self._run)
+        self.rho_ = radii[outcome.best].item()
+        self.rho_grid_ = radii
+        self.rho_losses_, self.rho_epochs_ = outcome.losses, outcome.epochs
+        return outcome.results
+
+    def _make_folds(self, y, n_folds):
+        if n_folds is None and self.cv is None:
+            n_folds = FOLDS_OF_ONE
+        return make_folds(
+            self.cv,
+            n_folds,
+            y,
+            stratify=is_classifier(self)
+            and (self.n_outputs_ == 1 or self.out_activation_ == "softmax"),
+            # the same folds under warm_start: what chose an epoch goes on choosing
+            random_state=np.random.RandomState(self._fold_seed),
+        )
+
+    def _new_network(self, X, y):
+        """Return an estimator of one network, initialized with a seed of its own."""
+        seed = _draw_seed(self._random_state)
+        network = clone(self).set_params(**self._member_params(seed))
+        vars(network).pop("_trainer", None)
+        for name in _FITTED_ATTRIBUTES:
+            if hasattr(self, name):
+                setattr(network, name, getattr(self, name))
+        network._random_state = np.random.RandomState(seed)
+        hidden = [len(bias) for bias in self.intercepts_[:-1]]
+        layer_units = [X.shape[1], *hidden, self.n_outputs_]
+        network._initialize(y, layer_units, X.dtype)
+        return network
+
+    def _member_params(self, seed):
+        rho = getattr(self, "rho_", 0.0) if self._searches() else self.rho
+        params = self.get_params(deep=False)
+        own = {
+            "n_members": 1,
+            "rho": rho,
+            "random_state": seed,
+            "early_stopping": False,
+        }
+        return {**params, **own}
+
+    def _keep_out_of_fold(self, networks, X, folds):
+        outputs = out_of_fold(networks, X, folds, self.n_outputs_)
+        self._take_out_of_fold(outputs)
+
+    def _forward_pass_fast(self, X, check_input=True):
+        members = vars(self).get("members_")
+        if members is None:
+            return super()._forward_pass_fast(X, check_input=check_input)
+        if check_input:
+            X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
+        total = 0
+        for member in members:
+            total = total + member._forward_pass_fast(X, check_input=False)
+        return total / len(members)
+
+    def _split(self, X, y, sample_weight):
         """Return the rows to train on and the rows for early stopping, None for all."""
         if not self.early_stopping:
             return None, None
-        if incremental:
-            raise ValueError("partial_fit does not support early_stopping=True")
         has_one_label = is_classifier(self) and self.n_outputs_ == 1
         rows, held_out = train_test_split(
             np.arange(len(y)),
@@ -280,28 +504,33 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
             return np.nan
         return self._metric(y, predictions, sample_weight=sample_weight)
 
-    def _settings(self, n_samples):
+    def _settings(self, batch_size, epochs):
+        values = {
+            name: _plain(getattr(self, name))
+            for name in solver_parameters(self.solver, self.base_solver)
+        }
+        if self._searches():
+            values["rho"] = self.rho_
         return Settings(
             out_activation=self.out_activation_,
-            batch_size=int(self._clipped_batch_size(n_samples)),
-            solver_parameters={
-                name: _plain(getattr(self, name))
-                for name in solver_parameters(self.solver, self.base_solver)
-            },
-            averaging=self._averaging_settings(),
+            batch_size=batch_size,
+            solver_parameters=values,
+            averaging=self._averaging_settings(epochs),
             ema_decay=_plain(self.ema_decay),
             **{name: _plain(getattr(self, name)) for name in _SHARED_SETTINGS},
         )
 
-    def _averaging_settings(self):
+    def _averaging_settings(self, epochs):
         if not self.swa:
             return None
-        start = self._averaging_start()
+        if self.max_steps is not None:
+            self._check_averaging(epochs)
+        start = self._averaging_start(epochs)
         return AveragingSettings(
             scheme="swa",
             start=start,
             freq=int(self.swa_freq),
-            length=int(self.max_iter) - start,
+            length=epochs - start,
             lr=_plain(self.swa_lr),
         )
 
@@ -349,6 +578,13 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
 
     def _take(self, result):
         """Store what came of training, as arrays and numbers."""
+        for message, category in result.warnings:
+            warnings.warn(message, category, stacklevel=2)
+        if not result.weights.is_finite():
+            raise ValueError(
+                "Solver produced non-finite parameter weights. The input data may contain "
+                "large values and need to be preprocessed."
+            )
         weights, progress = result.weights, result.progress
         self.coefs_, self.intercepts_ = list(weights.coefs), list(weights.intercepts)
         self._iterate = (result.iterate, _digest(weights))
@@ -365,6 +601,31 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
         if result.random_state is not self._random_state:
             self._random_state.set_state(result.random_state.get_state())
 
+
+# folds by which the radius of a single network is chosen
+FOLDS_OF_ONE = 3
+
+_STATE_ATTRIBUTES = ("_optimizer", "_averaging", "_iterate")
+
+_MEMBERS_ATTRIBUTES = (
+    "members_",
+    "_fold_seed",
+    "rho_",
+    "rho_grid_",
+    "rho_losses_",
+    "rho_epochs_",
+    "oof_prediction_",
+    "oof_decision_function_",
+)
+
+# what the networks of an estimator have in common
+_FITTED_ATTRIBUTES = (
+    "classes_",
+    "_label_binarizer",
+    "n_features_in_",
+    "feature_names_in_",
+    "n_outputs_",
+)
 
 _PROGRESS_ATTRIBUTES = (
     "loss_curve_",
@@ -394,6 +655,10 @@ _SHARED_SETTINGS = (
 def _plain(value):
     """Return a number of Python's own in the place of numpy's."""
     return value.item() if isinstance(value, np.generic) else value
+
+
+def _draw_seed(random_state):
+    return int(random_state.randint(np.iinfo(np.int32).max))
 
 
 def _digest(weights):

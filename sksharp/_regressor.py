@@ -119,13 +119,27 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
     max_fun : int, default=15000
         Evaluations of the loss at most. Only used when ``solver`` is 'lbfgs'.
 
+    max_steps : int or None, default=None
+        Steps at most, in the place of ``max_iter``: training lasts as many epochs as
+        this takes, rounded up. A number of steps is the better measure for small data,
+        where an epoch is few of them. Not used when ``solver`` is 'lbfgs'.
+
     base_solver : {'adam', 'sgd', 'ranger'}, default='adam'
         Solver of the descent step. Only used when ``solver`` is 'sam' or 'wsam'.
 
-    rho : float, default=0.05
+    rho : float or 'auto', default=0.05
         Radius of the neighbourhood, in the Euclidean norm over all weights and biases of
         the network. 0 gives the base solver. The best value is a property of the data,
-        from 0 to about 1: search it. Only used when ``solver`` is 'sam' or 'wsam'.
+        from 0 to about 1: search it, or let 'auto' choose it from ``rho_grid`` by the
+        loss of rows that were left out. 'auto' trains all radii and folds at once and
+        drops the hopeless ones on the way. With one member it then trains on all rows,
+        for as many steps as were best for the folds. Only used when ``solver`` is 'sam'
+        or 'wsam'.
+
+    rho_grid : array-like of float, default=(0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
+        Radii among which ``rho='auto'`` chooses. With ``solver='wsam'`` they are those of
+        the perturbation that the weight amounts to, ``rho * gamma / (1 - gamma)``. Only
+        used when ``rho`` is 'auto'.
 
     gamma : float, default=0.9
         Weight of the sharpness in the objective, in [0, 1): 0 gives the base solver, 0.5
@@ -148,6 +162,20 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         the beginning: choose a small part of all steps, such as 0.99 for some thousand.
         Not together with ``swa``. Needs a solver other than 'lbfgs'.
 
+    n_members : int, default=1
+        Networks to train and to average the predictions of. With more than one, each is
+        trained without a fold of the rows of its own, which chooses its best epoch: no
+        row is lost to validation, and none judges a network that has seen it.
+        ``early_stopping`` and ``validation_fraction`` are then not used, and
+        ``n_iter_no_change`` counts looks at the fold, which are an epoch or about 20
+        steps apart. ``partial_fit`` trains every member on all rows. Needs a solver other
+        than 'lbfgs'.
+
+    cv : int, splitter, iterable of splits or None, default=None
+        Folds of ``n_members`` and of ``rho='auto'``. None for as many folds as members,
+        three for a single network, shuffled and, for a single label, stratified. For
+        grouped or ordered rows give a splitter, or its splits.
+
     swa : bool, default=False
         Whether to end training with stochastic weight averaging, and to predict with
         the average. Averaging begins at ``swa_start``, or earlier when training would
@@ -168,6 +196,11 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         Learning rate while averaging. None leaves it to the schedule. Only used when
         ``swa`` is True.
 
+    n_jobs : int or None, default=None
+        Processes over which groups of networks are spread, as in
+        :class:`joblib.Parallel`. Only used when ``n_members`` is more than 1 or ``rho``
+        is 'auto'.
+
     device : str, default='auto'
         Where to train: 'auto' for CUDA if there is a device and the CPU otherwise,
         'cpu', 'cuda', or any other torch device. Prediction is numpy's, on the CPU. Not
@@ -184,6 +217,30 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
 
     intercepts_ : list of ndarray of shape (fan_out,)
         Biases of every layer.
+
+    members_ : list of estimators
+        The networks, each an estimator of its own. Only set when ``n_members`` is more
+        than 1; ``coefs_``, ``intercepts_``, ``loss_curve_`` and the scores are then
+        theirs alone.
+
+    rho_ : float
+        The radius that was chosen. Only set when ``rho`` is 'auto', like the next three.
+
+    rho_grid_ : ndarray of shape (n_radii,)
+        The radii that were tried, in ascending order.
+
+    rho_losses_ : ndarray of shape (n_radii,)
+        Mean loss over all rows for each of them, every row by the network that did not
+        see it, at the best epoch of the fold. That of a radius that was given up is of
+        the epochs until then.
+
+    rho_epochs_ : ndarray of int of shape (n_radii,)
+        Epochs for which each of them was trained before it was given up.
+
+    oof_prediction_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        Prediction for every row, by the networks that did not see it, NaN if there is
+        none. Only set by ``fit`` when ``n_members`` is more than 1 or ``rho`` is
+        'auto'.
 
     n_averaged_ : int
         Number of epochs whose weights are averaged in ``coefs_``; 0 if they are not an
@@ -310,16 +367,21 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         epsilon=1e-8,
         n_iter_no_change=10,
         max_fun=15000,
+        max_steps=None,
         base_solver="adam",
         rho=0.05,
+        rho_grid=(0.0, 0.05, 0.1, 0.2, 0.5, 1.0),
         gamma=0.9,
         lookahead_k=6,
         lookahead_alpha=0.5,
+        n_members=1,
+        cv=None,
         ema_decay=None,
         swa=False,
         swa_start=0.75,
         swa_freq=1,
         swa_lr=None,
+        n_jobs=None,
         device="auto",
         callbacks=None,
     ):
@@ -349,22 +411,30 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
             n_iter_no_change=n_iter_no_change,
             max_fun=max_fun,
         )
+        self.max_steps = max_steps
         self.base_solver = base_solver
         self.rho = rho
+        self.rho_grid = rho_grid
         self.gamma = gamma
         self.lookahead_k = lookahead_k
         self.lookahead_alpha = lookahead_alpha
+        self.n_members = n_members
+        self.cv = cv
         self.ema_decay = ema_decay
         self.swa = swa
         self.swa_start = swa_start
         self.swa_freq = swa_freq
         self.swa_lr = swa_lr
+        self.n_jobs = n_jobs
         self.device = device
         self.callbacks = callbacks
 
     def _decode(self, outputs):
         """Return predictions, one-dimensional for a single target."""
         return outputs.ravel() if outputs.shape[1] == 1 else outputs
+
+    def _take_out_of_fold(self, outputs):
+        self.oof_prediction_ = self._decode(outputs)
 
     def _check_same_network(self, layer_units):
         super()._check_same_network(layer_units)

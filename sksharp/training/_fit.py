@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import joblib
 import torch
@@ -18,7 +19,8 @@ def fit_models(
     *,
     n_jobs: int | None = None,
     on_group: Callable[[int, int], None] | None = None,
-) -> list[TrainingResult]:
+    skip_errors: bool = False,
+) -> list[Any]:
     """Train the network of every job, those that are alike together.
 
     Parameters
@@ -33,6 +35,9 @@ def fit_models(
     on_group : callable or None, default=None
         Called with the number of networks trained so far and of all.
 
+    skip_errors : bool, default=False
+        Whether to go on if a group fails. Its results are then None.
+
     Returns
     -------
     results : list of TrainingResult
@@ -45,18 +50,26 @@ def fit_models(
     """
     n_workers = joblib.effective_n_jobs(n_jobs)
     groups = plan(jobs, n_workers)
+    fit = _try_group if skip_errors else _fit_group
     parts = ([jobs[place] for place in group] for group in groups)
     if n_workers == 1 or len(groups) == 1:
-        trained = map(_fit_group, parts)
+        trained = (fit(part) for part in parts)
     else:
         run = joblib.Parallel(n_jobs, return_as="generator")
-        trained = run(map(joblib.delayed(_fit_group), parts))
-    results: dict[int, TrainingResult] = {}
+        trained = run(joblib.delayed(fit)(part) for part in parts)
+    results: dict[int, Any] = {}
     for group, of_group in zip(groups, trained, strict=True):
         results.update(zip(group, of_group, strict=True))
         if on_group is not None:
             on_group(len(results), len(jobs))
     return [results[place] for place in range(len(jobs))]
+
+
+def _try_group(jobs: Sequence[TrainingJob]) -> Sequence[Any]:
+    try:
+        return _fit_group(jobs)
+    except (ValueError, RuntimeError, MemoryError):
+        return [None] * len(jobs)
 
 
 def _fit_group(jobs: Sequence[TrainingJob]) -> list[TrainingResult]:

@@ -14,7 +14,7 @@ def job_of(monkeypatch):
     def job_of(estimator, X, y, **fit_params):
         jobs = []
 
-        def hand(given):
+        def hand(given, **options):
             # a copy: the estimator takes back everything when its fit fails
             jobs.extend(copy.deepcopy(given))
             raise _Handed

@@ -1,0 +1,233 @@
+"""Networks that each keep a fold of the rows, and the choice of a radius by them."""
+
+import dataclasses
+import math
+
+import numpy as np
+from sklearn.model_selection import KFold, StratifiedKFold, check_cv
+
+from ._contract import Validation
+
+# steps between two looks at a fold, unless an epoch is longer
+STEPS_BETWEEN_SCORES = 20
+
+# (share of the epochs, share of the radii that go on after it): successive halving
+RACE = ((0.15, 1 / 2), (0.4, 1 / 3), (0.7, 0.0))
+
+
+def make_folds(cv, n_folds, y, *, stratify, random_state):
+    """Return the rows of every fold: those to train on and those to keep.
+
+    Parameters
+    ----------
+    cv : int, splitter, iterable of splits or None
+        Parameter of the estimator.
+
+    n_folds : int or None
+        How many folds there must be, None if ``cv`` says.
+
+    y : array of shape (n_samples, n_outputs)
+        Encoded targets.
+
+    stratify : bool
+        Whether they are the indicators of one label.
+
+    random_state : numpy.random.RandomState
+        Draws the folds, unless ``cv`` is a splitter.
+
+    Returns
+    -------
+    folds : list of (array of int, array of int)
+        Rows.
+    """
+    labels = None
+    if stratify:
+        labels = y[:, 0] if y.shape[1] == 1 else y.argmax(axis=1)
+    if cv is None or isinstance(cv, int | np.integer):
+        n_splits = n_folds if cv is None else int(cv)
+        if len(y) < n_splits:
+            raise ValueError(
+                f"Each of the {n_splits} folds needs a row, got n_samples={len(y)}. Lower "
+                "n_members or cv."
+            )
+        can_stratify = (
+            stratify and np.unique(labels, return_counts=True)[1].max() >= n_splits
+        )
+        splitter = StratifiedKFold if can_stratify else KFold
+        cv = splitter(n_splits, shuffle=True, random_state=random_state)
+    else:
+        cv = check_cv(cv)
+    target = y if labels is None else labels
+    folds = [
+        (np.asarray(train), np.asarray(test))
+        for train, test in cv.split(target, target)
+    ]
+    if any(len(train) == 0 or len(test) == 0 for train, test in folds):
+        raise ValueError(
+            "cv must leave rows to train on and rows to keep in every split, got an empty "
+            "part."
+        )
+    if n_folds is not None and len(folds) != n_folds:
+        raise ValueError(
+            f"cv must give one split per member, got {len(folds)} splits with "
+            f"n_members={n_folds}. Set n_members={len(folds)}, or cv=None."
+        )
+    return folds
+
+
+def fold_job(network, X, y, sample_weight, fold):
+    """Return the job of a network that keeps a fold to choose its best epoch by."""
+    train, test = fold
+    if sample_weight is not None and not sample_weight[test].sum() > 0:
+        raise ValueError(
+            "sample_weight must not sum to zero over a fold, class_weight included. Drop "
+            "the rows of weight zero, or lower n_members or cv."
+        )
+    job = network._job(X, y, sample_weight, rows=train)
+    n_batches = -(-len(train) // job.settings.batch_size)
+    validation = Validation(
+        X,
+        y,
+        test,
+        sample_weight=sample_weight,
+        freq=max(1, round(STEPS_BETWEEN_SCORES / n_batches)),
+    )
+    progress = dataclasses.replace(
+        job.progress,
+        best_loss=None,
+        validation_scores=[],
+        best_validation_score=-math.inf,
+    )
+    return dataclasses.replace(
+        job, validation=validation, progress=progress, should_converge=False
+    )
+
+
+def with_radius(job, radius):
+    """Return a copy of a job that has not begun, with another radius."""
+    values = {**job.settings.solver_parameters, "rho": radius}
+    random_state = np.random.RandomState()
+    random_state.set_state(job.random_state.get_state())
+    return dataclasses.replace(
+        job,
+        settings=dataclasses.replace(job.settings, solver_parameters=values),
+        random_state=random_state,
+        progress=dataclasses.replace(
+            job.progress,
+            loss_curve=list(job.progress.loss_curve),
+            validation_scores=list(job.progress.validation_scores),
+        ),
+    )
+
+
+@dataclasses.dataclass
+class Race:
+    """What came of training all folds with every radius.
+
+    Parameters
+    ----------
+    losses : array of shape (n_radii,)
+        Loss over the rows of all folds, of each fold's best epoch.
+
+    epochs : array of int of shape (n_radii,)
+        Epochs for which a radius was in the race.
+
+    results : list of TrainingResult
+        Those of the best radius, one per fold.
+
+    best : int
+        Which radius that is.
+    """
+
+    losses: np.ndarray
+    epochs: np.ndarray
+    results: list
+    best: int
+
+
+def race(jobs, radii, train):
+    """Train all folds with every radius and drop hopeless ones on the way.
+
+    Parameters
+    ----------
+    jobs : list of TrainingJob
+        One per fold.
+
+    radii : list of float
+        Radii.
+
+    train : callable
+        Takes a list of jobs, returns their results.
+
+    Returns
+    -------
+    race : Race
+        The outcome.
+    """
+    epochs = max(job.epochs for job in jobs)
+    sizes = np.array([_weight_of_fold(job) for job in jobs])
+    losses = np.full(len(radii), np.inf)
+    lengths = np.zeros(len(radii), dtype=int)
+    running = {
+        i: [with_radius(job, radius) for job in jobs] for i, radius in enumerate(radii)
+    }
+    results = {i: [None] * len(jobs) for i in running}
+    pauses = [math.ceil(share * epochs) for share, _ in RACE]
+    for stage in range(len(RACE) + 1):
+        pause_at = pauses[stage] if stage < len(RACE) and len(running) > 1 else None
+        places, parts = [], []
+        for i, of_radius in running.items():
+            for j, job in enumerate(of_radius):
+                result = results[i][j]
+                if result is not None and not result.is_paused:
+                    continue
+                begins = result is None
+                part = (
+                    dataclasses.replace(job, pause_at=pause_at)
+                    if begins
+                    else job.resume(result, pause_at)
+                )
+                places.append((i, j))
+                parts.append(part)
+        for (i, j), result in zip(places, train(parts), strict=True):
+            results[i][j] = result
+        for i in running:
+            scores = [r.progress.best_validation_score for r in results[i]]
+            loss = -np.average(scores, weights=sizes)
+            losses[i] = loss if np.isfinite(loss) else np.inf
+            lengths[i] = max(r.progress.n_iter for r in results[i])
+        if pause_at is None:
+            break
+        n_left = max(1, math.ceil(RACE[stage][1] * len(radii)))
+        ranked = sorted(running, key=lambda i: losses[i])
+        running = {i: running[i] for i in ranked[:n_left]}
+    best = min(running, key=lambda i: losses[i])
+    return Race(losses, lengths, results[best], best)
+
+
+def _weight_of_fold(job):
+    validation = job.validation
+    if validation.sample_weight is None:
+        return len(validation.rows)
+    return validation.sample_weight[validation.rows].sum()
+
+
+def steps_at_best(results, jobs):
+    """Return the mean number of steps after which the folds were at their best."""
+    steps = [
+        result.progress.best_n_iter * -(-len(job.rows) // job.settings.batch_size)
+        for result, job in zip(results, jobs, strict=True)
+    ]
+    return float(np.mean(steps))
+
+
+def out_of_fold(networks, X, folds, n_outputs):
+    """Return the outputs for every row of the networks that kept it, NaN if none did."""
+    total = np.zeros((X.shape[0], n_outputs))
+    counts = np.zeros((X.shape[0], 1))
+    for network, (_, test) in zip(networks, folds, strict=True):
+        # a fold may hold a row twice
+        np.add.at(total, test, network._forward_pass_fast(X[test], check_input=False))
+        np.add.at(counts, test, 1)
+    with np.errstate(invalid="ignore"):
+        return total / counts

@@ -1,0 +1,397 @@
+"""Training of many estimators before their ``fit`` is called."""
+
+import contextlib
+import copy
+import dataclasses
+import hashlib
+import os
+import pickle
+import tempfile
+import time
+import warnings
+from collections import OrderedDict
+from pathlib import Path
+
+import joblib
+import numpy as np
+from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.pipeline import Pipeline
+from sklearn.utils.metaestimators import _safe_split
+from sklearn.utils.validation import _check_method_params
+
+from ._estimator import FlatMinimaMLP
+from .optim import SOLVERS
+
+
+def find_network(estimator):
+    """Return our estimator inside pipelines and around targets, None if there is none."""
+    while not isinstance(estimator, FlatMinimaMLP):
+        if isinstance(estimator, Pipeline):
+            estimator = estimator.steps[-1][1] if estimator.steps else None
+        elif isinstance(estimator, TransformedTargetRegressor):
+            estimator = estimator.regressor
+        else:
+            return None
+    return estimator
+
+
+class JobCollected(BaseException):
+    """A fit has come to its training job, and ends there."""
+
+    def __init__(self, job, key):
+        super().__init__()
+        self.job, self.key = job, key
+
+
+class Prefetched:
+    """Trains for estimators by handing out what was trained before.
+
+    Copies of an estimator share it. What was not trained before, is trained when it is
+    asked for.
+
+    Parameters
+    ----------
+    folder : Path or None
+        Where the results lie for other processes, None if there are none.
+
+    Attributes
+    ----------
+    is_collecting : bool
+        Whether to collect jobs instead of handing out results.
+    """
+
+    def __init__(self, folder=None):
+        self.folder = folder
+        self.is_collecting = False
+        self._results = {}
+
+    def __getstate__(self):
+        # other processes read the folder
+        return {"folder": self.folder, "is_collecting": False, "_results": {}}
+
+    def train(self, estimator, jobs):
+        """Return the results of an estimator's jobs, as the engine would."""
+        if self.is_collecting:
+            (job,) = jobs
+            raise JobCollected(job, job_key(job, estimator))
+        result = None
+        if len(jobs) == 1:
+            result = self._find(job_key(jobs[0], estimator))
+        if result is not None:
+            return [_given_to(estimator, result)]
+        from .training import fit_models
+
+        return fit_models(jobs, n_jobs=estimator.n_jobs)
+
+    def add(self, key, result):
+        """Keep a result until it is asked for."""
+        if self.folder is None:
+            self._results[key] = result
+            return
+        with open(self.folder / key, "wb") as file:
+            pickle.dump(result, file, protocol=pickle.HIGHEST_PROTOCOL)
+
+    def _find(self, key):
+        if self.folder is None:
+            return self._results.get(key)
+        try:
+            with open(self.folder / key, "rb") as file:
+                return pickle.load(file)
+        except OSError:  # not trained, or on another machine
+            return None
+
+
+def _given_to(estimator, result):
+    """Return a result for one estimator alone."""
+    result = copy.deepcopy(result)
+    if estimator.random_state is None:
+        # the global generator goes on from where it is
+        result = dataclasses.replace(result, random_state=estimator._random_state)
+    return result
+
+
+def job_key(job, estimator):
+    """Return a fingerprint of everything that a training depends on."""
+    digest = hashlib.blake2b(digest_size=20)
+    parts = [job.X, job.y, job.sample_weight]
+    validation = job.validation
+    if estimator.random_state is not None:
+        state = job.random_state.get_state()
+        parts += [*job.weights.coefs, *job.weights.intercepts, job.rows, state[1]]
+        parts += [None if validation is None else validation.rows]
+        digest.update(repr(state[2:]).encode())
+    for part in parts:
+        _update(digest, part)
+    described = job.layer_units, job.settings, job.epochs, validation is None
+    digest.update(repr(described).encode())
+    return digest.hexdigest()
+
+
+def _update(digest, array):
+    if array is None:
+        digest.update(b"None")
+    elif hasattr(array, "tocsr"):
+        rows = array.tocsr()
+        for part in (rows.data, rows.indices, rows.indptr):
+            _update(digest, part)
+    else:
+        digest.update(repr((array.shape, array.dtype.str)).encode())
+        digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+
+
+class Interned:
+    """One object for equal arrays."""
+
+    def __init__(self):
+        self._arrays = {}
+
+    def __call__(self, array):
+        if array is None:
+            return None
+        digest = hashlib.blake2b(digest_size=20)
+        _update(digest, array)
+        return self._arrays.setdefault(digest.digest(), array)
+
+    @property
+    def n_bytes(self):
+        """Memory of the arrays."""
+        return sum(_n_bytes(array) for array in self._arrays.values())
+
+    def job(self, job):
+        """Return a job on interned arrays."""
+        X, y = self(job.X), self(job.y)
+        validation = job.validation
+        if validation is not None:
+            validation = dataclasses.replace(validation, X=X, y=y)
+        return dataclasses.replace(
+            job,
+            X=X,
+            y=y,
+            sample_weight=self(job.sample_weight),
+            validation=validation,
+            keeps_state=False,
+        )
+
+
+def _n_bytes(array):
+    if hasattr(array, "tocsr"):
+        return array.data.nbytes + array.indices.nbytes + array.indptr.nbytes
+    return array.nbytes
+
+
+class TransformerCache:
+    """What fitted transformers made of data, for the pipelines of a search.
+
+    It is what a Pipeline asks of its parameter ``memory``.
+
+    Parameters
+    ----------
+    budget : int
+        Bytes to keep at most. The oldest are forgotten first.
+    """
+
+    def __init__(self, budget):
+        self.budget = budget
+        self._made = OrderedDict()
+
+    def __getstate__(self):
+        return {"budget": self.budget, "_made": OrderedDict()}
+
+    def __deepcopy__(self, memo):
+        # the clones of a pipeline share it
+        return self
+
+    def cache(self, function, ignore=()):
+        """Return the function with a memory, which does not look at some arguments."""
+
+        def cached(*args, **kwargs):
+            telling = {name: kwargs[name] for name in kwargs if name not in ignore}
+            key = joblib.hash((args, telling))
+            if key not in self._made:
+                self._made[key] = function(*args, **kwargs)
+                self._forget()
+            return self._made[key]
+
+        return cached
+
+    def _forget(self):
+        sizes = [_size_of_output(made) for made in self._made.values()]
+        total = sum(sizes)
+        for size in sizes[:-1]:
+            if total <= self.budget:
+                break
+            self._made.popitem(last=False)
+            total -= size
+
+
+def _size_of_output(made):
+    X = made[0]
+    if hasattr(X, "memory_usage"):
+        return int(X.memory_usage().sum())
+    return getattr(X, "nbytes", 0) if not hasattr(X, "tocsr") else _n_bytes(X)
+
+
+def free_memory():
+    """Return how many bytes could be used now, as far as the system tells."""
+    try:
+        with open("/proc/meminfo") as file:
+            for line in file:
+                if line.startswith("MemAvailable"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 2**31
+
+
+class Prefetch:
+    """The training of all candidates of a search on all of its splits.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The search's, with our network as its last step. It is not changed.
+
+    n_jobs : int or None
+        Processes to train in.
+
+    budget : int
+        Bytes that may be used.
+
+    verbose : int
+        Whether to tell how far training is.
+
+    Attributes
+    ----------
+    estimator : estimator
+        A clone whose copies find what was trained.
+
+    seconds : dict of (int, int) to float
+        Share of the training time of every candidate and split.
+    """
+
+    def __init__(self, estimator, *, n_jobs, budget, verbose):
+        self.n_jobs, self.budget, self.verbose = n_jobs, budget, verbose
+        self.n_workers = joblib.effective_n_jobs(n_jobs)
+        self.seconds = {}
+        self._folder = None
+        folder = None
+        if self.n_workers > 1:
+            self._folder = tempfile.TemporaryDirectory(prefix="sksharp-")
+            folder = Path(self._folder.name)
+        self.results = Prefetched(folder)
+        self.estimator = clone(estimator)
+        find_network(self.estimator)._trainer = self.results
+        self.caches = isinstance(estimator, Pipeline) and estimator.memory is None
+        if self.caches:
+            self.estimator.memory = TransformerCache(budget // 4)
+            if folder is not None:
+                self.estimator.memory = joblib.Memory(folder / "steps", verbose=0)
+
+    def __getstate__(self):
+        # the search travels to its workers, this does not
+        return {}
+
+    def train(self, candidates, splits, X, y, fit_params):
+        """Train every candidate on every split, unless its own fit has to do it.
+
+        Parameters
+        ----------
+        candidates : list of dict
+            Parameters.
+
+        splits : list of (array of int, array of int)
+            Rows to fit and to score on.
+
+        X, y : array-like
+            Data.
+
+        fit_params : dict
+            Parameters of ``fit``, to be split like the rows.
+        """
+        self._n_networks = len(candidates) * len(splits)
+        self._n_done = 0
+        interned, waiting, n_bytes = Interned(), [], 0
+        for i, (train, _) in enumerate(splits):
+            X_train, y_train = _safe_split(self.estimator, X, y, train)
+            params = _check_method_params(X, params=fit_params, indices=train)
+            for k, candidate in enumerate(candidates):
+                found = self._collect(candidate, X_train, y_train, params)
+                if found is None:
+                    self._n_networks -= 1
+                    continue
+                job = interned.job(found.job)
+                weights = [*job.weights.coefs, *job.weights.intercepts]
+                # the weights themselves, their best and their result
+                n_bytes += 3 * sum(w.nbytes for w in weights) + 2**12
+                waiting.append(((k, i), found.key, job))
+            if n_bytes + interned.n_bytes > self.budget // 2:
+                self._train(waiting)
+                interned, waiting, n_bytes = Interned(), [], 0
+        self._train(waiting)
+
+    def _collect(self, candidate, X, y, params):
+        """Return the job of a candidate's fit, None if it is not for us."""
+        estimator = clone(self.estimator)
+        self.results.is_collecting = True
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # they come with the fit itself
+                estimator.set_params(**clone(candidate, safe=False))
+                if not _has_one_job(find_network(estimator)):
+                    return None
+                if y is None:
+                    estimator.fit(X, **params)
+                else:
+                    estimator.fit(X, y, **params)
+        except JobCollected as collected:
+            return collected
+        except Exception:  # which its own fit will raise again
+            return None
+        finally:
+            self.results.is_collecting = False
+        return None
+
+    def _train(self, waiting):
+        if not waiting:
+            return
+        from .training import fit_models
+
+        places, keys, jobs = zip(*waiting, strict=True)
+        start, n_before = time.perf_counter(), self._n_done
+        results = fit_models(
+            jobs, n_jobs=self.n_jobs, on_group=self._report, skip_errors=True
+        )
+        seconds = time.perf_counter() - start
+        self._n_done = n_before + len(jobs)
+        for place, key, result in zip(places, keys, results, strict=True):
+            self.seconds[place] = seconds / len(jobs)
+            if result is not None:
+                self.results.add(key, result)
+
+    def _report(self, n_done, n_jobs):
+        if self.verbose > 0:
+            print(
+                f"Trained {self._n_done + n_done} of {self._n_networks} networks.",
+                flush=True,
+            )
+
+    def close(self):
+        """Forget everything that was trained."""
+        if self._folder is not None:
+            with contextlib.suppress(OSError):
+                self._folder.cleanup()
+
+
+def _has_one_job(network):
+    """Return whether the fit of a network is one training that can be done before."""
+    return (
+        network is not None
+        and network.solver in SOLVERS
+        and network.n_members == 1
+        and not network._searches()
+        and not network.callbacks
+    )
