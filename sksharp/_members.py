@@ -99,7 +99,12 @@ def fold_job(network, X, y, sample_weight, fold):
         best_validation_score=-math.inf,
     )
     return dataclasses.replace(
-        job, validation=validation, progress=progress, should_converge=False
+        job,
+        # the best epoch is kept, and may be late
+        settings=dataclasses.replace(job.settings, n_iter_no_change=math.inf),
+        validation=validation,
+        progress=progress,
+        should_converge=False,
     )
 
 

@@ -165,11 +165,10 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
     n_members : int, default=1
         Networks to train and to average the predictions of. With more than one, each is
         trained without a fold of the rows of its own, which chooses its best epoch: no
-        row is lost to validation, and none judges a network that has seen it.
-        ``early_stopping`` and ``validation_fraction`` are then not used, and
-        ``n_iter_no_change`` counts looks at the fold, which are an epoch or about 20
-        steps apart. ``partial_fit`` trains every member on all rows. Needs a solver other
-        than 'lbfgs'.
+        row is lost to validation, and none judges a network that has seen it. They train
+        for all of ``max_iter`` or ``max_steps``: ``early_stopping``, ``tol`` and
+        ``n_iter_no_change`` are then not used. ``partial_fit`` trains every member on
+        all rows. Needs a solver other than 'lbfgs'.
 
     cv : int, splitter, iterable of splits or None, default=None
         Folds of ``n_members`` and of ``rho='auto'``. None for as many folds as members,

@@ -235,7 +235,8 @@ default=None
     -------
     pipeline : Pipeline
         With the steps 'columns' (a ``ColumnTransformer`` of 'numeric', 'binary' and
-        'categorical') and 'model'. The model is the estimator, or a
+        'categorical'), 'precision' (which makes everything float32: a network trains in
+        the dtype of its features, and twice as fast in that one) and 'model'. The model is the estimator, or a
         ``TransformedTargetRegressor`` around it, so that a parameter of the estimator is
         ``model__rho`` or ``model__regressor__rho``, and weights of the rows are given to
         ``fit`` as ``model__sample_weight``.
@@ -293,7 +294,13 @@ default=None
         ],
         sparse_threshold=0,
     )
-    return Pipeline([("columns", columns), ("model", _with_target(estimator, target))])
+    single = FunctionTransformer(_to_single, feature_names_out="one-to-one")
+    model = _with_target(estimator, target)
+    return Pipeline([("columns", columns), ("precision", single), ("model", model)])
+
+
+def _to_single(X):
+    return X.astype(np.float32)
 
 
 def _or_default(transformer, make_default, *args):

@@ -345,15 +345,27 @@ def test_a_row_without_any_value_is_predicted():
     assert np.isfinite(tabular_pipeline(Ridge()).fit(FRAME, y).predict(row)).all()
 
 
+def in_double(estimator):
+    """Return the pipeline without the step that makes everything float32."""
+    return tabular_pipeline(estimator).set_params(precision="passthrough")
+
+
+def test_the_model_is_given_single_precision():
+    pipeline = tabular_pipeline(Ridge()).fit(FRAME, np.arange(len(FRAME)))
+    assert pipeline[:-1].transform(FRAME).dtype == np.float32
+    names = pipeline[:-1].get_feature_names_out()
+    assert_array_equal(names, pipeline["columns"].get_feature_names_out())
+
+
 @pytest.mark.parametrize("labels", [["a", "b", "c"], [0, 1, 2], [7, 5, 1]])
 def test_an_array_is_read_as_a_frame_of_its_numbers(labels):
     X = random.normal(size=(30, 3))
     X[::4, 1] = np.nan
     frame = pd.DataFrame(X, columns=labels)
     target = random.normal(size=30)
-    expected = tabular_pipeline(Ridge()).fit(frame, target)
+    expected = in_double(Ridge()).fit(frame, target)
     for rows in (X, X.tolist(), X.astype(object)):
-        pipeline = tabular_pipeline(Ridge()).fit(rows, target)
+        pipeline = in_double(Ridge()).fit(rows, target)
         assert_allclose(
             pipeline["columns"].transform(rows),
             expected["columns"].transform(frame),
@@ -443,7 +455,7 @@ def test_every_documented_step_can_be_reached():
 
 def test_the_target_of_a_regressor_is_standardized():
     target = 1e4 + 1e3 * y
-    pipeline = tabular_pipeline(Ridge(alpha=5)).fit(FRAME, target)
+    pipeline = in_double(Ridge(alpha=5)).fit(FRAME, target)
     assert isinstance(pipeline, Pipeline)
     assert isinstance(pipeline["model"], TransformedTargetRegressor)
     rows = pipeline["columns"].transform(FRAME)
@@ -456,7 +468,7 @@ def test_the_target_of_a_regressor_is_standardized():
 
 def test_several_targets_are_standardized_each():
     targets = np.c_[y, 1e6 * y]
-    predicted = tabular_pipeline(Ridge()).fit(FRAME, targets).predict(FRAME)
+    predicted = in_double(Ridge()).fit(FRAME, targets).predict(FRAME)
     assert_allclose(predicted[:, 1], 1e6 * predicted[:, 0], rtol=1e-9)
 
 
@@ -491,7 +503,7 @@ def test_weights_of_the_rows_reach_the_estimator(kind):
     else:
         estimator, target = Ridge(), y
         expected_target = (y - y.mean()) / y.std()
-    pipeline = tabular_pipeline(clone(estimator))
+    pipeline = in_double(clone(estimator))
     pipeline.fit(FRAME, target, model__sample_weight=weights)
     rows = pipeline["columns"].transform(FRAME)
     fitted = getattr(pipeline["model"], "regressor_", pipeline["model"])
@@ -514,6 +526,7 @@ def test_networks_train_on_a_table_and_survive_clone_and_pickle(Estimator):
     predicted = pipeline.fit(FRAME, target).predict(FRAME)
     assert_array_equal(twin.predict(FRAME), predicted)
     rows = pipeline["columns"].transform(FRAME)
+    rows = rows.astype(np.float32)
     assert_array_equal(pipeline["model"].predict(rows), predicted)
 
 

@@ -110,6 +110,12 @@ class Backprop:
         self.alpha = expand(alpha, flat)
         is_free = not isinstance(alpha, Tensor) and alpha == 0
         self.is_penalized = not is_free
+        self._contiguous: list[Tensor] = []
+        if self.model_shape:
+            # torch takes the models of a product one by one, unless the result is
+            # contiguous, which a layer of all models is not
+            parts = [*self.coef_grads, *self.intercept_grads]
+            self._contiguous = [g.new_empty(g.shape) for g in parts]
         # one kernel each; the products of many models take a leading axis
         self._mm = torch.bmm if self.model_shape else torch.mm
         self._addmm = torch.baddbmm if self.model_shape else torch.addmm
@@ -168,8 +174,14 @@ class Backprop:
         for i, out in enumerate(buffers.hidden):
             self._affine(i, below, out)
             below = activate_(out)
-        self._affine(len(buffers.hidden), below, mean)
-        self.loss.activate_(mean)
+        out = mean
+        if self._contiguous:
+            # a minibatch's part of what the whole chunk predicts is not contiguous
+            out = buffers.deltas[-1]
+        self._affine(len(buffers.hidden), below, out)
+        self.loss.activate_(out)
+        if out is not mean:
+            mean.copy_(out)
 
     def _affine(self, i: int, below: Tensor, out: Tensor) -> None:
         if below.is_sparse:
@@ -185,8 +197,14 @@ class Backprop:
             if below.is_sparse:
                 self.coef_grads[i].copy_(product(below.t(), delta))
             else:
-                self._mm(below.transpose(-1, -2), delta, out=self.coef_grads[i])
-            self._mm(buffers.ones, delta, out=self.intercept_grads[i])
+                self._product(below.transpose(-1, -2), delta, self.coef_grads[i], i)
+            self._product(buffers.ones, delta, self.intercept_grads[i], i - len(deltas))
             if i:
                 self._mm(delta, self.coefs_t[i], out=deltas[i - 1])
                 self.hidden_activation.differentiate_(deltas[i - 1], below)
+
+    def _product(self, a: Tensor, b: Tensor, out: Tensor, place: int) -> None:
+        if self._contiguous:
+            out.copy_(torch.bmm(a, b, out=self._contiguous[place]))
+        else:
+            torch.mm(a, b, out=out)

@@ -18,6 +18,9 @@ WORK_TOGETHER = 2**22
 GROUP_BYTES = 2**21
 SMALLEST_GROUP = 4
 
+# models that make good use of a step
+ENOUGH = 12
+
 
 def plan(jobs: Sequence[TrainingJob], n_workers: int = 1) -> list[list[int]]:
     """Return groups of jobs, by their places, that are trained together.
@@ -46,9 +49,29 @@ def plan(jobs: Sequence[TrainingJob], n_workers: int = 1) -> list[list[int]]:
         streams: dict[Any, list[int]] = {}
         for place in places:
             streams.setdefault(stream_key(jobs[place]), []).append(place)
-        in_order = [place for stream in streams.values() for place in stream]
-        groups += [in_order[i : i + size] for i in range(0, len(in_order), size)]
+        groups += cut(list(streams.values()), size)
     return groups
+
+
+def cut(streams: Sequence[list[int]], size: int) -> list[list[int]]:
+    """Return groups of at most ``size`` jobs, each of few streams.
+
+    Models of one stream share their rows. Where a stream has enough of them it stays
+    alone, else several make a group.
+    """
+    groups: list[list[int]] = []
+    small: list[int] = []
+    for stream in streams:
+        if len(stream) >= min(size, ENOUGH):
+            n_parts = -(-len(stream) // size)
+            step = -(-len(stream) // n_parts)
+            groups += [stream[i : i + step] for i in range(0, len(stream), step)]
+            continue
+        if len(small) + len(stream) > size:
+            groups.append(small)
+            small = []
+        small = small + stream
+    return [*groups, small] if small else groups
 
 
 def can_share(job: TrainingJob) -> bool:
@@ -92,7 +115,4 @@ def group_size(job: TrainingJob, n_jobs: int, n_workers: int) -> int:
     n_numbers = 6 * n_weights + 2 * batch_size * sum(units[1:])
     n_bytes = n_numbers * job.weights.coefs[0].itemsize
     largest = max(SMALLEST_GROUP, GROUP_BYTES // n_bytes)
-    # groups of about one size, as many for every worker
-    n_groups = -(-n_jobs // largest)
-    n_groups += -n_groups % n_workers
-    return -(-n_jobs // n_groups)
+    return min(largest, -(-n_jobs // n_workers))

@@ -1,0 +1,218 @@
+"""The methods of the quality benchmark, one entry of ``METHODS`` each.
+
+A method is a function that takes a problem and returns an estimator, which is fitted on
+the raw frame: numbers, categories and missing values. It takes its seed and the names of
+the categories from the problem, and trains on one thread.
+
+All plain networks, scikit-learn's as well as ours, get the same plain preprocessing, and
+in regression a target in standard deviations: on a raw one scikit-learn's network hardly
+trains, so the comparison would say nothing. Other packages get the frame as they want it
+and run with their own defaults.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from _datasets import Problem
+from sklearn.base import BaseEstimator
+from sklearn.compose import (
+    ColumnTransformer,
+    TransformedTargetRegressor,
+    make_column_selector,
+)
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+)
+from sklearn.impute import SimpleImputer
+from sklearn.model_selection import GridSearchCV
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+
+MAX_LEVELS = 30  # of a category; rarer levels share one column
+ALPHA = np.logspace(-5, 1, 5)
+
+
+@dataclass(frozen=True)
+class Method:
+    """How an estimator is made, its group and the packages that it needs."""
+
+    make: Callable[[Problem], BaseEstimator]
+    group: str
+    needs: tuple[str, ...] = ("scikit-learn",)
+
+    def missing(self) -> list[str]:
+        """Return the packages that are not installed."""
+        return [name for name in self.needs if not is_installed(name)]
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions of the packages."""
+        return {name: version(name) for name in self.needs}
+
+
+def is_installed(package: str) -> bool:
+    """Return whether a package is installed."""
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+# -- plain networks ---------------------------------------------------------------------
+
+
+def with_plain_preprocessing(network: BaseEstimator, problem: Problem) -> BaseEstimator:
+    """Put a network behind median imputation, scaling and one-hot columns."""
+    numbers = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
+    levels = OneHotEncoder(
+        handle_unknown="infrequent_if_exist",
+        max_categories=MAX_LEVELS,
+        sparse_output=False,
+    )
+    columns = ColumnTransformer(
+        [
+            ("numbers", numbers, make_column_selector(dtype_include="number")),
+            ("levels", levels, make_column_selector(dtype_include="category")),
+        ]
+    )
+    pipeline = make_pipeline(columns, network)
+    if problem.is_regression:
+        return TransformedTargetRegressor(pipeline, transformer=StandardScaler())
+    return pipeline
+
+
+def mlp(problem: Problem, **parameters: Any) -> BaseEstimator:
+    """Return scikit-learn's network."""
+    cls = MLPRegressor if problem.is_regression else MLPClassifier
+    network = cls(random_state=problem.seed, **parameters)
+    return with_plain_preprocessing(network, problem)
+
+
+def mlp_grid(problem: Problem) -> BaseEstimator:
+    """Return scikit-learn's network with its penalty searched."""
+    cls = MLPRegressor if problem.is_regression else MLPClassifier
+    network = cls(random_state=problem.seed)
+    search = GridSearchCV(network, {"alpha": ALPHA}, cv=3)
+    return with_plain_preprocessing(search, problem)
+
+
+def sharp(problem: Problem, **parameters: Any) -> BaseEstimator:
+    """Return our network."""
+    from sksharp import SAMMLPClassifier, SAMMLPRegressor
+
+    cls = SAMMLPRegressor if problem.is_regression else SAMMLPClassifier
+    network = cls(random_state=problem.seed, **parameters)
+    return with_plain_preprocessing(network, problem)
+
+
+def recommended(problem: Problem, **parameters: Any) -> BaseEstimator:
+    """Return what the documentation recommends: the raw frame, members, chosen radius."""
+    from sksharp import SAMMLPClassifier, SAMMLPRegressor, tabular_pipeline
+
+    cls = SAMMLPRegressor if problem.is_regression else SAMMLPClassifier
+    settings = {
+        "hidden_layer_sizes": (128, 128),
+        "rho": "auto",
+        "n_members": 5,
+        "ema_decay": 0.99,
+        "max_steps": 2500,
+        "batch_size": 128,
+        "learning_rate_init": 3e-3,
+        "random_state": problem.seed,
+    }
+    return tabular_pipeline(cls(**{**settings, **parameters}))
+
+
+# -- other packages ---------------------------------------------------------------------
+
+
+def hgb(problem: Problem) -> BaseEstimator:
+    """Return scikit-learn's gradient boosting, which knows categories by their dtype."""
+    cls = (
+        HistGradientBoostingRegressor
+        if problem.is_regression
+        else HistGradientBoostingClassifier
+    )
+    return cls(categorical_features="from_dtype", random_state=problem.seed)
+
+
+def lightgbm(problem: Problem) -> BaseEstimator:
+    """Return LightGBM, which knows categories by their dtype."""
+    from lightgbm import LGBMClassifier, LGBMRegressor
+
+    cls = LGBMRegressor if problem.is_regression else LGBMClassifier
+    return cls(random_state=problem.seed, n_jobs=1, verbose=-1)
+
+
+def catboost(problem: Problem) -> BaseEstimator:
+    """Return CatBoost, which wants categories as text without missing values."""
+    from catboost import CatBoostClassifier, CatBoostRegressor
+
+    cls = CatBoostRegressor if problem.is_regression else CatBoostClassifier
+    model = cls(
+        cat_features=problem.categorical,
+        random_seed=problem.seed,
+        thread_count=1,
+        verbose=False,
+        allow_writing_files=False,
+    )
+    return make_pipeline(FunctionTransformer(categories_as_text), model)
+
+
+def categories_as_text(X: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame with its categories as text, also those that are missing."""
+    names = X.select_dtypes("category").columns
+    return X.assign(
+        **{name: X[name].astype(object).fillna("missing") for name in names}
+    )
+
+
+def realmlp(problem: Problem, **parameters: Any) -> BaseEstimator:
+    """Return RealMLP with its tuned defaults; missing numbers become the median."""
+    from pytabkit import RealMLP_TD_Classifier, RealMLP_TD_Regressor
+
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    cls = RealMLP_TD_Regressor if problem.is_regression else RealMLP_TD_Classifier
+    model = cls(device="cpu", n_threads=1, random_state=problem.seed, **parameters)
+    median = SimpleImputer(strategy="median")
+    columns = ColumnTransformer(
+        [("numbers", median, make_column_selector(dtype_include="number"))],
+        remainder="passthrough",
+        verbose_feature_names_out=False,
+    )
+    return make_pipeline(columns.set_output(transform="pandas"), model)
+
+
+# -- the registry -----------------------------------------------------------------------
+
+OURS = ("sksharp", "scikit-learn", "torch", "skorch")
+REALMLP = ("pytabkit", "torch")
+
+METHODS = {
+    "mlp": Method(mlp, "sklearn"),
+    "mlp_es": Method(partial(mlp, early_stopping=True), "sklearn"),
+    "mlp_grid": Method(mlp_grid, "sklearn"),
+    "lightgbm": Method(lightgbm, "peers", ("lightgbm",)),
+    "catboost": Method(catboost, "peers", ("catboost",)),
+    "hgb": Method(hgb, "peers"),
+    "realmlp": Method(partial(realmlp, n_cv=1), "peers", REALMLP),
+    "realmlp5": Method(partial(realmlp, n_cv=5), "peers", REALMLP),
+    "adam": Method(partial(sharp, solver="adam"), "ours", OURS),
+    "sam": Method(sharp, "ours", OURS),
+    "sam_0.2": Method(partial(sharp, rho=0.2), "ours", OURS),
+    "sam_0.5": Method(partial(sharp, rho=0.5), "ours", OURS),
+    "swa": Method(partial(sharp, swa=True), "ours", OURS),
+    "recommended": Method(recommended, "ours", OURS),
+    "recommended_rho_0": Method(partial(recommended, rho=0.0), "ours", OURS),
+}
+GROUPS = list(dict.fromkeys(method.group for method in METHODS.values()))

@@ -1,0 +1,90 @@
+"""Searches: all networks at once against one after another.
+
+    python benchmarks/bench_search.py            # stores results/search.json
+    python benchmarks/bench_search.py --quick    # the first problem only, not stored
+
+CPU time on one thread, in one run; the searches take turns. Ratios are medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import _harness as harness
+import numpy as np
+from sklearn.datasets import make_classification
+from sklearn.model_selection import GridSearchCV
+from sklearn.neural_network import MLPClassifier
+
+from sksharp import SAMMLPClassifier, VectorizedGridSearchCV
+
+RADII = np.geomspace(0.01, 1, 24)
+ALPHAS = np.geomspace(1e-5, 10, 24)
+
+# rows, features, classes, hidden layers, batch size, epochs, candidates
+PROBLEMS = {
+    "hidden (32,), batch 64": (1000, 20, 2, (32,), 64, 100, 24),
+    "hidden (100,), batch 200": (4000, 20, 2, (100,), 200, 30, 24),
+    "hidden (128, 128), batch 128": (2000, 50, 2, (128, 128), 128, 10, 8),
+    "hidden (256, 256), batch 200": (2000, 50, 10, (256, 256), 200, 5, 4),
+}
+
+
+def make_searches(
+    problem: tuple[int, int, int, tuple[int, ...], int, int, int], dtype: str
+) -> dict[str, object]:
+    """Return the fits of a search over the radius, both ways."""
+    n_samples, n_features, n_classes, hidden, batch_size, epochs, n_radii = problem
+    X, y = make_classification(
+        n_samples,
+        n_features,
+        n_informative=n_features // 2,
+        n_classes=n_classes,
+        random_state=0,
+    )
+    X = X.astype(dtype)
+    settings = {
+        "batch_size": batch_size,
+        "max_iter": epochs,
+        "n_iter_no_change": epochs,
+        "random_state": 0,
+    }
+    network = SAMMLPClassifier(hidden, **settings)
+    grid = {"rho": RADII[:: len(RADII) // n_radii]}
+    plain = MLPClassifier(hidden, **settings)
+    penalties = {"alpha": ALPHAS[:: len(ALPHAS) // n_radii]}
+    return {
+        "together": lambda: VectorizedGridSearchCV(network, grid, cv=5).fit(X, y),
+        "one by one": lambda: GridSearchCV(network, grid, cv=5).fit(X, y),
+        "scikit-learn, alpha": lambda: GridSearchCV(plain, penalties, cv=5).fit(X, y),
+    }
+
+
+def main() -> None:
+    """Measure and store."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    problems = dict(list(PROBLEMS.items())[:1]) if options.quick else PROBLEMS
+    results = {}
+    for name, problem in problems.items():
+        for dtype in ("float32", "float64"):
+            searches = make_searches(problem, dtype)
+            seconds = harness.measure(searches, repeats=options.repeats)
+            together = seconds["together"]
+            case = f"{name}, {dtype}"
+            results[case] = {
+                "seconds": {key: min(times) for key, times in seconds.items()},
+                "one by one / together": harness.ratio(seconds["one by one"], together),
+                "scikit-learn / together": harness.ratio(
+                    seconds["scikit-learn, alpha"], together
+                ),
+            }
+            print(case, results[case], flush=True)
+    if not options.quick:
+        harness.save("search", {"environment": harness.environment(), **results})
+
+
+if __name__ == "__main__":
+    main()
