@@ -9,7 +9,7 @@ import warnings
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import clone, is_classifier
+from sklearn.base import is_classifier
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
 from sklearn.utils import check_random_state
@@ -25,6 +25,7 @@ from ._contract import (
     Weights,
 )
 from ._members import (
+    check_scores,
     fold_job,
     make_folds,
     out_of_fold,
@@ -78,6 +79,11 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
             raise AttributeError(
                 "partial_fit is only available for stochastic optimizers. "
                 f"{self.solver} is not stochastic."
+            )
+        if self._searches():
+            raise AttributeError(
+                "partial_fit is not available with rho='auto', which needs all rows to "
+                "choose the radius by. Set rho to a number, such as rho_ after fit."
             )
         return True
 
@@ -167,12 +173,6 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
             )
         if self._searches():
             self._check_grid()
-            if incremental and not hasattr(self, "rho_"):
-                raise ValueError(
-                    "rho='auto' needs all rows to choose a radius by, got partial_fit on "
-                    "an estimator that is not fitted. Call fit first, or set rho to a "
-                    "number."
-                )
 
     def _searches(self):
         """Return whether the radius is to be found."""
@@ -365,6 +365,7 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
                 for member, fold in zip(members, folds, strict=True)
             ]
             results = self._race(jobs, is_new) if self._searches() else self._run(jobs)
+            check_scores(results)
         for member, result in zip(members, results, strict=True):
             member._take(result)
             if self._searches():
@@ -387,6 +388,7 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
             for network, fold in zip(networks, folds, strict=True)
         ]
         outcome = self._race(jobs, is_new=True)
+        check_scores(outcome)
         for network, result in zip(networks, outcome, strict=True):
             network._take(result)
         self._keep_out_of_fold(networks, X, folds)
@@ -398,7 +400,9 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
             job = dataclasses.replace(
                 job,
                 epochs=max(1, round(steps / n_batches)),
-                settings=dataclasses.replace(job.settings, n_iter_no_change=np.inf),
+                settings=dataclasses.replace(
+                    job.settings, n_iter_no_change=np.inf, averaging=None
+                ),
                 should_converge=False,
             )
         (result,) = self._run([job])
@@ -436,8 +440,7 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
     def _new_network(self, X, y):
         """Return an estimator of one network, initialized with a seed of its own."""
         seed = _draw_seed(self._random_state)
-        network = clone(self).set_params(**self._member_params(seed))
-        vars(network).pop("_trainer", None)
+        network = type(self)(**self._member_params(seed))
         for name in _FITTED_ATTRIBUTES:
             if hasattr(self, name):
                 setattr(network, name, getattr(self, name))
@@ -455,6 +458,7 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
             "rho": rho,
             "random_state": seed,
             "early_stopping": False,
+            "cv": None,  # splits that are drawn once cannot be copied
         }
         return {**params, **own}
 
@@ -599,7 +603,7 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
         self.best_validation_score_ = progress.best_validation_score
         self._no_improvement_count = progress.no_improvement_count
         if result.random_state is not self._random_state:
-            self._random_state.set_state(result.random_state.get_state())
+            self._random_state.set_state(result.random_state.get_state(legacy=False))
 
 
 # folds by which the radius of a single network is chosen

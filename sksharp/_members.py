@@ -1,5 +1,6 @@
 """Networks that each keep a fold of the rows, and the choice of a radius by them."""
 
+import copy
 import dataclasses
 import math
 
@@ -111,12 +112,10 @@ def fold_job(network, X, y, sample_weight, fold):
 def with_radius(job, radius):
     """Return a copy of a job that has not begun, with another radius."""
     values = {**job.settings.solver_parameters, "rho": radius}
-    random_state = np.random.RandomState()
-    random_state.set_state(job.random_state.get_state())
     return dataclasses.replace(
         job,
         settings=dataclasses.replace(job.settings, solver_parameters=values),
-        random_state=random_state,
+        random_state=copy.deepcopy(job.random_state),
         progress=dataclasses.replace(
             job.progress,
             loss_curve=list(job.progress.loss_curve),
@@ -215,6 +214,15 @@ def _weight_of_fold(job):
     if validation.sample_weight is None:
         return len(validation.rows)
     return validation.sample_weight[validation.rows].sum()
+
+
+def check_scores(results):
+    """Raise if a network has never had a finite loss on its fold."""
+    if not all(np.isfinite(r.progress.best_validation_score) for r in results):
+        raise ValueError(
+            "The loss of a fold was not finite in any epoch. The input data may contain "
+            "large values and need to be preprocessed, or learning_rate_init is too large."
+        )
 
 
 def steps_at_best(results, jobs):

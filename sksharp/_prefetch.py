@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import dataclasses
+import functools
 import hashlib
 import os
 import pickle
@@ -34,6 +35,17 @@ def find_network(estimator):
         else:
             return None
     return estimator
+
+
+def forget_trainer(estimator):
+    """Let our estimators train by themselves again, fitted ones too."""
+    if isinstance(estimator, FlatMinimaMLP):
+        vars(estimator).pop("_trainer", None)
+    elif isinstance(estimator, Pipeline) and estimator.steps:
+        forget_trainer(estimator.steps[-1][1])
+    elif isinstance(estimator, TransformedTargetRegressor):
+        forget_trainer(estimator.regressor)
+        forget_trainer(getattr(estimator, "regressor_", None))
 
 
 class JobCollected(BaseException):
@@ -74,7 +86,8 @@ class Prefetched:
         """Return the results of an estimator's jobs, as the engine would."""
         if self.is_collecting:
             (job,) = jobs
-            raise JobCollected(job, job_key(job, estimator))
+            key = job_key(job, estimator)
+            raise JobCollected(_outlasting(job, estimator), key)
         result = None
         if len(jobs) == 1:
             result = self._find(job_key(jobs[0], estimator))
@@ -111,16 +124,26 @@ def _given_to(estimator, result):
     return result
 
 
+def _outlasting(job, estimator):
+    """Return a job that does not need the estimator, whose fit ends here."""
+    # which takes back what it has set, and a score asks for
+    kept = copy.copy(estimator)
+    validation = job.validation
+    if validation is not None:
+        score = functools.partial(kept._score_outputs, **validation.score.keywords)
+        validation = dataclasses.replace(validation, score=score)
+    return dataclasses.replace(job, decode=kept._decode, validation=validation)
+
+
 def job_key(job, estimator):
     """Return a fingerprint of everything that a training depends on."""
     digest = hashlib.blake2b(digest_size=20)
     parts = [job.X, job.y, job.sample_weight]
     validation = job.validation
     if estimator.random_state is not None:
-        state = job.random_state.get_state()
-        parts += [*job.weights.coefs, *job.weights.intercepts, job.rows, state[1]]
+        parts += [*job.weights.coefs, *job.weights.intercepts, job.rows]
         parts += [None if validation is None else validation.rows]
-        digest.update(repr(state[2:]).encode())
+        digest.update(pickle.dumps(job.random_state.get_state(legacy=False)))
     for part in parts:
         _update(digest, part)
     described = job.layer_units, job.settings, job.epochs, validation is None
@@ -211,7 +234,9 @@ class TransformerCache:
             if key not in self._made:
                 self._made[key] = function(*args, **kwargs)
                 self._forget()
-            return self._made[key]
+            X, fitted = self._made[key]
+            # the next step may write to what it is given
+            return (X.copy() if hasattr(X, "copy") else X), fitted
 
         return cached
 
@@ -316,9 +341,10 @@ class Prefetch:
         self._n_done = 0
         interned, waiting, n_bytes = Interned(), [], 0
         for i, (train, _) in enumerate(splits):
-            X_train, y_train = _safe_split(self.estimator, X, y, train)
             params = _check_method_params(X, params=fit_params, indices=train)
             for k, candidate in enumerate(candidates):
+                # rows of its own, which a transformer may write to
+                X_train, y_train = _safe_split(self.estimator, X, y, train)
                 found = self._collect(candidate, X_train, y_train, params)
                 if found is None:
                     self._n_networks -= 1
@@ -381,6 +407,9 @@ class Prefetch:
 
     def close(self):
         """Forget everything that was trained."""
+        forget_trainer(self.estimator)
+        if self.caches:
+            self.estimator.memory = None
         if self._folder is not None:
             with contextlib.suppress(OSError):
                 self._folder.cleanup()
@@ -389,7 +418,8 @@ class Prefetch:
 def _has_one_job(network):
     """Return whether the fit of a network is one training that can be done before."""
     return (
-        network is not None
+        # a network of the grid's own would not find what was trained
+        "_trainer" in vars(network or object)
         and network.solver in SOLVERS
         and network.n_members == 1
         and not network._searches()

@@ -9,7 +9,7 @@ from sklearn.utils import indexable
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _check_method_params
 
-from ._prefetch import Prefetch, find_network, free_memory
+from ._prefetch import Prefetch, find_network, forget_trainer, free_memory
 
 # of the memory that is free when the search begins
 DEFAULT_SHARE = 1 / 4
@@ -83,7 +83,7 @@ class VectorizedSearch:
         if hasattr(self, "_checked_cv_orig"):
             self._checked_cv_orig = frozen._splitter
         if hasattr(self, "best_estimator_"):
-            vars(find_network(self.best_estimator_)).pop("_trainer", None)
+            forget_trainer(self.best_estimator_)
             if prefetch.caches:
                 self.best_estimator_.memory = None
         return self
@@ -221,7 +221,7 @@ class VectorizedGridSearchCV(VectorizedSearch, GridSearchCV):
     ``solver='lbfgs'``, ``callbacks``, ``rho='auto'`` or several members) is trained then.
 
     With ``random_state=None`` every fit is a draw of its own, as always, but the networks
-    of a split see the rows in the same order.
+    of a split see the rows in the same order, and equal candidates are one draw.
 
     Examples
     --------

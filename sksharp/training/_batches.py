@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
@@ -70,7 +72,7 @@ class Stream:
         self.random_state = job.random_state
         if len(jobs) > 1 and self.shuffles:
             # one of the jobs may end before the others
-            self.random_state = _copy(job.random_state)
+            self.random_state = copy.deepcopy(job.random_state)
 
     def begin_epoch(self) -> None:
         """Draw from the random state what :func:`sklearn.utils.shuffle` would."""
@@ -170,7 +172,8 @@ class Batches:
         if not stream.shuffles:
             return None
         is_shared = (self.stream_of == self.stream_of[k]).sum() > 1
-        return _copy(stream.random_state) if is_shared else stream.random_state
+        random_state: np.random.RandomState = stream.random_state
+        return copy.deepcopy(random_state) if is_shared else random_state
 
     def order(self, k: int) -> Array:
         """Return a model's rows in the order of the last epoch."""
@@ -312,17 +315,10 @@ def stream_key(job: TrainingJob) -> Any:
     """Return what jobs have in common that go through the same rows in one order."""
     order: Any = None
     if job.settings.shuffle:
-        state: Any = job.random_state.get_state()
-        order = state[1].tobytes(), *state[2:]
+        order = pickle.dumps(job.random_state.get_state(legacy=False))
     rows = None if job.rows is None else job.rows.tobytes()
     return id(job.X), id(job.y), id(job.sample_weight), rows, order
 
 
 def _take(source: Tensor, index: Tensor | None, start: int, stop: int) -> Tensor:
     return source[start:stop] if index is None else source.index_select(0, index)
-
-
-def _copy(random_state: np.random.RandomState) -> np.random.RandomState:
-    copy = np.random.RandomState()
-    copy.set_state(random_state.get_state())
-    return copy

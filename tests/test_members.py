@@ -1,0 +1,828 @@
+"""Members that each keep a fold, and the radius that is chosen by them."""
+
+import copy
+import math
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone, is_classifier
+from sklearn.metrics import log_loss, mean_poisson_deviance, mean_squared_error
+from sklearn.model_selection import (
+    KFold,
+    RepeatedKFold,
+    ShuffleSplit,
+    StratifiedKFold,
+)
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from skorch.callbacks import Callback
+
+from sksharp import SAMMLPClassifier, SAMMLPRegressor, _estimator, _members
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+rng = np.random.RandomState(0)
+N = 60
+X = rng.normal(size=(N, 4))
+LABELS = (X[:, 0] + rng.normal(size=N) > 0.3).astype(int) + (X[:, 2] > 0.5)
+TARGETS = X[:, 0] - X[:, 2] ** 2 + 0.5 * rng.normal(size=N)
+WEIGHTS = rng.uniform(0.1, 3, size=N)
+FOLDS = list(StratifiedKFold(3, shuffle=True, random_state=1).split(X, LABELS))
+
+# 20 minibatches on two thirds of the rows, so that every epoch ends with a look
+SMALL = {
+    "hidden_layer_sizes": (4,),
+    "batch_size": 2,
+    "max_iter": 6,
+    "learning_rate_init": 0.02,
+    "random_state": 0,
+}
+ENSEMBLE = {**SMALL, "n_members": 3, "cv": FOLDS}
+AUTO = {**SMALL, "rho": "auto", "rho_grid": [0.0, 0.05, 0.5], "cv": FOLDS}
+
+# (estimator, targets, sample_weight)
+KINDS = {
+    "two labels": (SAMMLPClassifier(), LABELS > 0, None),
+    "three labels": (SAMMLPClassifier(), LABELS, None),
+    "labels that are words": (
+        SAMMLPClassifier(),
+        np.array(["no", "so", "yes"])[LABELS],
+        None,
+    ),
+    "several labels": (SAMMLPClassifier(), np.c_[LABELS > 0, LABELS > 1], None),
+    "weights": (SAMMLPClassifier(), LABELS, WEIGHTS),
+    "class_weight": (
+        SAMMLPClassifier(class_weight={0: 1, 1: 0.2, 2: 3}),
+        LABELS,
+        WEIGHTS,
+    ),
+    "a target": (SAMMLPRegressor(), TARGETS, None),
+    "several targets": (SAMMLPRegressor(), np.c_[TARGETS, TARGETS**2], WEIGHTS),
+    "counts": (SAMMLPRegressor(loss="poisson"), np.abs(TARGETS).round(), WEIGHTS),
+}
+
+
+def make_kind(kind, **params):
+    """Return an estimator, targets and weights for it."""
+    estimator, y, weights = KINDS[kind]
+    return clone(estimator).set_params(**params), y, weights
+
+
+def outputs(estimator, X):
+    """Return what an estimator and its members agree in: means of the outputs."""
+    if is_classifier(estimator):
+        return estimator.predict_proba(X)
+    return estimator.predict(X)
+
+
+def out_of_fold(estimator):
+    if is_classifier(estimator):
+        return estimator.oof_decision_function_
+    return estimator.oof_prediction_
+
+
+def assert_same_weights(a, b, rtol=0.0):
+    for array, other in zip(
+        [*a.coefs_, *a.intercepts_], [*b.coefs_, *b.intercepts_], strict=True
+    ):
+        assert_allclose(array, other, rtol=rtol, atol=rtol)
+
+
+def assert_same_members(a, b, rtol=0.0):
+    for member, other in zip(a.members_, b.members_, strict=True):
+        assert_same_weights(member, other, rtol)
+        assert member.n_iter_ == other.n_iter_
+
+
+def best_epoch(member):
+    """Return the epoch that the fold of a member chose."""
+    return int(np.argmax(member.validation_scores_)) + 1
+
+
+def epochs_after(estimator, n_rows):
+    """Return the epochs on some rows that are as many steps as were best for members.
+
+    The estimator has ``ENSEMBLE``'s batch size and folds.
+    """
+    steps = np.mean([20 * best_epoch(member) for member in estimator.members_])
+    return round(steps / math.ceil(n_rows / 2))
+
+
+# -- members -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_prediction_is_the_mean_of_the_members(kind):
+    estimator, y, weights = make_kind(kind, **ENSEMBLE)
+    estimator.fit(X, y, weights)
+    assert len(estimator.members_) == 3
+    means = np.mean([outputs(member, X) for member in estimator.members_], axis=0)
+    assert_allclose(outputs(estimator, X), means, rtol=1e-12)
+    if is_classifier(estimator) and y.ndim == 1:
+        assert_array_equal(
+            estimator.predict(X), estimator.classes_[means.argmax(axis=1)]
+        )
+    assert not np.allclose(*[outputs(member, X) for member in estimator.members_[:2]])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_member_is_a_network_trained_on_the_other_folds(kind):
+    estimator, y, weights = make_kind(kind, **ENSEMBLE)
+    estimator.fit(X, y, weights)
+    for member, (train, _) in zip(estimator.members_, FOLDS, strict=True):
+        assert len(member.validation_scores_) == SMALL["max_iter"]
+        alone, *_ = make_kind(
+            kind,
+            **{**SMALL, "random_state": member.random_state},
+            n_iter_no_change=np.inf,
+        )
+        alone.set_params(max_iter=best_epoch(member))
+        alone.fit(X[train], y[train], None if weights is None else weights[train])
+        assert_same_weights(member, alone, rtol=1e-9)
+
+
+@pytest.mark.parametrize("solver", ["sam", "wsam", "ranger", "adam", "sgd"])
+@pytest.mark.parametrize("average", [{}, {"ema_decay": 0.8}])
+def test_members_of_every_solver_are_networks_trained_alone(solver, average):
+    settings = {"solver": solver, **average}
+    estimator = SAMMLPClassifier(**ENSEMBLE, **settings).fit(X, LABELS)
+    for member, (train, _) in zip(estimator.members_, FOLDS, strict=True):
+        alone = SAMMLPClassifier(
+            **{**SMALL, **settings, "random_state": member.random_state},
+            n_iter_no_change=np.inf,
+        ).set_params(max_iter=best_epoch(member))
+        assert_same_weights(member, alone.fit(X[train], LABELS[train]), rtol=1e-9)
+
+
+def test_a_member_never_trains_on_its_fold():
+    y = (LABELS > 0).astype(int)
+    network = SAMMLPClassifier(**ENSEMBLE)
+    before = clone(network).fit(X, y).members_
+    for k, (_, test) in enumerate(FOLDS):
+        other_X, other_y = X.copy(), y.copy()
+        other_X[test] *= -100
+        other_y[test] = 1 - y[test]
+        after = clone(network).fit(other_X, other_y).members_
+        for i, (member, other) in enumerate(zip(after, before, strict=True)):
+            assert (member.loss_curve_ == other.loss_curve_) == (i == k)
+        assert after[k].validation_scores_ != before[k].validation_scores_
+
+
+def test_a_member_chooses_the_epoch_at_which_its_fold_is_best():
+    network = SAMMLPRegressor(**{**ENSEMBLE, "learning_rate_init": 0.1})
+    network.fit(X, TARGETS)
+    for member, (_, test) in zip(network.members_, FOLDS, strict=True):
+        loss = mean_squared_error(TARGETS[test], member.predict(X[test])) / 2
+        assert_allclose(-max(member.validation_scores_), loss, rtol=1e-12)
+    assert len({best_epoch(member) for member in network.members_}) > 1
+
+
+def test_members_train_to_the_end_whatever_the_stopping_rule():
+    network = SAMMLPRegressor(
+        **ENSEMBLE,
+        n_iter_no_change=1,
+        tol=1e3,
+        early_stopping=True,
+        validation_fraction=0.5,
+    ).fit(X, TARGETS)
+    assert [member.n_iter_ for member in network.members_] == [6, 6, 6]
+    same = SAMMLPRegressor(**ENSEMBLE).fit(X, TARGETS)
+    assert_same_members(network, same)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_out_of_fold_predictions_are_of_the_member_that_kept_the_row(kind):
+    estimator, y, weights = make_kind(kind, **ENSEMBLE)
+    estimator.fit(X, y, weights)
+    kept = out_of_fold(estimator)
+    assert kept.shape == outputs(estimator, X).shape
+    for member, (_, test) in zip(estimator.members_, FOLDS, strict=True):
+        assert_allclose(kept[test], outputs(member, X[test]), rtol=1e-12)
+
+
+def test_a_row_of_several_folds_has_the_mean_of_their_members():
+    cv = RepeatedKFold(n_splits=2, n_repeats=2, random_state=0)
+    network = SAMMLPRegressor(**{**ENSEMBLE, "n_members": 4, "cv": cv})
+    network.fit(X, TARGETS)
+    expected = np.zeros(N)
+    for member, (_, test) in zip(network.members_, cv.split(X), strict=True):
+        expected[test] += member.predict(X[test]) / 2
+    assert_allclose(network.oof_prediction_, expected, rtol=1e-12)
+
+
+def test_a_row_of_no_fold_has_no_prediction():
+    cv = ShuffleSplit(2, test_size=0.2, random_state=0)
+    network = SAMMLPRegressor(**{**ENSEMBLE, "n_members": 2, "cv": cv})
+    network.fit(X, TARGETS)
+    kept = np.unique(np.concatenate([test for _, test in cv.split(X)]))
+    assert_array_equal(
+        np.flatnonzero(np.isfinite(network.oof_prediction_)), np.sort(kept)
+    )
+
+
+def test_labels_that_are_noise_are_learnt_by_heart_and_not_out_of_fold():
+    noise = np.random.RandomState(1)
+    rows, labels = noise.normal(size=(100, 200)), noise.randint(0, 2, size=100)
+    network = SAMMLPClassifier(**{**SMALL, "n_members": 4, "max_iter": 3})
+    network.fit(rows, labels)
+    out = network.oof_decision_function_.argmax(axis=1)
+    # four standard deviations of a fair coin thrown 100 times
+    assert abs((out == labels).mean() - 0.5) < 0.2
+    assert network.score(rows, labels) > 0.85
+
+
+@pytest.fixture
+def folds(monkeypatch):
+    """Record the folds of every fit."""
+    made = []
+
+    def make_folds(*args, **kwargs):
+        made.append(_members.make_folds(*args, **kwargs))
+        return made[-1]
+
+    monkeypatch.setattr(_estimator, "make_folds", make_folds)
+    return made
+
+
+@pytest.mark.parametrize("cv", [None, 4])
+@pytest.mark.parametrize("kind", KINDS)
+def test_folds_share_out_the_rows_and_the_labels(kind, cv, folds):
+    estimator, y, weights = make_kind(kind, **{**ENSEMBLE, "n_members": 4, "cv": cv})
+    estimator.set_params(max_iter=1).fit(X, y, weights)
+    ((*made,),) = folds
+    kept = np.concatenate([test for _, test in made])
+    assert_array_equal(np.sort(kept), np.arange(N))
+    # they are shuffled
+    assert not all(np.array_equal(test, np.sort(kept)[:15]) for _, test in made[:1])
+    for train, test in made:
+        assert_array_equal(np.sort(np.r_[train, test]), np.arange(N))
+        if is_classifier(estimator) and y.ndim == 1:
+            counts = np.unique(y, return_counts=True)[1]
+            in_fold = [(y[test] == label).sum() for label in np.unique(y)]
+            assert np.abs(in_fold - counts / 4).max() < 1
+
+
+def test_a_label_that_is_rarer_than_folds_is_no_obstacle(folds):
+    labels = np.where(np.arange(N) < 2, "rare", "common")
+    with pytest.warns(UserWarning, match="The least populated class"):
+        SAMMLPClassifier(**{**SMALL, "n_members": 3}).fit(X, labels)
+    assert len(folds[0]) == 3
+
+
+@pytest.mark.parametrize("kind", ["splitter", "list", "generator", "array"])
+def test_splits_may_come_in_every_form(kind, folds):
+    splitter = KFold(3)
+    cv = {
+        "splitter": splitter,
+        "list": list(splitter.split(X)),
+        "generator": splitter.split(X),
+        "array": np.array(list(splitter.split(X)), dtype=object),
+    }[kind]
+    SAMMLPRegressor(**{**ENSEMBLE, "cv": cv, "max_iter": 1}).fit(X, TARGETS)
+    for (train, test), (other_train, other_test) in zip(
+        folds[0], splitter.split(X), strict=True
+    ):
+        assert_array_equal(train, other_train)
+        assert_array_equal(test, other_test)
+
+
+# -- the radius --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_members", [1, 3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_loss_of_the_radius_is_that_of_the_rows_out_of_fold(kind, n_members):
+    estimator, y, weights = make_kind(kind, **AUTO, n_members=n_members)
+    estimator.fit(X, y, weights)
+    out = out_of_fold(estimator)
+    if getattr(estimator, "class_weight", None) is not None:
+        weights = weights * compute_sample_weight(estimator.class_weight, y)
+    if kind == "several labels":
+        loss = sum(log_loss(y[:, k], np.c_[1 - out[:, k], out[:, k]]) for k in range(2))
+    elif is_classifier(estimator):
+        loss = log_loss(y, out, sample_weight=weights)
+    elif kind == "counts":
+        loss = mean_poisson_deviance(y, out, sample_weight=weights) / 2
+    else:
+        loss = mean_squared_error(y, out, sample_weight=weights) / 2
+    to_the_end = estimator.rho_epochs_ == SMALL["max_iter"]
+    assert to_the_end.any()
+    losses = np.where(to_the_end, estimator.rho_losses_, np.inf)
+    assert_allclose(losses.min(), loss, rtol=1e-9)
+    assert estimator.rho_ == estimator.rho_grid_[losses.argmin()]
+    assert_array_equal(estimator.rho_grid_, AUTO["rho_grid"])
+
+
+@pytest.mark.parametrize("solver", ["sam", "wsam"])
+@pytest.mark.parametrize("average", [{}, {"swa": True, "swa_start": 3}])
+def test_a_grid_of_one_radius_is_that_radius(solver, average):
+    shared = {**ENSEMBLE, **average, "solver": solver, "gamma": 0.8}
+    radius = 0.2 if solver == "sam" else 0.2 * (1 - 0.8) / 0.8
+    auto = SAMMLPClassifier(**shared, rho="auto", rho_grid=[0.2]).fit(X, LABELS)
+    fixed = SAMMLPClassifier(**shared, rho=radius).fit(X, LABELS)
+    assert auto.rho_ == radius
+    assert_same_members(auto, fixed)
+    assert_array_equal(auto.oof_decision_function_, fixed.oof_decision_function_)
+    assert [member.rho for member in auto.members_] == [radius] * 3
+
+
+@pytest.mark.parametrize("n_members", [1, 3])
+def test_the_radii_of_wsam_are_those_of_its_perturbation(n_members):
+    network = SAMMLPClassifier(
+        **{**AUTO, "max_iter": 2}, n_members=n_members, solver="wsam", gamma=0.6
+    ).fit(X, LABELS)
+    assert_allclose(
+        network.rho_grid_ * 0.6 / (1 - 0.6), AUTO["rho_grid"], rtol=1e-12, atol=0
+    )
+    assert network.rho_ in network.rho_grid_
+
+
+def test_wsam_without_weight_of_the_sharpness_has_one_radius():
+    auto = SAMMLPClassifier(**AUTO, n_members=3, solver="wsam", gamma=0.0)
+    fixed = SAMMLPClassifier(**ENSEMBLE, solver="wsam", gamma=0.0, rho=0.3)
+    auto.fit(X, LABELS)
+    assert_array_equal(auto.rho_grid_, [0.0])
+    assert_same_members(auto, fixed.fit(X, LABELS), rtol=1e-9)
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd", "ranger", "lbfgs"])
+def test_solvers_without_a_radius_do_not_look_for_one(solver):
+    auto = SAMMLPClassifier(**AUTO, solver=solver).fit(X, LABELS)
+    assert not hasattr(auto, "rho_")
+    assert not hasattr(auto, "oof_decision_function_")
+    assert_same_weights(auto, SAMMLPClassifier(**SMALL, solver=solver).fit(X, LABELS))
+
+
+def test_hopeless_radii_are_given_up_and_leave_no_trace():
+    grid = [0.0, 0.02, 0.1, 0.5, 1.0, 3.0]
+    network = SAMMLPClassifier(
+        **{**AUTO, "rho_grid": grid, "max_iter": 20}, n_members=3
+    ).fit(X, LABELS)
+    # of six radii three go on after 15 % of the epochs, two after 40 %, one after 70 %
+    assert sorted(network.rho_epochs_) == [3, 3, 3, 8, 14, 20]
+    fixed = SAMMLPClassifier(**{**ENSEMBLE, "max_iter": 20}, rho=network.rho_)
+    # as close as rounding among more models allows
+    assert_same_members(network, fixed.fit(X, LABELS), rtol=1e-9)
+
+
+def test_without_a_race_every_radius_is_trained_to_the_end(monkeypatch):
+    monkeypatch.setattr(_members, "RACE", ())
+    network = SAMMLPClassifier(**AUTO, n_members=3).fit(X, LABELS)
+    assert_array_equal(network.rho_epochs_, [6, 6, 6])
+    assert network.rho_ == network.rho_grid_[network.rho_losses_.argmin()]
+    for radius, loss in zip(AUTO["rho_grid"], network.rho_losses_, strict=True):
+        fixed = SAMMLPClassifier(**ENSEMBLE, rho=radius).fit(X, LABELS)
+        out = fixed.oof_decision_function_
+        assert_allclose(log_loss(LABELS, out), loss, rtol=1e-9)
+
+
+def test_the_order_and_the_copies_of_radii_do_not_matter():
+    shared = {**AUTO, "n_members": 3}
+    a = SAMMLPClassifier(**shared).fit(X, LABELS)
+    shared["rho_grid"] = np.array([0.5, 0.05, 0.0, 0.5])
+    b = SAMMLPClassifier(**shared).fit(X, LABELS)
+    assert_array_equal(a.rho_grid_, b.rho_grid_)
+    assert_same_members(a, b)
+
+
+@pytest.mark.parametrize("max_iter", [6, 25])
+@pytest.mark.parametrize("weighted", [False, True], ids=["rows", "weights"])
+def test_one_network_trains_as_long_as_was_best_for_the_folds(max_iter, weighted):
+    # without shuffling the draws for the folds do not show in the order of the rows
+    shared = {"max_iter": max_iter, "shuffle": False, "learning_rate_init": 0.05}
+    weights = WEIGHTS if weighted else None
+    network = SAMMLPRegressor(**{**AUTO, **shared}).fit(X, TARGETS, weights)
+    members = SAMMLPRegressor(**{**ENSEMBLE, **shared}, rho=network.rho_)
+    members.fit(X, TARGETS, weights)
+    assert_allclose(network.oof_prediction_, members.oof_prediction_, rtol=1e-9)
+    assert not hasattr(network, "members_")
+    epochs = epochs_after(members, N)
+    assert 0 < epochs < max_iter
+    plain = SAMMLPRegressor(
+        **{**SMALL, **shared, "max_iter": epochs},
+        rho=network.rho_,
+        n_iter_no_change=np.inf,
+    ).fit(X, TARGETS, weights)
+    assert network.n_iter_ == epochs
+    assert_same_weights(network, plain)
+
+
+@pytest.mark.parametrize("average", ["early_stopping", "swa"])
+def test_one_network_may_end_in_another_way(average):
+    # steps so long that an average is better than all that it is of
+    shared = {"learning_rate_init": 0.2, "max_iter": 12, "swa_start": 2}
+    shared |= {average: True, "shuffle": False}
+    network = SAMMLPRegressor(**{**AUTO, **shared}).fit(X, TARGETS)
+    plain = SAMMLPRegressor(**{**SMALL, **shared}, rho=network.rho_).fit(X, TARGETS)
+    assert network.n_averaged_ == plain.n_averaged_ == 10 * (average == "swa")
+    if average == "swa":  # with early stopping its rows are drawn after the folds
+        assert_same_weights(network, plain)
+    else:
+        assert len(network.validation_scores_) == network.n_iter_
+
+
+# -- rows of every kind ------------------------------------------------------------------
+
+MODES = {"members": ENSEMBLE, "rho": AUTO, "both": {**AUTO, "n_members": 3}}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_sparse_rows_train_as_dense_ones(mode):
+    dense = X * (X > 0)
+    networks = [
+        SAMMLPClassifier(**MODES[mode]).fit(rows, LABELS)
+        for rows in (dense, sp.csr_array(dense), sp.csc_matrix(dense))
+    ]
+    for network in networks[1:]:
+        assert_allclose(
+            network.predict_proba(sp.csr_array(dense)),
+            networks[0].predict_proba(dense),
+            rtol=1e-9,
+        )
+        assert_allclose(out_of_fold(network), out_of_fold(networks[0]), rtol=1e-9)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_single_precision_stays_single(mode):
+    network = SAMMLPClassifier(**MODES[mode]).fit(X.astype(np.float32), LABELS)
+    parts = getattr(network, "members_", [network])
+    assert {coef.dtype for part in parts for coef in part.coefs_} == {
+        np.dtype(np.float32)
+    }
+    assert network.predict_proba(X.astype(np.float32)).dtype == np.float32
+    double = SAMMLPClassifier(**MODES[mode]).fit(X, LABELS)
+    assert_allclose(out_of_fold(network), out_of_fold(double), atol=1e-3)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_frames_keep_their_names_and_do_not_warn(mode):
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    network = SAMMLPClassifier(**MODES[mode]).fit(frame, pd.Series(LABELS))
+    assert network.feature_names_in_.tolist() == list("abcd")
+    same = SAMMLPClassifier(**MODES[mode]).fit(X, LABELS)
+    assert_array_equal(network.predict_proba(frame), same.predict_proba(X))
+    for member in getattr(network, "members_", []):
+        member.predict(frame)
+    with pytest.raises(ValueError, match="feature names should match"):
+        network.predict(frame[list("dcba")])
+
+
+# -- going on ----------------------------------------------------------------------------
+
+
+def test_a_warm_start_keeps_the_folds_and_the_weights(folds):
+    network = SAMMLPRegressor(**{**ENSEMBLE, "cv": None}, warm_start=True)
+    before = network.fit(X, TARGETS).members_
+    # steps too short to be seen
+    network.set_params(learning_rate_init=1e-300).fit(X, TARGETS)
+    for (train, test), (other_train, other_test) in zip(*folds, strict=True):
+        assert_array_equal(train, other_train)
+        assert_array_equal(test, other_test)
+    for member, first in zip(network.members_, before, strict=True):
+        assert_same_weights(member, first, rtol=1e-12)
+        assert member.loss_curve_[:6] == first.loss_curve_
+        assert len(member.loss_curve_) == 12
+        assert member.t_ == 2 * first.t_
+
+
+@pytest.mark.parametrize("n_members", [1, 3])
+def test_a_warm_start_keeps_the_radius(n_members):
+    network = SAMMLPRegressor(**AUTO, n_members=n_members, warm_start=True)
+    radius = network.fit(X, TARGETS).rho_
+    losses = network.rho_losses_
+    network.set_params(rho_grid=[7.0]).fit(X, TARGETS)
+    assert network.rho_ == radius
+    assert network.rho_losses_ is losses
+
+
+def test_a_cold_start_draws_and_chooses_anew(folds):
+    state = np.random.RandomState(0)
+    network = SAMMLPRegressor(
+        **{**AUTO, "n_members": 3, "cv": None, "random_state": state}
+    )
+    network.fit(X, TARGETS).set_params(rho_grid=[7.0]).fit(X, TARGETS)
+    assert network.rho_ == 7.0
+    assert not np.array_equal(folds[0][0][1], folds[1][0][1])
+    assert [len(member.loss_curve_) for member in network.members_] == [6, 6, 6]
+
+
+def test_fewer_networks_leave_nothing_of_the_members():
+    network = SAMMLPRegressor(**AUTO, n_members=3).fit(X, TARGETS)
+    network.set_params(n_members=1, rho=0.05).fit(X, TARGETS)
+    plain = SAMMLPRegressor(**SMALL).fit(X, TARGETS)
+    assert vars(network).keys() == vars(plain).keys()
+    assert_array_equal(network.predict(X), plain.predict(X))
+
+
+@pytest.mark.parametrize("kind", ["three labels", "a target"])
+def test_partial_fit_trains_every_member_on_all_rows(kind):
+    # alone, a seed would begin anew in every call
+    shared = {"shuffle": False}
+    estimator, y, _ = make_kind(kind, **ENSEMBLE, **shared)
+    first = {"classes": [0, 1, 2]} if is_classifier(estimator) else {}
+    parts = [slice(0, 30), slice(30, 60), slice(0, 60)]
+    for part in parts:
+        estimator.partial_fit(X[part], y[part], **first)
+    assert estimator.t_ == 120
+    for member in estimator.members_:
+        alone, *_ = make_kind(kind, **SMALL, **shared)
+        alone.set_params(random_state=member.random_state)
+        for part in parts:
+            alone.partial_fit(X[part], y[part], **first)
+        assert_same_weights(member, alone, rtol=1e-9)
+    assert not np.allclose(*[member.coefs_[0] for member in estimator.members_[:2]])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_pickle_goes_on_as_the_original(mode):
+    original = SAMMLPClassifier(**MODES[mode]).fit(X, LABELS)
+    twin = pickle.loads(pickle.dumps(original))
+    for network in (original, twin):
+        if hasattr(network, "partial_fit"):
+            network.partial_fit(X[:30], LABELS[:30])
+        network.set_params(warm_start=True).fit(X, LABELS)
+    assert_array_equal(twin.predict_proba(X), original.predict_proba(X))
+    assert_array_equal(out_of_fold(twin), out_of_fold(original))
+
+
+def test_partial_fit_after_a_fit_goes_on_from_it():
+    network = SAMMLPRegressor(**ENSEMBLE, shuffle=False).fit(X, TARGETS)
+    alone = copy.deepcopy(network.members_)
+    network.partial_fit(X, TARGETS).partial_fit(X, TARGETS)
+    for member, twin in zip(network.members_, alone, strict=True):
+        twin.partial_fit(X, TARGETS).partial_fit(X, TARGETS)
+        assert_same_weights(member, twin, rtol=1e-9)
+        assert member.t_ == 6 * 40 + 2 * N
+
+
+def test_a_pickle_predicts_without_torch(tmp_path):
+    networks = [SAMMLPClassifier(**MODES[mode]).fit(X, LABELS) for mode in MODES]
+    (tmp_path / "networks.pickle").write_bytes(pickle.dumps((networks, X)))
+    program = """
+import pathlib, pickle, sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "skorch"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+folder = pathlib.Path(sys.argv[1])
+networks, X = pickle.loads((folder / "networks.pickle").read_bytes())
+predictions = [network.predict_proba(X) for network in networks]
+(folder / "predictions.pickle").write_bytes(pickle.dumps(predictions))
+"""
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
+    predictions = pickle.loads((tmp_path / "predictions.pickle").read_bytes())
+    for network, prediction in zip(networks, predictions, strict=True):
+        assert_array_equal(prediction, network.predict_proba(X))
+
+
+# -- as an estimator ---------------------------------------------------------------------
+
+
+def with_checks(estimators):
+    """Return ``parametrize_with_checks(estimators)``, with a list for pytest 9."""
+    mark = parametrize_with_checks(estimators)
+    names, values = mark.args
+    return pytest.mark.parametrize(names, list(values), **mark.kwargs)
+
+
+# one of the checks sets cv to three splits
+CHECKED = [
+    (SAMMLPClassifier, {"n_members": 3}),
+    (SAMMLPClassifier, {"rho": "auto", "rho_grid": (0.0, 0.05)}),
+    (SAMMLPRegressor, {"n_members": 3, "rho": "auto", "rho_grid": (0.0, 0.05)}),
+]
+
+
+@pytest.mark.filterwarnings("ignore:The least populated class:UserWarning")
+@with_checks(
+    [
+        Estimator(**{"max_iter": 20, "learning_rate_init": 0.03, **params})
+        for Estimator, params in CHECKED
+    ]
+)
+def test_the_estimators_pass_the_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_seed_gives_the_same_fit_and_no_other_draw(mode):
+    params = {**MODES[mode], "cv": None}
+    before = np.random.get_state()  # noqa: NPY002
+    a, b, other = (
+        SAMMLPClassifier(**{**params, "random_state": seed}).fit(X, LABELS)
+        for seed in (0, 0, 1)
+    )
+    after = np.random.get_state()  # noqa: NPY002
+    assert repr(before) == repr(after)
+    assert_array_equal(before[1], after[1])
+    assert_array_equal(a.predict_proba(X), b.predict_proba(X))
+    assert not np.allclose(a.predict_proba(X), other.predict_proba(X))
+    assert not np.allclose(out_of_fold(a), out_of_fold(other))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_clone_is_fitted_to_the_same(mode):
+    network = SAMMLPClassifier(**MODES[mode]).fit(X, LABELS)
+    twin = clone(network)
+    assert not hasattr(twin, "members_")
+    assert not hasattr(twin, "rho_")
+    assert network.get_params()["rho"] == MODES[mode].get("rho", 0.05)
+    assert_array_equal(twin.fit(X, LABELS).predict_proba(X), network.predict_proba(X))
+
+
+def test_processes_train_the_same_members():
+    one, two = (
+        SAMMLPClassifier(**MODES["both"], n_jobs=n_jobs).fit(X, LABELS)
+        for n_jobs in (None, 2)
+    )
+    assert one.rho_ == two.rho_
+    assert_allclose(one.rho_losses_, two.rho_losses_, rtol=1e-9)
+    assert_same_members(one, two, rtol=1e-9)
+
+
+@pytest.mark.parametrize("warm_start", [False, True])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_fit_that_fails_leaves_the_estimator_as_it_was(mode, warm_start, monkeypatch):
+    network = SAMMLPRegressor(**MODES[mode], warm_start=warm_start).fit(X, TARGETS)
+    before, predictions = dict(vars(network)), network.predict(X)
+    # with a radius that is known there is one network to train
+    n_networks = {"members": 3, "rho": 1 if warm_start else 4, "both": 3}[mode]
+    taken, take = [], SAMMLPRegressor._take
+
+    def fail_at_last(self, result):
+        taken.append(take(self, result))
+        if len(taken) == n_networks:
+            raise MemoryError
+
+    monkeypatch.setattr(SAMMLPRegressor, "_take", fail_at_last)
+    with pytest.raises(MemoryError):
+        network.fit(-X, -TARGETS)
+    assert vars(network).keys() == before.keys()
+    members = (getattr(network, "members_", []), before.get("members_", []))
+    assert all(member is first for member, first in zip(*members, strict=True))
+    for name in ("rho_", "rho_losses_", "oof_prediction_", "n_iter_", "t_"):
+        assert getattr(network, name, None) is before.get(name)
+    assert_array_equal(network.predict(X), predictions)
+
+
+# -- errors ------------------------------------------------------------------------------
+
+NO_WEIGHT = np.ones(N)
+NO_WEIGHT[FOLDS[1][1]] = 0
+ERRORS = {
+    "more members than rows": (
+        {"n_members": 70, "cv": None},
+        r"Each of the 70 folds needs a row, got n_samples=60\. Lower n_members",
+    ),
+    "more splits than rows": (
+        {"n_members": 1, "rho": "auto", "cv": 61},
+        r"Each of the 61 folds needs a row, got n_samples=60\. Lower",
+    ),
+    "another number of splits": (
+        {"cv": 5},
+        r"got 5 splits with n_members=3\. Set n_members=5, or cv=None",
+    ),
+    "no member": ({"n_members": 0}, "The 'n_members' parameter of SAMMLPClassifier"),
+    "half a member": ({"n_members": 1.5}, "The 'n_members' parameter"),
+    "no radius": (
+        {"rho": "auto", "rho_grid": []},
+        r"rho_grid must hold at least one radius.*got rho_grid=\[\]",
+    ),
+    "a negative radius": (
+        {"rho": "auto", "rho_grid": [0.1, -0.1]},
+        r"none of them negative, got rho_grid=\[0\.1, -0\.1\]",
+    ),
+    "a radius that is none": (
+        {"rho": "auto", "rho_grid": [0.1, np.nan]},
+        "rho_grid must hold.*nan",
+    ),
+    "a grid of grids": ({"rho": "auto", "rho_grid": [[0.1]]}, "rho_grid must hold"),
+    "another word": ({"rho": "best"}, "The 'rho' parameter of SAMMLPClassifier"),
+    "callbacks of members": (
+        {"callbacks": [Callback()]},
+        r"callbacks see one network, got callbacks and n_members=3\. Set callbacks=None",
+    ),
+    "callbacks of a race": (
+        {"n_members": 1, "rho": "auto", "callbacks": [Callback()]},
+        r"callbacks see one network, got callbacks and rho='auto'",
+    ),
+    "members by lbfgs": (
+        {"solver": "lbfgs"},
+        r"n_members needs a stochastic solver, got solver='lbfgs'\. Set solver to",
+    ),
+    "steps of lbfgs": (
+        {"solver": "lbfgs", "n_members": 1, "max_steps": 5},
+        "max_steps needs a stochastic solver",
+    ),
+    "no step": ({"max_steps": 0}, "The 'max_steps' parameter"),
+    "a fold without weight": (
+        {},
+        r"sample_weight must not sum to zero over a fold.*Drop",
+        NO_WEIGHT,
+    ),
+    "averaging after the last step": (
+        {"n_members": 1, "max_steps": 60, "swa": True, "swa_start": 2},
+        r"swa_start must lie before max_steps=60, got swa_start=2\..*raise max_steps",
+    ),
+    "averaging too seldom for the steps": (
+        {"n_members": 1, "max_steps": 90, "swa": True, "swa_start": 2, "swa_freq": 2},
+        r"swa_freq must not exceed the 1 epochs.*raise max_steps",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_a_mistake_is_told_with_the_way_out(case):
+    params, match, *weights = ERRORS[case]
+    network = SAMMLPClassifier(**{**ENSEMBLE, **params})
+    before = set(vars(network))
+    with pytest.raises(ValueError, match=match):
+        network.fit(X, LABELS, *weights)
+    assert set(vars(network)) == before
+
+
+def test_partial_fit_cannot_choose_a_radius():
+    network = SAMMLPRegressor(**AUTO)
+    assert not hasattr(network, "partial_fit")
+    network.fit(X, TARGETS)
+    with pytest.raises(AttributeError, match="has no attribute 'partial_fit'") as error:
+        network.partial_fit(X, TARGETS)
+    assert "such as rho_ after fit" in str(error.value.__cause__)
+    radius, t = network.rho_, network.t_
+    network.set_params(rho=radius).partial_fit(X, TARGETS)
+    assert network.t_ == t + len(X)
+
+
+def test_partial_fit_of_members_does_not_stop_early():
+    network = SAMMLPRegressor(**ENSEMBLE, early_stopping=True)
+    with pytest.raises(ValueError, match="does not support early_stopping=True"):
+        network.partial_fit(X, TARGETS)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize(("before", "after"), [(3, 2), (3, 1), (1, 3)])
+def test_going_on_takes_as_many_members_as_before(before, after, method):
+    network = SAMMLPRegressor(
+        **{**ENSEMBLE, "n_members": before, "cv": None}, warm_start=True
+    ).fit(X, TARGETS)
+    network.set_params(n_members=after)
+    message = (
+        rf"as many members as.*{before}, got n_members={after}\. Set n_members back"
+    )
+    with pytest.raises(ValueError, match=message):
+        getattr(network, method)(X, TARGETS)
+
+
+def test_going_on_takes_the_same_layers():
+    network = SAMMLPRegressor(**ENSEMBLE, warm_start=True).fit(X, TARGETS)
+    network.set_params(hidden_layer_sizes=(5,))
+    with pytest.raises(
+        ValueError, match=r"layers of \[4, 4, 1\] units, got \[4, 5, 1\]"
+    ):
+        network.fit(X, TARGETS)
+
+
+# -- max_steps ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [7, 20, 60, "auto"])
+@pytest.mark.parametrize("max_steps", [1, 9, 10, 31])
+def test_steps_are_rounded_up_to_epochs(max_steps, batch_size):
+    shared = {**SMALL, "batch_size": batch_size, "n_iter_no_change": np.inf}
+    network = SAMMLPClassifier(**shared, max_steps=max_steps).fit(X, LABELS)
+    rows_per_batch = 60 if batch_size == "auto" else batch_size
+    epochs = math.ceil(max_steps / math.ceil(N / rows_per_batch))
+    assert network.n_iter_ == epochs
+    same = SAMMLPClassifier(**{**shared, "max_iter": epochs}).fit(X, LABELS)
+    assert_same_weights(network, same)
+
+
+@pytest.mark.parametrize(
+    ("settings", "n_rows"),
+    [
+        ({"early_stopping": True, "validation_fraction": 0.5}, 30),
+        ({"n_members": 3}, 40),
+    ],
+)
+def test_the_rows_that_are_trained_on_make_the_epoch(settings, n_rows):
+    network = SAMMLPClassifier(
+        **{**SMALL, "batch_size": 7}, **settings, n_iter_no_change=99, max_steps=40
+    ).fit(X, LABELS)
+    assert network.n_iter_ == math.ceil(40 / math.ceil(n_rows / 7))
+
+
+def test_averaging_begins_at_a_share_of_the_steps():
+    shared = {**SMALL, "swa": True, "swa_start": 0.5, "batch_size": 20, "tol": 0.0}
+    by_steps = SAMMLPRegressor(**shared, max_steps=24).fit(X, TARGETS)
+    by_epochs = SAMMLPRegressor(**{**shared, "max_iter": 8}).fit(X, TARGETS)
+    assert by_steps.n_averaged_ == 4
+    assert_same_weights(by_steps, by_epochs)
