@@ -1,14 +1,15 @@
-"""Searches: all networks at once against one after another.
+"""Searches, ``rho='auto'`` and members: all networks at once against one by one.
 
     python benchmarks/bench_search.py            # stores results/search.json
     python benchmarks/bench_search.py --quick    # the first problem only, not stored
 
-CPU time on one thread, in one run; the searches take turns. Ratios are medians.
+CPU time on one thread, in one run; the fits take turns. Ratios are medians.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 import _harness as harness
 import numpy as np
@@ -23,18 +24,19 @@ ALPHAS = np.geomspace(1e-5, 10, 24)
 
 # rows, features, classes, hidden layers, batch size, epochs, candidates
 PROBLEMS = {
-    "hidden (32,), batch 64": (1000, 20, 2, (32,), 64, 100, 24),
-    "hidden (100,), batch 200": (4000, 20, 2, (100,), 200, 30, 24),
-    "hidden (128, 128), batch 128": (2000, 50, 2, (128, 128), 128, 10, 8),
-    "hidden (256, 256), batch 200": (2000, 50, 10, (256, 256), 200, 5, 4),
+    "hidden (32,), batch 64": (1000, 20, 2, (32,), 64, 60, 24),
+    "hidden (100,), batch 200": (4000, 20, 2, (100,), 200, 12, 24),
+    "hidden (128, 128), batch 128": (2000, 50, 2, (128, 128), 128, 6, 8),
+    "hidden (256, 256), batch 200": (2000, 50, 10, (256, 256), 200, 4, 4),
 }
 
 
-def make_searches(
-    problem: tuple[int, int, int, tuple[int, ...], int, int, int], dtype: str
-) -> dict[str, object]:
-    """Return the fits of a search over the radius, both ways."""
-    n_samples, n_features, n_classes, hidden, batch_size, epochs, n_radii = problem
+Problem = tuple[int, int, int, tuple[int, ...], int, int, int]
+
+
+def make_data(problem: Problem, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows and labels."""
+    n_samples, n_features, n_classes, *_ = problem
     X, y = make_classification(
         n_samples,
         n_features,
@@ -42,7 +44,35 @@ def make_searches(
         n_classes=n_classes,
         random_state=0,
     )
-    X = X.astype(dtype)
+    return X.astype(dtype), y
+
+
+def make_fits(problem: Problem, dtype: str) -> dict[str, Callable[[], object]]:
+    """Return a fit with one radius, and fits that choose it for so many members."""
+    *_, hidden, batch_size, epochs, _ = problem
+    X, y = make_data(problem, dtype)
+    settings = {
+        "batch_size": batch_size,
+        "max_iter": epochs,
+        "n_iter_no_change": np.inf,
+        "random_state": 0,
+    }
+
+    def fit(**more: object) -> Callable[[], object]:
+        return lambda: SAMMLPClassifier(hidden, **settings, **more).fit(X, y)
+
+    return {
+        "one radius": fit(),
+        "auto": fit(rho="auto"),
+        "5 members": fit(n_members=5),
+        "auto, 5 members": fit(rho="auto", n_members=5),
+    }
+
+
+def make_searches(problem: Problem, dtype: str) -> dict[str, Callable[[], object]]:
+    """Return the fits of a search over the radius, both ways."""
+    *_, hidden, batch_size, epochs, n_radii = problem
+    X, y = make_data(problem, dtype)
     settings = {
         "batch_size": batch_size,
         "max_iter": epochs,
@@ -64,7 +94,7 @@ def main() -> None:
     """Measure and store."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2)
     options = parser.parse_args()
     problems = dict(list(PROBLEMS.items())[:1]) if options.quick else PROBLEMS
     results = {}
@@ -80,6 +110,11 @@ def main() -> None:
                 "scikit-learn / together": harness.ratio(
                     seconds["scikit-learn, alpha"], together
                 ),
+            }
+            fits = harness.measure(make_fits(problem, dtype), repeats=options.repeats)
+            one = fits.pop("one radius")
+            results[case]["in fits of one radius"] = {
+                key: harness.ratio(times, one) for key, times in fits.items()
             }
             print(case, results[case], flush=True)
     if not options.quick:

@@ -1,8 +1,6 @@
 """What the two estimators share: scikit-learn's MLP with another training loop."""
 
 import contextlib
-import copy
-import dataclasses
 import functools
 import hashlib
 import warnings
@@ -14,7 +12,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import _check_sample_weight
 
 from ._contract import (
     AveragingSettings,
@@ -24,21 +22,13 @@ from ._contract import (
     Validation,
     Weights,
 )
-from ._members import (
-    check_scores,
-    fold_job,
-    make_folds,
-    out_of_fold,
-    race,
-    steps_at_best,
-    with_radius,
-)
+from ._members import MEMBERS_ATTRIBUTES, Ensemble
 from .optim import BASE_SOLVERS, SOLVERS, solver_chain, solver_parameters
 
 DOCUMENTATION = "https://sksharp.readthedocs.io/en/stable"
 
 
-class FlatMinimaMLP(BaseMultilayerPerceptron):
+class FlatMinimaMLP(Ensemble, BaseMultilayerPerceptron):
     """Base of the estimators: everything but their signatures and docstrings.
 
     scikit-learn keeps the validation of data, labels, initialization, prediction and
@@ -127,7 +117,7 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
     def _forget_training(self):
         """Drop what stochastic training left, after another solver's fit."""
         self.n_averaged_ = 0
-        for name in (*_STATE_ATTRIBUTES, *_PROGRESS_ATTRIBUTES, *_MEMBERS_ATTRIBUTES):
+        for name in (*_STATE_ATTRIBUTES, *_PROGRESS_ATTRIBUTES, *MEMBERS_ATTRIBUTES):
             vars(self).pop(name, None)
 
     def _check_combinations(self, incremental):
@@ -241,7 +231,7 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
         super()._initialize(y, layer_units, dtype)
         # the engine keeps its own copy of the best weights, while it trains
         del self._best_coefs, self._best_intercepts
-        for name in (*_STATE_ATTRIBUTES, *_PROGRESS_ATTRIBUTES, *_MEMBERS_ATTRIBUTES):
+        for name in (*_STATE_ATTRIBUTES, *_PROGRESS_ATTRIBUTES, *MEMBERS_ATTRIBUTES):
             vars(self).pop(name, None)
 
     def _check_same_number(self):
@@ -274,8 +264,6 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
         X = X.astype(self._dtype(), copy=False)
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
-        if not hasattr(self, "_fold_seed") and (self.n_members > 1 or self._searches()):
-            self._fold_seed = _draw_seed(self._random_state)
         if self.n_members > 1:
             self._train_members(X, y, sample_weight, incremental)
             return
@@ -342,140 +330,6 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
         if self.max_steps is None:
             return int(self.max_iter)
         return -(-int(self.max_steps) // -(-n_samples // batch_size))
-
-    # -- more than one network -------------------------------------------------------------
-
-    def _train_members(self, X, y, sample_weight, incremental):
-        is_new = not hasattr(self, "members_")
-        if is_new:
-            members = [self._new_network(X, y) for _ in range(self.n_members)]
-        else:
-            members = copy.deepcopy(self.members_)
-            for member in members:
-                member.set_params(**self._member_params(member.random_state))
-        if incremental:
-            jobs = [
-                member._job(X, y, sample_weight, incremental=True) for member in members
-            ]
-            results = self._run(jobs)
-        else:
-            folds = self._make_folds(y, self.n_members)
-            jobs = [
-                fold_job(member, X, y, sample_weight, fold)
-                for member, fold in zip(members, folds, strict=True)
-            ]
-            results = self._race(jobs, is_new) if self._searches() else self._run(jobs)
-            check_scores(results)
-        for member, result in zip(members, results, strict=True):
-            member._take(result)
-            if self._searches():
-                member.rho = self.rho_
-        self.members_ = members
-        if not incremental:
-            self._keep_out_of_fold(members, X, folds)
-        for name in ("coefs_", "intercepts_"):
-            vars(self).pop(name, None)
-        self.n_iter_ = max(member.n_iter_ for member in members)
-        self.t_ = max(member.t_ for member in members)
-        self.loss_ = float(np.mean([member.loss_ for member in members]))
-
-    def _search(self, X, y, sample_weight):
-        """Choose the radius by folds and train on all rows with it."""
-        folds = self._make_folds(y, None)
-        networks = [self._new_network(X, y) for _ in folds]
-        jobs = [
-            fold_job(network, X, y, sample_weight, fold)
-            for network, fold in zip(networks, folds, strict=True)
-        ]
-        outcome = self._race(jobs, is_new=True)
-        check_scores(outcome)
-        for network, result in zip(networks, outcome, strict=True):
-            network._take(result)
-        self._keep_out_of_fold(networks, X, folds)
-        rows, validation = self._split(X, y, sample_weight)
-        job = self._job(X, y, sample_weight, rows, validation)
-        if validation is None and not any(result.n_averaged for result in outcome):
-            n_batches = -(-len(y) // job.settings.batch_size)
-            steps = steps_at_best(outcome, jobs)
-            job = dataclasses.replace(
-                job,
-                epochs=max(1, round(steps / n_batches)),
-                settings=dataclasses.replace(
-                    job.settings, n_iter_no_change=np.inf, averaging=None
-                ),
-                should_converge=False,
-            )
-        (result,) = self._run([job])
-        self._take(result)
-
-    def _race(self, jobs, is_new):
-        """Choose the radius, and return what came of the jobs with it."""
-        if not is_new and hasattr(self, "rho_"):
-            return self._run([with_radius(job, self.rho_) for job in jobs])
-        radii = np.unique(np.asarray(self.rho_grid, dtype=np.float64))
-        if self.solver == "wsam":
-            # the grid is of the radius of the perturbation that the weight amounts to
-            radii = (
-                radii * (1 - self.gamma) / self.gamma if self.gamma else radii[:1] * 0
-            )
-        outcome = race(jobs, radii.tolist(), self._run)
-        self.rho_ = radii[outcome.best].item()
-        self.rho_grid_ = radii
-        self.rho_losses_, self.rho_epochs_ = outcome.losses, outcome.epochs
-        return outcome.results
-
-    def _make_folds(self, y, n_folds):
-        if n_folds is None and self.cv is None:
-            n_folds = FOLDS_OF_ONE
-        return make_folds(
-            self.cv,
-            n_folds,
-            y,
-            stratify=is_classifier(self)
-            and (self.n_outputs_ == 1 or self.out_activation_ == "softmax"),
-            # the same folds under warm_start: what chose an epoch goes on choosing
-            random_state=np.random.RandomState(self._fold_seed),
-        )
-
-    def _new_network(self, X, y):
-        """Return an estimator of one network, initialized with a seed of its own."""
-        seed = _draw_seed(self._random_state)
-        network = type(self)(**self._member_params(seed))
-        for name in _FITTED_ATTRIBUTES:
-            if hasattr(self, name):
-                setattr(network, name, getattr(self, name))
-        network._random_state = np.random.RandomState(seed)
-        hidden = [len(bias) for bias in self.intercepts_[:-1]]
-        layer_units = [X.shape[1], *hidden, self.n_outputs_]
-        network._initialize(y, layer_units, X.dtype)
-        return network
-
-    def _member_params(self, seed):
-        rho = getattr(self, "rho_", 0.0) if self._searches() else self.rho
-        params = self.get_params(deep=False)
-        own = {
-            "n_members": 1,
-            "rho": rho,
-            "random_state": seed,
-            "early_stopping": False,
-            "cv": None,  # splits that are drawn once cannot be copied
-        }
-        return {**params, **own}
-
-    def _keep_out_of_fold(self, networks, X, folds):
-        outputs = out_of_fold(networks, X, folds, self.n_outputs_)
-        self._take_out_of_fold(outputs)
-
-    def _forward_pass_fast(self, X, check_input=True):
-        members = vars(self).get("members_")
-        if members is None:
-            return super()._forward_pass_fast(X, check_input=check_input)
-        if check_input:
-            X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
-        total = 0
-        for member in members:
-            total = total + member._forward_pass_fast(X, check_input=False)
-        return total / len(members)
 
     def _split(self, X, y, sample_weight):
         """Return the rows to train on and the rows for early stopping, None for all."""
@@ -606,30 +460,7 @@ class FlatMinimaMLP(BaseMultilayerPerceptron):
             self._random_state.set_state(result.random_state.get_state(legacy=False))
 
 
-# folds by which the radius of a single network is chosen
-FOLDS_OF_ONE = 3
-
 _STATE_ATTRIBUTES = ("_optimizer", "_averaging", "_iterate")
-
-_MEMBERS_ATTRIBUTES = (
-    "members_",
-    "_fold_seed",
-    "rho_",
-    "rho_grid_",
-    "rho_losses_",
-    "rho_epochs_",
-    "oof_prediction_",
-    "oof_decision_function_",
-)
-
-# what the networks of an estimator have in common
-_FITTED_ATTRIBUTES = (
-    "classes_",
-    "_label_binarizer",
-    "n_features_in_",
-    "feature_names_in_",
-    "n_outputs_",
-)
 
 _PROGRESS_ATTRIBUTES = (
     "loss_curve_",
@@ -659,10 +490,6 @@ _SHARED_SETTINGS = (
 def _plain(value):
     """Return a number of Python's own in the place of numpy's."""
     return value.item() if isinstance(value, np.generic) else value
-
-
-def _draw_seed(random_state):
-    return int(random_state.randint(np.iinfo(np.int32).max))
 
 
 def _digest(weights):

@@ -5,7 +5,9 @@ import dataclasses
 import math
 
 import numpy as np
+from sklearn.base import is_classifier
 from sklearn.model_selection import KFold, StratifiedKFold, check_cv
+from sklearn.utils.validation import validate_data
 
 from ._contract import Validation
 
@@ -14,6 +16,172 @@ STEPS_BETWEEN_SCORES = 20
 
 # (share of the epochs, share of the radii that go on after it): successive halving
 RACE = ((0.15, 1 / 2), (0.4, 1 / 3), (0.7, 0.0))
+
+
+# folds by which the radius of a single network is chosen
+FOLDS_OF_ONE = 3
+
+MEMBERS_ATTRIBUTES = (
+    "members_",
+    "_fold_seed",
+    "rho_",
+    "rho_grid_",
+    "rho_losses_",
+    "rho_epochs_",
+    "oof_prediction_",
+    "oof_decision_function_",
+)
+
+# what the networks of an estimator have in common
+FITTED_ATTRIBUTES = (
+    "classes_",
+    "_label_binarizer",
+    "n_features_in_",
+    "feature_names_in_",
+    "n_outputs_",
+)
+
+
+class Ensemble:
+    """Mixin of the estimators: several networks, and the choice of a radius by folds."""
+
+    def _train_members(self, X, y, sample_weight, incremental):
+        is_new = not hasattr(self, "members_")
+        folds = None if incremental else self._make_folds(y, self.n_members)
+        if is_new:
+            members = [self._new_network(X, y) for _ in range(self.n_members)]
+        else:
+            members = copy.deepcopy(self.members_)
+            for member in members:
+                member.set_params(**self._member_params(member.random_state))
+        if incremental:
+            jobs = [
+                member._job(X, y, sample_weight, incremental=True) for member in members
+            ]
+            results = self._run(jobs)
+        else:
+            jobs = [
+                fold_job(member, X, y, sample_weight, fold)
+                for member, fold in zip(members, folds, strict=True)
+            ]
+            results = self._race(jobs, is_new) if self._searches() else self._run(jobs)
+            check_scores(results)
+        for member, result in zip(members, results, strict=True):
+            member._take(result)
+            if self._searches():
+                member.rho = self.rho_
+        self.members_ = members
+        if not incremental:
+            self._keep_out_of_fold(members, X, folds)
+        for name in ("coefs_", "intercepts_"):
+            vars(self).pop(name, None)
+        self.n_iter_ = max(member.n_iter_ for member in members)
+        self.t_ = max(member.t_ for member in members)
+        self.loss_ = float(np.mean([member.loss_ for member in members]))
+
+    def _search(self, X, y, sample_weight):
+        """Choose the radius by folds and train on all rows with it."""
+        folds = self._make_folds(y, None)
+        networks = [self._new_network(X, y) for _ in folds]
+        jobs = [
+            fold_job(network, X, y, sample_weight, fold)
+            for network, fold in zip(networks, folds, strict=True)
+        ]
+        outcome = self._race(jobs, is_new=True)
+        check_scores(outcome)
+        for network, result in zip(networks, outcome, strict=True):
+            network._take(result)
+        self._keep_out_of_fold(networks, X, folds)
+        rows, validation = self._split(X, y, sample_weight)
+        job = self._job(X, y, sample_weight, rows, validation)
+        if validation is None and not any(result.n_averaged for result in outcome):
+            n_batches = -(-len(y) // job.settings.batch_size)
+            steps = steps_at_best(outcome, jobs)
+            job = dataclasses.replace(
+                job,
+                epochs=max(1, round(steps / n_batches)),
+                settings=dataclasses.replace(
+                    job.settings, n_iter_no_change=np.inf, averaging=None
+                ),
+                should_converge=False,
+            )
+        (result,) = self._run([job])
+        self._take(result)
+
+    def _race(self, jobs, is_new):
+        """Choose the radius, and return what came of the jobs with it."""
+        if not is_new and hasattr(self, "rho_"):
+            return self._run([with_radius(job, self.rho_) for job in jobs])
+        radii = np.unique(np.asarray(self.rho_grid, dtype=np.float64))
+        if self.solver == "wsam":
+            # the grid is of the radius of the perturbation that the weight amounts to
+            radii = (
+                radii * (1 - self.gamma) / self.gamma if self.gamma else radii[:1] * 0
+            )
+        outcome = race(jobs, radii.tolist(), self._run)
+        self.rho_ = radii[outcome.best].item()
+        self.rho_grid_ = radii
+        self.rho_losses_, self.rho_epochs_ = outcome.losses, outcome.epochs
+        return outcome.results
+
+    def _make_folds(self, y, n_folds):
+        if not hasattr(self, "_fold_seed"):
+            self._fold_seed = draw_seed(self._random_state)
+        if n_folds is None and self.cv is None:
+            n_folds = FOLDS_OF_ONE
+        return make_folds(
+            self.cv,
+            n_folds,
+            y,
+            stratify=is_classifier(self)
+            and (self.n_outputs_ == 1 or self.out_activation_ == "softmax"),
+            # the same folds under warm_start: what chose an epoch goes on choosing
+            random_state=np.random.RandomState(self._fold_seed),
+        )
+
+    def _new_network(self, X, y):
+        """Return an estimator of one network, initialized with a seed of its own."""
+        seed = draw_seed(self._random_state)
+        network = type(self)(**self._member_params(seed))
+        for name in FITTED_ATTRIBUTES:
+            if hasattr(self, name):
+                setattr(network, name, getattr(self, name))
+        network._random_state = np.random.RandomState(seed)
+        hidden = [len(bias) for bias in self.intercepts_[:-1]]
+        layer_units = [X.shape[1], *hidden, self.n_outputs_]
+        network._initialize(y, layer_units, X.dtype)
+        return network
+
+    def _member_params(self, seed):
+        rho = getattr(self, "rho_", 0.0) if self._searches() else self.rho
+        params = self.get_params(deep=False)
+        own = {
+            "n_members": 1,
+            "rho": rho,
+            "random_state": seed,
+            "early_stopping": False,
+            "cv": None,  # splits that are drawn once cannot be copied
+        }
+        return {**params, **own}
+
+    def _keep_out_of_fold(self, networks, X, folds):
+        outputs = out_of_fold(networks, X, folds, self.n_outputs_)
+        self._take_out_of_fold(outputs)
+
+    def _forward_pass_fast(self, X, check_input=True):
+        members = vars(self).get("members_")
+        if members is None:
+            return super()._forward_pass_fast(X, check_input=check_input)
+        if check_input:
+            X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
+        total = 0
+        for member in members:
+            total = total + member._forward_pass_fast(X, check_input=False)
+        return total / len(members)
+
+
+def draw_seed(random_state):
+    return int(random_state.randint(np.iinfo(np.int32).max))
 
 
 def make_folds(cv, n_folds, y, *, stratify, random_state):

@@ -51,9 +51,9 @@ def forget_trainer(estimator):
 class JobCollected(BaseException):
     """A fit has come to its training job, and ends there."""
 
-    def __init__(self, job, key):
+    def __init__(self, job, key, data):
         super().__init__()
-        self.job, self.key = job, key
+        self.job, self.key, self.data = job, key, data
 
 
 class Prefetched:
@@ -86,11 +86,13 @@ class Prefetched:
         """Return the results of an estimator's jobs, as the engine would."""
         if self.is_collecting:
             (job,) = jobs
-            key = job_key(job, estimator)
-            raise JobCollected(_outlasting(job, estimator), key)
+            data = data_digests(job)
+            key = job_key(job, estimator, data)
+            raise JobCollected(_outlasting(job, estimator), key, data)
         result = None
         if len(jobs) == 1:
-            result = self._find(job_key(jobs[0], estimator))
+            (job,) = jobs
+            result = self._find(job_key(job, estimator, data_digests(job)))
         if result is not None:
             return [_given_to(estimator, result)]
         from .training import fit_models
@@ -135,10 +137,18 @@ def _outlasting(job, estimator):
     return dataclasses.replace(job, decode=kept._decode, validation=validation)
 
 
-def job_key(job, estimator):
+DATA = ("X", "y", "sample_weight")
+
+
+def data_digests(job):
+    """Return the fingerprints of a job's data."""
+    return [array_digest(getattr(job, name)) for name in DATA]
+
+
+def job_key(job, estimator, data):
     """Return a fingerprint of everything that a training depends on."""
-    digest = hashlib.blake2b(digest_size=20)
-    parts = [job.X, job.y, job.sample_weight]
+    digest = hashlib.blake2b(b"".join(data), digest_size=20)
+    parts = []
     validation = job.validation
     if estimator.random_state is not None:
         parts += [*job.weights.coefs, *job.weights.intercepts, job.rows]
@@ -149,6 +159,13 @@ def job_key(job, estimator):
     described = job.layer_units, job.settings, job.epochs, validation is None
     digest.update(repr(described).encode())
     return digest.hexdigest()
+
+
+def array_digest(array):
+    """Return a fingerprint of an array, a sparse matrix or None."""
+    digest = hashlib.blake2b(digest_size=20)
+    _update(digest, array)
+    return digest.digest()
 
 
 def _update(digest, array):
@@ -169,21 +186,18 @@ class Interned:
     def __init__(self):
         self._arrays = {}
 
-    def __call__(self, array):
-        if array is None:
-            return None
-        digest = hashlib.blake2b(digest_size=20)
-        _update(digest, array)
-        return self._arrays.setdefault(digest.digest(), array)
-
     @property
     def n_bytes(self):
         """Memory of the arrays."""
-        return sum(_n_bytes(array) for array in self._arrays.values())
+        arrays = [array for array in self._arrays.values() if array is not None]
+        return sum(map(_n_bytes, arrays))
 
-    def job(self, job):
-        """Return a job on interned arrays."""
-        X, y = self(job.X), self(job.y)
+    def job(self, job, data):
+        """Return a job on interned arrays, given the fingerprints of its data."""
+        X, y, sample_weight = (
+            self._arrays.setdefault(digest, getattr(job, name))
+            for name, digest in zip(DATA, data, strict=True)
+        )
         validation = job.validation
         if validation is not None:
             validation = dataclasses.replace(validation, X=X, y=y)
@@ -191,7 +205,7 @@ class Interned:
             job,
             X=X,
             y=y,
-            sample_weight=self(job.sample_weight),
+            sample_weight=sample_weight,
             validation=validation,
             keeps_state=False,
         )
@@ -305,8 +319,7 @@ class Prefetch:
         self._folder = None
         folder = None
         if self.n_workers > 1:
-            self._folder = tempfile.TemporaryDirectory(prefix="sksharp-")
-            folder = Path(self._folder.name)
+            folder = self._make_folder()
         self.results = Prefetched(folder)
         self.estimator = clone(estimator)
         find_network(self.estimator)._trainer = self.results
@@ -319,6 +332,10 @@ class Prefetch:
     def __getstate__(self):
         # the search travels to its workers, this does not
         return {}
+
+    def _make_folder(self):
+        self._folder = tempfile.TemporaryDirectory(prefix="sksharp-")
+        return Path(self._folder.name)
 
     def train(self, candidates, splits, X, y, fit_params):
         """Train every candidate on every split, unless its own fit has to do it.
@@ -349,11 +366,14 @@ class Prefetch:
                 if found is None:
                     self._n_networks -= 1
                     continue
-                job = interned.job(found.job)
+                job = interned.job(found.job, found.data)
                 weights = [*job.weights.coefs, *job.weights.intercepts]
+                size = sum(w.nbytes for w in weights) + 2**12
                 # the weights themselves, their best and their result
-                n_bytes += 3 * sum(w.nbytes for w in weights) + 2**12
+                n_bytes += 3 * size
                 waiting.append(((k, i), found.key, job))
+                if self._folder is None and size * self._n_networks > self.budget // 4:
+                    self.results.folder = self._make_folder()
             if n_bytes + interned.n_bytes > self.budget // 2:
                 self._train(waiting)
                 interned, waiting, n_bytes = Interned(), [], 0

@@ -23,7 +23,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from skorch.callbacks import Callback
 
-from sksharp import SAMMLPClassifier, SAMMLPRegressor, _estimator, _members
+from sksharp import SAMMLPClassifier, SAMMLPRegressor, _members
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -240,13 +240,13 @@ def test_labels_that_are_noise_are_learnt_by_heart_and_not_out_of_fold():
 @pytest.fixture
 def folds(monkeypatch):
     """Record the folds of every fit."""
-    made = []
+    made, make = [], _members.make_folds
 
     def make_folds(*args, **kwargs):
-        made.append(_members.make_folds(*args, **kwargs))
+        made.append(make(*args, **kwargs))
         return made[-1]
 
-    monkeypatch.setattr(_estimator, "make_folds", make_folds)
+    monkeypatch.setattr(_members, "make_folds", make_folds)
     return made
 
 
