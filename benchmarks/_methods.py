@@ -115,6 +115,13 @@ def sharp(problem: Problem, **parameters: Any) -> BaseEstimator:
     return with_plain_preprocessing(network, problem)
 
 
+def longer(problem: Problem, **parameters: Any) -> BaseEstimator:
+    """Return our network, trained for 2,000 steps at least."""
+    n_samples = len(problem.y_train)
+    n_batches = -(-n_samples // min(200, n_samples))
+    return sharp(problem, max_iter=max(200, -(-2000 // n_batches)), **parameters)
+
+
 def recommended(problem: Problem, **parameters: Any) -> BaseEstimator:
     """Return what the documentation recommends: the raw frame, members, chosen radius."""
     from sksharp import SAMMLPClassifier, SAMMLPRegressor, tabular_pipeline
@@ -212,6 +219,18 @@ METHODS = {
     "sam_0.2": Method(partial(sharp, rho=0.2), "ours", OURS),
     "sam_0.5": Method(partial(sharp, rho=0.5), "ours", OURS),
     "swa": Method(partial(sharp, swa=True), "ours", OURS),
+    # what the default could be
+    "adam_ema": Method(partial(sharp, solver="adam", ema_decay=0.99), "recipes", OURS),
+    "adam_long": Method(partial(longer, solver="adam"), "recipes", OURS),
+    "adam_long_ema": Method(
+        partial(longer, solver="adam", ema_decay=0.99), "recipes", OURS
+    ),
+    "sam_.02_ema": Method(partial(sharp, rho=0.02, ema_decay=0.99), "recipes", OURS),
+    "sam_long_ema": Method(partial(longer, ema_decay=0.99), "recipes", OURS),
+    "auto1_ema": Method(partial(sharp, rho="auto", ema_decay=0.99), "recipes", OURS),
+    "auto1_long_ema": Method(
+        partial(longer, rho="auto", ema_decay=0.99), "recipes", OURS
+    ),
     "recommended": Method(recommended, "ours", OURS),
     "recommended_rho_0": Method(partial(recommended, rho=0.0), "ours", OURS),
 }
