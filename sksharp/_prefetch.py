@@ -24,17 +24,41 @@ from sklearn.utils.validation import _check_method_params
 from ._estimator import FlatMinimaMLP
 from .optim import SOLVERS
 
+# hyperparameters of a training that do not change how it begins
+FREE = (
+    "alpha",
+    "beta_1",
+    "beta_2",
+    "epsilon",
+    "gamma",
+    "learning_rate",
+    "learning_rate_init",
+    "lookahead_alpha",
+    "momentum",
+    "n_iter_no_change",
+    "power_t",
+    "rho",
+    "tol",
+)
+
 
 def find_network(estimator):
     """Return our estimator inside pipelines and around targets, None if there is none."""
+    return locate_network(estimator)[0]
+
+
+def locate_network(estimator):
+    """Return our estimator and the prefix of its parameters, None if there is none."""
+    prefix = ""
     while not isinstance(estimator, FlatMinimaMLP):
-        if isinstance(estimator, Pipeline):
-            estimator = estimator.steps[-1][1] if estimator.steps else None
+        if isinstance(estimator, Pipeline) and estimator.steps:
+            name, estimator = estimator.steps[-1]
         elif isinstance(estimator, TransformedTargetRegressor):
-            estimator = estimator.regressor
+            name, estimator = "regressor", estimator.regressor
         else:
-            return None
-    return estimator
+            return None, ""
+        prefix += name + "__"
+    return estimator, prefix
 
 
 def forget_trainer(estimator):
@@ -51,9 +75,22 @@ def forget_trainer(estimator):
 class JobCollected(BaseException):
     """A fit has come to its training job, and ends there."""
 
-    def __init__(self, job, key, data):
+    def __init__(self, job, estimator, data):
         super().__init__()
-        self.job, self.key, self.data = job, key, data
+        # the fit that ends takes back what it has set, and a score asks for
+        self.estimator, self.data = copy.copy(estimator), data
+        self.job = _bound_to(self.estimator, job)
+        self.key = job_key(job, estimator, data)
+
+    def sibling(self, parameters):
+        """Return the job of the same network with other hyperparameters."""
+        estimator = copy.copy(self.estimator).set_params(**parameters)
+        estimator._validate_params()
+        estimator._check_combinations(False)
+        job = self.job
+        estimator._random_state = copy.deepcopy(job.random_state)
+        job = estimator._job(job.X, job.y, job.sample_weight, job.rows, job.validation)
+        return JobCollected(job, estimator, self.data)
 
 
 class Prefetched:
@@ -86,9 +123,7 @@ class Prefetched:
         """Return the results of an estimator's jobs, as the engine would."""
         if self.is_collecting:
             (job,) = jobs
-            data = data_digests(job)
-            key = job_key(job, estimator, data)
-            raise JobCollected(_outlasting(job, estimator), key, data)
+            raise JobCollected(job, estimator, data_digests(job))
         result = None
         if len(jobs) == 1:
             (job,) = jobs
@@ -126,15 +161,13 @@ def _given_to(estimator, result):
     return result
 
 
-def _outlasting(job, estimator):
-    """Return a job that does not need the estimator, whose fit ends here."""
-    # which takes back what it has set, and a score asks for
-    kept = copy.copy(estimator)
+def _bound_to(estimator, job):
+    """Return a job that asks another estimator for labels and scores."""
     validation = job.validation
     if validation is not None:
-        score = functools.partial(kept._score_outputs, **validation.score.keywords)
+        score = functools.partial(estimator._score_outputs, **validation.score.keywords)
         validation = dataclasses.replace(validation, score=score)
-    return dataclasses.replace(job, decode=kept._decode, validation=validation)
+    return dataclasses.replace(job, decode=estimator._decode, validation=validation)
 
 
 DATA = ("X", "y", "sample_weight")
@@ -358,11 +391,10 @@ class Prefetch:
         self._n_done = 0
         interned, waiting, n_bytes = Interned(), [], 0
         for i, (train, _) in enumerate(splits):
+            self._begun = {}
             params = _check_method_params(X, params=fit_params, indices=train)
             for k, candidate in enumerate(candidates):
-                # rows of its own, which a transformer may write to
-                X_train, y_train = _safe_split(self.estimator, X, y, train)
-                found = self._collect(candidate, X_train, y_train, params)
+                found = self._collect(candidate, (X, y, train), params)
                 if found is None:
                     self._n_networks -= 1
                     continue
@@ -379,24 +411,46 @@ class Prefetch:
                 interned, waiting, n_bytes = Interned(), [], 0
         self._train(waiting)
 
-    def _collect(self, candidate, X, y, params):
+    def _collect(self, candidate, rows, params):
         """Return the job of a candidate's fit, None if it is not for us."""
-        estimator = clone(self.estimator)
-        self.results.is_collecting = True
+        network, prefix = locate_network(self.estimator)
+        names = {prefix + name: name for name in FREE}
+        other = {name: value for name, value in candidate.items() if name not in names}
+        key = tuple(sorted((name, id(value)) for name, value in other.items()))
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # they come with the fit itself
-                estimator.set_params(**clone(candidate, safe=False))
-                if not _has_one_job(find_network(estimator)):
+                if key not in self._begun:
+                    found = self._collect_fit(candidate, rows, params)
+                    if network.random_state is not None:
+                        self._begun[key] = found
+                    return found
+                if self._begun[key] is None:
                     return None
-                if y is None:
-                    estimator.fit(X, **params)
-                else:
-                    estimator.fit(X, y, **params)
-        except JobCollected as collected:
-            return collected
+                # the network begins as that of another candidate
+                free = {name: getattr(network, name) for name in FREE}
+                free |= {names[n]: v for n, v in candidate.items() if n in names}
+                found = self._begun[key].sibling(free)
+                return found if _has_one_job(found.estimator) else None
         except Exception:  # which its own fit will raise again
             return None
+
+    def _collect_fit(self, candidate, rows, params):
+        """Return the job that a candidate's fit comes to."""
+        estimator = clone(self.estimator)
+        estimator.set_params(**clone(candidate, safe=False))
+        if not _has_one_job(find_network(estimator)):
+            return None
+        # rows of its own, which a transformer may write to
+        X, y = _safe_split(self.estimator, *rows)
+        self.results.is_collecting = True
+        try:
+            if y is None:
+                estimator.fit(X, **params)
+            else:
+                estimator.fit(X, y, **params)
+        except JobCollected as collected:
+            return collected
         finally:
             self.results.is_collecting = False
         return None
