@@ -22,6 +22,7 @@ bench: install
 	$(BIN)/python benchmarks/bench_fit.py
 	$(BIN)/python benchmarks/bench_scale.py
 	$(BIN)/python benchmarks/bench_start.py
+	$(BIN)/python benchmarks/bench_search.py
 	$(BIN)/python benchmarks/report.py
 
 install: $(VENV)/installed

@@ -68,6 +68,24 @@ skorch runs with its defaults and, for SAM, with the class of `pytorch_optimizer
 |---|---|---|
 {shapes}
 """,
+    "search": """## Many networks at once
+
+CPU time on one thread of a search over `rho` with five folds: `GridSearchCV` over
+`VectorizedGridSearchCV`, both with our estimator, so above 1 training together is
+faster; and `GridSearchCV` with scikit-learn's `MLPClassifier` over as many values of
+`alpha`, over `VectorizedGridSearchCV`.
+
+| network, dtype | one by one / together | scikit-learn / together |
+|---|---|---|
+{searches}
+
+What choosing a radius and averaging cost, in fits of one network with one radius and as
+many epochs:
+
+| network, dtype | `rho='auto'` | `n_members=5` | both |
+|---|---|---|---|
+{fits}
+""",
     "start": """## The first use
 
 - `import sksharp` takes {import_to_sklearn:.2f} times as long as
@@ -179,6 +197,28 @@ def scale_section() -> str:
     )
 
 
+def search_section() -> str:
+    """Return the section on searches and members."""
+    result = load("search")
+    del result["environment"]
+    names = ("one by one / together", "scikit-learn / together")
+    kinds = ("auto", "5 members", "auto, 5 members")
+    return SECTIONS["search"].format(
+        searches=table(
+            [
+                [case, *(f"{row[name]:.2f}" for name in names)]
+                for case, row in result.items()
+            ]
+        ),
+        fits=table(
+            [
+                [case, *(f"{row['in fits of one radius'][kind]:.1f}" for kind in kinds)]
+                for case, row in result.items()
+            ]
+        ),
+    )
+
+
 def start_section() -> str:
     """Return the section on the first use."""
     result = load("start")
@@ -216,6 +256,7 @@ def main() -> None:
         INTRODUCTION.format(environment=describe(load("fit")["environment"])),
         fit_section(),
         scale_section(),
+        search_section(),
         start_section(),
     ]
     (DOCS / "benchmarks.md").write_text("\n".join(page))

@@ -227,8 +227,8 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
 
     members_ : list of estimators
         The networks, each an estimator of its own. Only set when ``n_members`` is more
-        than 1; ``coefs_``, ``intercepts_``, ``loss_curve_`` and the scores are then
-        theirs alone.
+        than 1; ``coefs_``, ``intercepts_``, ``loss_curve_``, ``n_averaged_`` and the
+        scores are then theirs alone.
 
     rho_ : float
         The radius that was chosen. Only set when ``rho`` is 'auto', like the next three.

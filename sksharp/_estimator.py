@@ -22,7 +22,7 @@ from ._contract import (
     Validation,
     Weights,
 )
-from ._members import MEMBERS_ATTRIBUTES, Ensemble
+from ._members import MEMBERS_ATTRIBUTES, RADIUS_ATTRIBUTES, Ensemble
 from .optim import BASE_SOLVERS, SOLVERS, solver_chain, solver_parameters
 
 DOCUMENTATION = "https://sksharp.readthedocs.io/en/stable"
@@ -264,6 +264,9 @@ class FlatMinimaMLP(Ensemble, BaseMultilayerPerceptron):
         X = X.astype(self._dtype(), copy=False)
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
+        if not self._searches():
+            for name in RADIUS_ATTRIBUTES:
+                vars(self).pop(name, None)
         if self.n_members > 1:
             self._train_members(X, y, sample_weight, incremental)
             return

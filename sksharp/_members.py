@@ -21,13 +21,12 @@ RACE = ((0.15, 1 / 2), (0.4, 1 / 3), (0.7, 0.0))
 # folds by which the radius of a single network is chosen
 FOLDS_OF_ONE = 3
 
+RADIUS_ATTRIBUTES = ("rho_", "rho_grid_", "rho_losses_", "rho_epochs_")
+
 MEMBERS_ATTRIBUTES = (
     "members_",
     "_fold_seed",
-    "rho_",
-    "rho_grid_",
-    "rho_losses_",
-    "rho_epochs_",
+    *RADIUS_ATTRIBUTES,
     "oof_prediction_",
     "oof_decision_function_",
 )
@@ -73,7 +72,7 @@ class Ensemble:
         self.members_ = members
         if not incremental:
             self._keep_out_of_fold(members, X, folds)
-        for name in ("coefs_", "intercepts_"):
+        for name in ("coefs_", "intercepts_", "n_averaged_"):
             vars(self).pop(name, None)
         self.n_iter_ = max(member.n_iter_ for member in members)
         self.t_ = max(member.t_ for member in members)
@@ -242,6 +241,11 @@ def make_folds(cv, n_folds, y, *, stratify, random_state):
             f"n_members={n_folds}. Set n_members={len(folds)}, or cv=None."
         )
     return folds
+
+
+def _places(rows):
+    rows = np.asarray(rows)
+    return np.flatnonzero(rows) if rows.dtype == bool else rows
 
 
 def fold_job(network, X, y, sample_weight, fold):

@@ -125,7 +125,7 @@ class Prefetched:
             (job,) = jobs
             raise JobCollected(job, estimator, data_digests(job))
         result = None
-        if len(jobs) == 1:
+        if len(jobs) == 1 and (self._results or self.folder is not None):
             (job,) = jobs
             result = self._find(job_key(job, estimator, data_digests(job)))
         if result is not None:
@@ -141,6 +141,10 @@ class Prefetched:
             return
         with open(self.folder / key, "wb") as file:
             pickle.dump(result, file, protocol=pickle.HIGHEST_PROTOCOL)
+
+    def forget(self):
+        """Let every estimator train by itself from now on."""
+        self.folder, self._results = None, {}
 
     def _find(self, key):
         if self.folder is None:
@@ -189,7 +193,9 @@ def job_key(job, estimator, data):
         digest.update(pickle.dumps(job.random_state.get_state(legacy=False)))
     for part in parts:
         _update(digest, part)
-    described = job.layer_units, job.settings, job.epochs, validation is None
+    rows = None if validation is None else validation.rows
+    n_kept = None if rows is None else len(rows)
+    described = job.layer_units, job.settings, job.epochs, job.n_samples, n_kept
     digest.update(repr(described).encode())
     return digest.hexdigest()
 
@@ -277,7 +283,10 @@ class TransformerCache:
 
         def cached(*args, **kwargs):
             telling = {name: kwargs[name] for name in kwargs if name not in ignore}
-            key = joblib.hash((args, telling))
+            try:
+                key = joblib.hash((args, telling))
+            except Exception:  # a lambda, for instance, has no fingerprint
+                return function(*args, **kwargs)
             if key not in self._made:
                 self._made[key] = function(*args, **kwargs)
                 self._forget()
@@ -359,8 +368,6 @@ class Prefetch:
         self.caches = isinstance(estimator, Pipeline) and estimator.memory is None
         if self.caches:
             self.estimator.memory = TransformerCache(budget // 4)
-            if folder is not None:
-                self.estimator.memory = joblib.Memory(folder / "steps", verbose=0)
 
     def __getstate__(self):
         # the search travels to its workers, this does not
@@ -387,6 +394,8 @@ class Prefetch:
         fit_params : dict
             Parameters of ``fit``, to be split like the rows.
         """
+        from .training import gains_from_others
+
         self._n_networks = len(candidates) * len(splits)
         self._n_done = 0
         interned, waiting, n_bytes = Interned(), [], 0
@@ -395,10 +404,11 @@ class Prefetch:
             params = _check_method_params(X, params=fit_params, indices=train)
             for k, candidate in enumerate(candidates):
                 found = self._collect(candidate, (X, y, train), params)
-                if found is None:
+                if found is None or not gains_from_others(found.job):
                     self._n_networks -= 1
                     continue
-                job = interned.job(found.job, found.data)
+                # a sibling begins on the same data
+                found.job = job = interned.job(found.job, found.data)
                 weights = [*job.weights.coefs, *job.weights.intercepts]
                 size = sum(w.nbytes for w in weights) + 2**12
                 # the weights themselves, their best and their result
@@ -407,8 +417,10 @@ class Prefetch:
                 if self._folder is None and size * self._n_networks > self.budget // 4:
                     self.results.folder = self._make_folder()
             if n_bytes + interned.n_bytes > self.budget // 2:
+                self._begun = {}
                 self._train(waiting)
                 interned, waiting, n_bytes = Interned(), [], 0
+        self._begun = {}
         self._train(waiting)
 
     def _collect(self, candidate, rows, params):
@@ -422,11 +434,10 @@ class Prefetch:
                 warnings.simplefilter("ignore")  # they come with the fit itself
                 if key not in self._begun:
                     found = self._collect_fit(candidate, rows, params)
-                    if network.random_state is not None:
+                    # without a seed, every network is a draw of its own
+                    if found is not None and found.estimator.random_state is not None:
                         self._begun[key] = found
                     return found
-                if self._begun[key] is None:
-                    return None
                 # the network begins as that of another candidate
                 free = {name: getattr(network, name) for name in FREE}
                 free |= {names[n]: v for n, v in candidate.items() if n in names}

@@ -114,6 +114,8 @@ class VectorizedSearch:
         # scikit-learn 1.9 passes it if it is there to take
         context = {} if callback_ctx is None else {"callback_ctx": callback_ctx}
         super()._run_search(train_and_evaluate, **context)
+        if "_prefetch" in vars(self):
+            self._prefetch.results.forget()  # the last fit keeps its solver's state
 
     def _format_results(self, candidate_params, n_splits, out, more_results=None):
         if "_prefetch" in vars(self):

@@ -27,9 +27,10 @@ from sklearn.model_selection import (
 )
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from skorch.callbacks import Callback
 
+import sksharp.training
 from sksharp import (
     SAMMLPClassifier,
     SAMMLPRegressor,
@@ -772,3 +773,65 @@ def test_the_global_generator_is_left_alone():
     after = np.random.get_state()  # noqa: NPY002
     assert repr(before) == repr(after)
     assert_array_equal(before[1], after[1])
+
+
+def test_a_transformer_without_a_fingerprint_is_fitted_as_always():
+    pipeline = make_pipeline(
+        FunctionTransformer(lambda rows: 2 * rows),
+        SAMMLPClassifier((4,), max_iter=3, random_state=0),
+    )
+    grid = {"sammlpclassifier__rho": [0.0, 0.2]}
+    ours = VectorizedGridSearchCV(pipeline, grid, cv=2, error_score="raise")
+    theirs = GridSearchCV(pipeline, grid, cv=2)
+    assert_array_equal(
+        ours.fit(X, LABELS).cv_results_["mean_test_score"],
+        theirs.fit(X, LABELS).cv_results_["mean_test_score"],
+    )
+
+
+def test_without_a_seed_candidates_keep_their_own_share_of_rows():
+    def n_rows(estimator, X, y):
+        return estimator.t_ / estimator.n_iter_
+
+    clf = SAMMLPClassifier((4,), max_iter=3, early_stopping=True)
+    grid = {"validation_fraction": [0.1, 0.5]}
+    search = VectorizedGridSearchCV(clf, grid, cv=2, scoring=n_rows).fit(X, LABELS)
+    few, many = sorted(search.cv_results_["mean_test_score"])
+    assert few < 0.7 * many
+
+
+def test_a_seed_of_the_grid_that_is_none_gives_every_candidate_its_own_draw():
+    def first_loss(estimator, X, y):
+        return estimator.loss_curve_[0]
+
+    clf = SAMMLPClassifier((4,), max_iter=3, random_state=0)
+    grid = {"random_state": [None], "alpha": [1e-4, 1.1e-4, 1.2e-4]}
+    search = VectorizedGridSearchCV(clf, grid, cv=2, scoring=first_loss).fit(X, LABELS)
+    losses = search.cv_results_["split0_test_score"]
+    assert np.ptp(losses) > 1e-3
+
+
+def test_a_candidate_that_trains_alone_leaves_the_others_together(monkeypatch):
+    calls = []
+    original = sksharp.training.fit_models
+
+    def fit_models(jobs, **options):
+        calls.append(len(jobs))
+        return original(jobs, **options)
+
+    monkeypatch.setattr("sksharp.training.fit_models", fit_models)
+    clf = SAMMLPClassifier((4,), max_iter=3, random_state=0)
+    grid = {"rho": ["auto", 0.0, 0.1, 0.2]}
+    VectorizedGridSearchCV(clf, grid, cv=2, refit=False).fit(X, LABELS)
+    assert calls[0] == 6
+
+
+def test_the_last_fit_keeps_the_state_of_its_solver():
+    everything = np.arange(len(X))
+    clf = SAMMLPClassifier((4,), max_iter=3, random_state=0)
+    cv = [(everything, everything)]
+    search = VectorizedGridSearchCV(clf, {"rho": [0.1, 0.2]}, cv=cv).fit(X, LABELS)
+    alone = clf.set_params(**search.best_params_).fit(X, LABELS)
+    for network in (search.best_estimator_, alone):
+        network.partial_fit(X, LABELS)
+    assert_array_equal(search.best_estimator_.coefs_[0], alone.coefs_[0])

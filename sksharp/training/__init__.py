@@ -1,5 +1,6 @@
 """The engine: everything that imports torch to train an estimator's network."""
 
 from ._fit import fit_models as fit_models
+from ._plan import gains_from_others as gains_from_others
 
-__all__ = ["fit_models"]
+__all__ = ["fit_models", "gains_from_others"]

@@ -80,6 +80,11 @@ def can_share(job: TrainingJob) -> bool:
     return not (job.callbacks or job.is_incremental or goes_on)
 
 
+def gains_from_others(job: TrainingJob) -> bool:
+    """Return whether a job is faster together with others like it."""
+    return can_share(job) and group_size(job, SMALLEST_GROUP, 1) > 1
+
+
 def shared_settings(job: TrainingJob) -> Any:
     """Return what jobs must agree in to be trained together."""
     settings = job.settings
@@ -113,6 +118,8 @@ def group_size(job: TrainingJob, n_jobs: int, n_workers: int) -> int:
     if batch_size * n_weights > WORK_TOGETHER:
         return 1
     n_numbers = 6 * n_weights + 2 * batch_size * sum(units[1:])
-    n_bytes = n_numbers * job.weights.coefs[0].itemsize
-    largest = max(SMALLEST_GROUP, GROUP_BYTES // n_bytes)
+    largest = GROUP_BYTES // (n_numbers * job.weights.coefs[0].itemsize)
+    if largest < 2:
+        return 1
+    largest = max(SMALLEST_GROUP, largest)
     return min(largest, -(-n_jobs // n_workers))

@@ -244,18 +244,19 @@ def test_a_model_that_diverges_leaves_the_others_alone(job_of):
 
 def test_groups_are_cut_and_every_job_is_in_one(job_of, monkeypatch):
     jobs = make_jobs(job_of, {}, VARIANTS)
-    monkeypatch.setattr(_plan, "GROUP_BYTES", 1)
+    monkeypatch.setattr(_plan, "group_size", lambda *args: 3)
     groups = plan(jobs)
-    assert 1 < max(map(len, groups)) <= _plan.SMALLEST_GROUP
+    assert max(map(len, groups)) == 3
     assert sorted(place for group in groups for place in group) == list(
         range(len(jobs))
     )
     assert_together_as_alone(jobs)
 
 
-def test_large_networks_train_one_by_one(job_of, monkeypatch):
+@pytest.mark.parametrize("limit", ["WORK_TOGETHER", "GROUP_BYTES"])
+def test_large_networks_train_one_by_one(limit, job_of, monkeypatch):
     jobs = make_jobs(job_of, {}, VARIANTS)
-    monkeypatch.setattr(_plan, "WORK_TOGETHER", 1)
+    monkeypatch.setattr(_plan, limit, 1)
     assert sorted(plan(jobs)) == [[k] for k in range(len(jobs))]
 
 
