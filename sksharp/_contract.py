@@ -364,3 +364,18 @@ class TrainingResult:
     def is_paused(self) -> bool:
         """Whether the job is not done."""
         return self.rows is not None
+
+
+def state_key(random_state: np.random.RandomState) -> tuple[Any, ...]:
+    """Return what two generators have in common that will draw the same."""
+    return _flat_state(random_state.get_state(legacy=False))
+
+
+def _flat_state(state: Any) -> tuple[Any, ...]:
+    # not pickled: equal states may have different pickles
+    if isinstance(state, Mapping):
+        parts = [(name, *_flat_state(state[name])) for name in sorted(state)]
+        return tuple(parts)
+    if isinstance(state, np.ndarray):
+        return (state.tobytes(),)
+    return (state,)

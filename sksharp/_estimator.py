@@ -368,7 +368,7 @@ class FlatMinimaMLP(Ensemble, BaseMultilayerPerceptron):
     def _settings(self, batch_size, epochs):
         values = {
             name: _plain(getattr(self, name))
-            for name in solver_parameters(self.solver, self.base_solver)
+            for name in sorted(solver_parameters(self.solver, self.base_solver))
         }
         if self._searches():
             values["rho"] = self.rho_

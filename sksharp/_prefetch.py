@@ -21,6 +21,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params
 
+from ._contract import state_key
 from ._estimator import FlatMinimaMLP
 from .optim import SOLVERS
 
@@ -190,7 +191,7 @@ def job_key(job, estimator, data):
     if estimator.random_state is not None:
         parts += [*job.weights.coefs, *job.weights.intercepts, job.rows]
         parts += [None if validation is None else validation.rows]
-        digest.update(pickle.dumps(job.random_state.get_state(legacy=False)))
+        digest.update(repr(state_key(job.random_state)).encode())
     for part in parts:
         _update(digest, part)
     rows = None if validation is None else validation.rows

@@ -1,6 +1,9 @@
 """A vectorized search is scikit-learn's, result for result, and trains together."""
 
+import os
 import pickle
+import subprocess
+import sys
 import tempfile
 import types
 import warnings
@@ -835,3 +838,30 @@ def test_the_last_fit_keeps_the_state_of_its_solver():
     for network in (search.best_estimator_, alone):
         network.partial_fit(X, LABELS)
     assert_array_equal(search.best_estimator_.coefs_[0], alone.coefs_[0])
+
+
+def test_other_processes_know_a_training_by_the_same_key():
+    program = """
+import numpy as np
+from sksharp import SAMMLPClassifier
+from sksharp._prefetch import JobCollected, Prefetched
+
+clf = SAMMLPClassifier((4,), max_iter=3, random_state=0, early_stopping=True)
+clf._trainer = Prefetched()
+clf._trainer.is_collecting = True
+try:
+    clf.fit(np.arange(80.0).reshape(40, 2) / 80, np.arange(40) % 2)
+except JobCollected as collected:
+    print(collected.key)
+"""
+    keys = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(keys) == 1
+    assert len(keys.pop()) > 20

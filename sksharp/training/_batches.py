@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._contract import Array, TrainingJob
+from .._contract import Array, TrainingJob, state_key
 from ._bridge import to_canonical, to_sparse_tensor, to_tensor
 from ._gradient import Batch
 
@@ -315,7 +314,7 @@ def stream_key(job: TrainingJob) -> Any:
     """Return what jobs have in common that go through the same rows in one order."""
     order: Any = None
     if job.settings.shuffle:
-        order = pickle.dumps(job.random_state.get_state(legacy=False))
+        order = state_key(job.random_state)
     rows = None if job.rows is None else job.rows.tobytes()
     return id(job.X), id(job.y), id(job.sample_weight), rows, order
 
