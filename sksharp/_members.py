@@ -17,7 +17,6 @@ STEPS_BETWEEN_SCORES = 20
 # (share of the epochs, share of the radii that go on after it): successive halving
 RACE = ((0.15, 1 / 2), (0.4, 1 / 3), (0.7, 0.0))
 
-
 # folds by which the radius of a single network is chosen
 FOLDS_OF_ONE = 3
 
@@ -59,10 +58,7 @@ class Ensemble:
             ]
             results = self._run(jobs)
         else:
-            jobs = [
-                fold_job(member, X, y, sample_weight, fold)
-                for member, fold in zip(members, folds, strict=True)
-            ]
+            jobs = fold_jobs(members, X, y, sample_weight, folds)
             results = self._race(jobs, is_new) if self._searches() else self._run(jobs)
             check_scores(results)
         for member, result in zip(members, results, strict=True):
@@ -82,10 +78,7 @@ class Ensemble:
         """Choose the radius by folds and train on all rows with it."""
         folds = self._make_folds(y, None)
         networks = [self._new_network(X, y) for _ in folds]
-        jobs = [
-            fold_job(network, X, y, sample_weight, fold)
-            for network, fold in zip(networks, folds, strict=True)
-        ]
+        jobs = fold_jobs(networks, X, y, sample_weight, folds)
         outcome = self._race(jobs, is_new=True)
         check_scores(outcome)
         for network, result in zip(networks, outcome, strict=True):
@@ -180,6 +173,7 @@ class Ensemble:
 
 
 def draw_seed(random_state):
+    """Return a seed for another generator."""
     return int(random_state.randint(np.iinfo(np.int32).max))
 
 
@@ -206,7 +200,13 @@ def make_folds(cv, n_folds, y, *, stratify, random_state):
     Returns
     -------
     folds : list of (array of int, array of int)
-        Rows.
+        Rows, by their places.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer rows than folds, or if ``cv`` gives no split, an empty part, or
+        another number of splits than ``n_folds``.
     """
     labels = None
     if stratify:
@@ -226,10 +226,12 @@ def make_folds(cv, n_folds, y, *, stratify, random_state):
     else:
         cv = check_cv(cv)
     target = y if labels is None else labels
-    folds = [
-        (np.asarray(train), np.asarray(test))
-        for train, test in cv.split(target, target)
-    ]
+    folds = [(_places(a), _places(b)) for a, b in cv.split(target, target)]
+    if not folds:
+        raise ValueError(
+            "cv must give at least one split, got none. Give a list of splits: a generator "
+            "is used up by its first fit."
+        )
     if any(len(train) == 0 or len(test) == 0 for train, test in folds):
         raise ValueError(
             "cv must leave rows to train on and rows to keep in every split, got an empty "
@@ -244,8 +246,17 @@ def make_folds(cv, n_folds, y, *, stratify, random_state):
 
 
 def _places(rows):
+    """Return the places of rows that are given by places or by a mask."""
     rows = np.asarray(rows)
     return np.flatnonzero(rows) if rows.dtype == bool else rows
+
+
+def fold_jobs(networks, X, y, sample_weight, folds):
+    """Return the jobs of networks that keep a fold each."""
+    return [
+        fold_job(network, X, y, sample_weight, fold)
+        for network, fold in zip(networks, folds, strict=True)
+    ]
 
 
 def fold_job(network, X, y, sample_weight, fold):

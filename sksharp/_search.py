@@ -56,11 +56,28 @@ class FrozenSplits:
 class VectorizedSearch:
     """Mixin of scikit-learn's searches that trains before they fit and score."""
 
-    def _fit_vectorized(self, fit, X, y, params):
-        """Fit the search, after training the networks of all candidates and splits."""
+    def fit(self, X, y=None, **params):
+        """Train, fit and score all candidates.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
+            Targets.
+
+        **params : dict of str to object
+            Parameters of the estimator's fit, the scorer and the splitter.
+
+        Returns
+        -------
+        self : object
+            The search.
+        """
         self._validate_params()
         if find_network(self.estimator) is None:
-            return fit(X, y, **params)
+            return super().fit(X, y, **params)
         estimator, cv = self.estimator, self.cv
         budget = self.memory_budget
         if budget is None:
@@ -75,7 +92,7 @@ class VectorizedSearch:
         )
         try:
             self.estimator, self.cv = prefetch.estimator, frozen
-            fit(X, y, **params)
+            super().fit(X, y, **params)
         finally:
             self.estimator, self.cv = estimator, cv
             del self._prefetch, self._train_all
@@ -167,8 +184,9 @@ class VectorizedGridSearchCV(VectorizedSearch, GridSearchCV):
 
     memory_budget : int or None, default=None
         Bytes to use at most for data and networks that wait for their training or for
-        their score. None for a quarter of what is free when the search begins. More
-        splits than fit are trained one after another.
+        their score; a training itself and scikit-learn's copies of a split come on top.
+        None for a quarter of what is free when the search begins. More splits than fit
+        are trained one after another.
 
     Attributes
     ----------
@@ -271,27 +289,6 @@ class VectorizedGridSearchCV(VectorizedSearch, GridSearchCV):
         )
         self.memory_budget = memory_budget
 
-    def fit(self, X, y=None, **params):
-        """Train, fit and score all candidates.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
-            Targets.
-
-        **params : dict of str to object
-            Parameters of the estimator's fit, the scorer and the splitter.
-
-        Returns
-        -------
-        self : object
-            The search.
-        """
-        return self._fit_vectorized(super().fit, X, y, params)
-
 
 class VectorizedRandomizedSearchCV(VectorizedSearch, RandomizedSearchCV):
     """Randomized search whose networks are trained together.
@@ -340,8 +337,9 @@ class VectorizedRandomizedSearchCV(VectorizedSearch, RandomizedSearchCV):
 
     memory_budget : int or None, default=None
         Bytes to use at most for data and networks that wait for their training or for
-        their score. None for a quarter of what is free when the search begins. More
-        splits than fit are trained one after another.
+        their score; a training itself and scikit-learn's copies of a split come on top.
+        None for a quarter of what is free when the search begins. More splits than fit
+        are trained one after another.
 
     Attributes
     ----------
@@ -437,24 +435,3 @@ class VectorizedRandomizedSearchCV(VectorizedSearch, RandomizedSearchCV):
             return_train_score=return_train_score,
         )
         self.memory_budget = memory_budget
-
-    def fit(self, X, y=None, **params):
-        """Train, fit and score all candidates.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
-            Targets.
-
-        **params : dict of str to object
-            Parameters of the estimator's fit, the scorer and the splitter.
-
-        Returns
-        -------
-        self : object
-            The search.
-        """
-        return self._fit_vectorized(super().fit, X, y, params)

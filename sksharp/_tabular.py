@@ -236,7 +236,7 @@ default=None
     pipeline : Pipeline
         With the steps 'columns' (a ``ColumnTransformer`` of 'numeric', 'binary' and
         'categorical'), 'precision' (which makes everything float32: a network trains in
-        the dtype of its features, and twice as fast in that one) and 'model'. The model
+        the dtype of its features) and 'model'. The model
         is the estimator, or a ``TransformedTargetRegressor`` around it, so that a
         parameter of the estimator is ``model__rho`` or ``model__regressor__rho``, and
         weights of the rows are given to ``fit`` as ``model__sample_weight``.

@@ -826,3 +826,21 @@ def test_averaging_begins_at_a_share_of_the_steps():
     by_epochs = SAMMLPRegressor(**{**shared, "max_iter": 8}).fit(X, TARGETS)
     assert by_steps.n_averaged_ == 4
     assert_same_weights(by_steps, by_epochs)
+
+
+def test_splits_may_be_masks():
+    rows = np.arange(N)
+    masks = [(rows % 2 == k, rows % 2 != k) for k in (0, 1)]
+    places = [(np.flatnonzero(a), np.flatnonzero(b)) for a, b in masks]
+    of_masks, of_places = (
+        SAMMLPRegressor(**SMALL, n_members=2, cv=cv).fit(X, TARGETS)
+        for cv in (masks, places)
+    )
+    assert_same_members(of_masks, of_places)
+
+
+def test_a_generator_that_is_used_up_is_named():
+    splits = KFold(2).split(X)
+    list(splits)
+    with pytest.raises(ValueError, match="a generator is used up by its first fit"):
+        SAMMLPRegressor(**SMALL, n_members=2, cv=splits).fit(X, TARGETS)

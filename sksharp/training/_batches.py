@@ -213,9 +213,9 @@ class Batches:
         if self.is_weighted:
             chunk_weights = self._weights(indices, start, stop)
             weights = torch.split(chunk_weights, size, dim=-1)
-            row_scale = self._row_scale(batches, stop - start) * chunk_weights
+            row_scale = self._row_scale(batches) * chunk_weights
         elif len(self.streams) > 1:
-            row_scale = self._row_scale(batches, stop - start)
+            row_scale = self._row_scale(batches)
             weights = self._masks(batches)
         X: Iterable[Tensor]
         if self.streams[0].is_sparse:
@@ -277,7 +277,7 @@ class Batches:
                     device=self.device,
                 )
 
-    def _row_scale(self, batches: slice, n_rows: int) -> Tensor:
+    def _row_scale(self, batches: slice) -> Tensor:
         """Return what a unit of weight counts for, row by row: one copy a chunk."""
         per_batch = self.penalty_shares()[:, batches]
         sizes = self.sizes[:, batches]
