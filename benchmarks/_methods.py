@@ -215,10 +215,11 @@ METHODS = {
     "realmlp": Method(partial(realmlp, n_cv=1), "peers", REALMLP),
     "realmlp5": Method(partial(realmlp, n_cv=5), "peers", REALMLP),
     "adam": Method(partial(sharp, solver="adam"), "ours", OURS),
-    "sam": Method(sharp, "ours", OURS),
+    "default": Method(sharp, "ours", OURS),
+    "sam": Method(partial(sharp, rho=0.05), "ours", OURS),
     "sam_0.2": Method(partial(sharp, rho=0.2), "ours", OURS),
     "sam_0.5": Method(partial(sharp, rho=0.5), "ours", OURS),
-    "swa": Method(partial(sharp, swa=True), "ours", OURS),
+    "swa": Method(partial(sharp, rho=0.05, swa=True), "ours", OURS),
     # what the default could be
     "adam_ema": Method(partial(sharp, solver="adam", ema_decay=0.99), "recipes", OURS),
     "adam_long": Method(partial(longer, solver="adam"), "recipes", OURS),
@@ -226,11 +227,7 @@ METHODS = {
         partial(longer, solver="adam", ema_decay=0.99), "recipes", OURS
     ),
     "sam_.02_ema": Method(partial(sharp, rho=0.02, ema_decay=0.99), "recipes", OURS),
-    "sam_long_ema": Method(partial(longer, ema_decay=0.99), "recipes", OURS),
-    "auto1_ema": Method(partial(sharp, rho="auto", ema_decay=0.99), "recipes", OURS),
-    "auto1_long_ema": Method(
-        partial(longer, rho="auto", ema_decay=0.99), "recipes", OURS
-    ),
+    "sam_long_ema": Method(partial(longer, rho=0.05, ema_decay=0.99), "recipes", OURS),
     "recommended": Method(recommended, "ours", OURS),
     "recommended_rho_0": Method(partial(recommended, rho=0.0), "ours", OURS),
 }

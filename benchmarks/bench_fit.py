@@ -86,6 +86,11 @@ def settings(row: Row) -> dict[str, Any]:
     }
 
 
+def fixed(solver: str) -> dict[str, Any]:
+    """Return a solver, with a radius if it has one, so that none is chosen."""
+    return {"solver": solver, **({"rho": 0.05} if solver in ("sam", "wsam") else {})}
+
+
 def bench_row(row: Row) -> dict[str, Any]:
     """Compare a fit with scikit-learn's adam and with our own."""
     X, y = make_data(row)
@@ -94,7 +99,7 @@ def bench_row(row: Row) -> dict[str, Any]:
     seconds = harness.measure(
         {
             "sklearn": lambda: theirs(**settings(row)).fit(X, y),
-            "ours": lambda: ours(solver=row.solver, **settings(row)).fit(X, y),
+            "ours": lambda: ours(**fixed(row.solver), **settings(row)).fit(X, y),
             "our_adam": lambda: ours(solver="adam", **settings(row)).fit(X, y),
         }
     )
@@ -121,7 +126,7 @@ def bench_peers(row: Row) -> dict[str, Any]:
         functions: dict[str, Any] = {
             name: partial(peer, X, y, row, solver) for name, peer in peers.items()
         }
-        estimator = SAMMLPClassifier(solver=solver, **settings(row))
+        estimator = SAMMLPClassifier(**fixed(solver), **settings(row))
         functions["sksharp"] = partial(estimator.fit, X, y)
         seconds = harness.measure(functions)
         result[solver] = {
@@ -138,7 +143,7 @@ def bare_loop(X: np.ndarray, y: np.ndarray, row: Row, solver: str) -> None:
     from sksharp.training._losses import LOSSES
     from sksharp.training._module import MLPModule
 
-    values = SAMMLPClassifier().get_params()
+    values = SAMMLPClassifier(rho=0.05).get_params()
     module = MLPModule([row.n_features, *row.hidden, 1], "relu", dtype=torch.float32)
     torch.nn.init.normal_(module.flat, std=0.1)
     gradient = Backprop(module, LOSSES["logistic"], 1e-4)
@@ -234,7 +239,7 @@ def bench_predict() -> dict[str, float]:
     """Compare ``predict_proba`` with scikit-learn's, on one row and on many."""
     X, y = make_data(ROWS[2])
     theirs = MLPClassifier(max_iter=2, random_state=0).fit(X, y)
-    ours = SAMMLPClassifier(max_iter=2, random_state=0).fit(X, y)
+    ours = SAMMLPClassifier(rho=0.05, max_iter=2, random_state=0).fit(X, y)
     many = np.tile(X, (25, 1))
     result = {}
     for name, rows, calls in (("one_row", X[:1], 2000), ("100000_rows", many, 3)):

@@ -41,7 +41,7 @@ def fit_once(n_samples: int, hidden: list[int], batch_size: int) -> dict[str, An
     X = rng.standard_normal((n_samples, N_FEATURES), dtype=np.float32)
     y = X[:, 0] > 0
     estimator = SAMMLPClassifier(
-        hidden, batch_size=batch_size, max_iter=1, random_state=0
+        hidden, batch_size=batch_size, rho=0.05, max_iter=1, random_state=0
     )
     estimator.fit(X[:1000], y[:1000])  # imports and first calls
     before = peak()

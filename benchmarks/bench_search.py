@@ -59,7 +59,8 @@ def make_fits(problem: Problem, dtype: str) -> dict[str, Callable[[], object]]:
     }
 
     def fit(**more: object) -> Callable[[], object]:
-        return lambda: SAMMLPClassifier(hidden, **settings, **more).fit(X, y)
+        params = {"rho": 0.05, **settings, **more}
+        return lambda: SAMMLPClassifier(hidden, **params).fit(X, y)
 
     return {
         "one radius": fit(),

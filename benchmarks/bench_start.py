@@ -25,7 +25,7 @@ X = np.random.default_rng(0).standard_normal((200, 10))
 y = X[:, 0] > 0
 for _ in range(2):
     start = time.process_time()
-    SAMMLPClassifier(max_iter=5, random_state=0).fit(X, y)
+    SAMMLPClassifier(rho=0.05, max_iter=5, random_state=0).fit(X, y)
     print(time.process_time() - start)
 """
 

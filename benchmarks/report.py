@@ -5,9 +5,13 @@ python benchmarks/report.py
 
 from __future__ import annotations
 
+import argparse
+import csv
 import json
 from pathlib import Path
 from typing import Any
+
+from _comparison import compare, compare_all, select
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs"
@@ -97,6 +101,31 @@ many epochs:
   imports torch once.
 """,
 }
+
+QUALITY = """# How well the networks predict
+
+`benchmarks/bench_quality.py` trains on 52 public tables of 112 to 10,000 training rows,
+in three random splits each, and stores every run in `benchmarks/results/quality.csv`.
+
+- `default` is `SAMMLPClassifier()` or `SAMMLPRegressor()` as it comes; `recommended` is
+  the setting of the [README](../README.md#choose-rho), in a `tabular_pipeline`, and
+  `recommended_rho_0` the same with `rho=0`: what members, averages and the encoding of
+  the columns give without flatness. `adam` is our network with scikit-learn's solver,
+  `sam` the one with a fixed radius of 0.05.
+- `mlp` is scikit-learn's network as it comes, `mlp_es` the one with early stopping, `hgb`
+  its `HistGradientBoosting`. LightGBM, CatBoost and RealMLP (`realmlp5`: five folds)
+  run with their own defaults.
+- Plain networks get the same preprocessing: median, standard deviations, one column per
+  category; the target of a regression in standard deviations.
+- A win is a mean score (accuracy, R²) higher by more than twice the standard error over
+  the splits. Ratios are geometric means over the tables: of the loss (log-loss, squared
+  error) and of the CPU time of a fit on one thread. A method is compared on the tables
+  that it has been run on, whose number is in the first column.
+
+{tables}
+To measure anew: `python benchmarks/bench_quality.py`; `--report default mlp` prints any
+two methods set by set.
+"""
 
 
 def load(name: str) -> dict[str, Any]:
@@ -228,6 +257,44 @@ def start_section() -> str:
     )
 
 
+def quality_page() -> str:
+    """Return the page on the quality of the predictions."""
+    with (HERE / "results" / "quality.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    recipes = ("adam_ema", "adam_long", "adam_long_ema", "sam_.02_ema", "sam_long_ema")
+    order = ("default", "recommended", "recommended_rho_0", "adam", "sam")
+    stored = dict.fromkeys([*order, *(row["method"] for row in rows)])
+    options = argparse.Namespace(
+        methods=[name for name in stored if name not in recipes],
+        sets={row["set"] for row in rows},
+        splits=[0, 1, 2],
+        report=None,
+    )
+    tables = []
+    for noise in sorted({float(row["noise"]) for row in rows}):
+        runs = select(rows, options, noise)
+        title = "Labels as they are" if not noise else f"{noise:.0%} of labels flipped"
+        lines = compare_all(runs)
+        if "default" in runs:
+            *_, detail = split_tables(compare(runs, "default", "mlp"))
+            lines += ["The default on every table:", "", *detail]
+        if lines:
+            tables += [f"## {title}", "", *lines]
+    return QUALITY.format(tables="\n".join(tables))
+
+
+def split_tables(lines: list[str]) -> list[list[str]]:
+    """Return the tables among some lines, each with an empty line at the end."""
+    tables: list[list[str]] = [[]]
+    for line in lines:
+        if line.startswith("|"):
+            tables[-1].append(line)
+        elif tables[-1]:
+            tables[-1].append("")
+            tables.append([])
+    return [table for table in tables if table]
+
+
 def draw() -> None:
     """Draw the ratios of the fits."""
     import matplotlib
@@ -260,6 +327,7 @@ def main() -> None:
         start_section(),
     ]
     (DOCS / "benchmarks.md").write_text("\n".join(page))
+    (DOCS / "quality.md").write_text(quality_page())
     draw()
 
 

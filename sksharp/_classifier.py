@@ -40,8 +40,9 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         and both gradients of a sharpness-aware step contain it.
 
     batch_size : int or 'auto', default='auto'
-        Rows per minibatch. 'auto' is ``min(200, n_samples)``. Not used when ``solver``
-        is 'lbfgs'.
+        Rows per minibatch. 'auto' is ``min(200, n_samples)``; while ``rho`` is 'auto', a
+        tenth of the rows if that is less, though not less than 8. Not used when
+        ``solver`` is 'lbfgs'.
 
     learning_rate : {'constant', 'invscaling', 'adaptive'}, default='constant'
         Schedule of the learning rate.
@@ -126,19 +127,28 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
     base_solver : {'adam', 'sgd', 'ranger'}, default='adam'
         Solver of the descent step. Only used when ``solver`` is 'sam' or 'wsam'.
 
-    rho : float or 'auto', default=0.05
+    rho : float or 'auto', default='auto'
         Radius of the neighbourhood, in the Euclidean norm over all weights and biases of
-        the network. 0 gives the base solver. The best value is a property of the data,
-        from 0 to about 1: search it, or let 'auto' choose it from ``rho_grid`` by the
-        loss of rows that were left out. 'auto' trains all radii and folds at once and
-        drops the hopeless ones on the way. With one member it then trains on all rows,
-        for as many steps as were best for the folds. Only used when ``solver`` is 'sam'
-        or 'wsam'.
+        the network. The best value is a property of the data, from 0 to about 1. Only
+        used when ``solver`` is 'sam' or 'wsam'.
 
-    rho_grid : array-like of float, default=(0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
-        Radii among which ``rho='auto'`` chooses. With ``solver='wsam'`` they are those of
-        the perturbation that the weight amounts to, ``rho * gamma / (1 - gamma)``. Only
-        used when ``rho`` is 'auto'.
+        A number trains as scikit-learn does, with that radius; 0 gives the base solver.
+        'auto' chooses the radius from ``rho_grid`` by the loss of rows that are left out.
+        All radii and folds are trained at once, and the hopeless ones are dropped on the
+        way. With one member the network is then trained on all rows, for as many epochs
+        as were good for the folds: at most ``max_iter``, and ``tol`` and
+        ``n_iter_no_change`` are not used, except with ``swa`` or ``early_stopping``,
+        which end training in their own way. 'auto' also sees to it that an epoch has ten
+        steps or more (``batch_size``) and averages the weights (``ema_decay``).
+        ``partial_fit`` chooses nothing: it goes on with the radius of ``fit``, or with
+        0.05 if there was none. With fewer than 100 rows and no ``cv`` there is too little
+        to choose by, and training is scikit-learn's with a radius of 0.05.
+
+    rho_grid : array-like of float or None, default=None
+        Radii among which ``rho='auto'`` chooses. None for 0, 0.1 and 0.5, and with
+        ``n_members`` for 0, 0.05, 0.1, 0.2, 0.5 and 1. With ``solver='wsam'`` they are
+        those of the perturbation that the weight amounts to,
+        ``rho * gamma / (1 - gamma)``. Only used when ``rho`` is 'auto'.
 
     gamma : float, default=0.9
         Weight of the sharpness in the objective, in [0, 1): 0 gives the base solver, 0.5
@@ -159,7 +169,9 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         every step from the start. Validation scores are its scores, and the estimator
         predicts with it. It looks back over about ``1 / (1 - ema_decay)`` steps, less in
         the beginning: choose a small part of all steps, such as 0.99 for some thousand.
-        Not together with ``swa``. Needs a solver other than 'lbfgs'.
+        None for 0.99 while ``rho`` is 'auto', without ``swa``, and for no average
+        otherwise; 0 never averages. Not together with ``swa``. Needs a solver other
+        than 'lbfgs'.
 
     n_members : int, default=1
         Networks to train and to average the predictions of. With more than one, each is
@@ -170,9 +182,10 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         all rows. Needs a solver other than 'lbfgs'.
 
     cv : int, splitter, iterable of splits or None, default=None
-        Folds of ``n_members`` and of ``rho='auto'``. None for as many folds as members,
-        three for a single network, shuffled and, for a single label, stratified. For
-        grouped or ordered rows give a splitter, or its splits.
+        Folds of ``n_members`` and of ``rho='auto'``. None for as many folds as members;
+        for a single network a third of the rows is left out, in turn until 300 rows were,
+        at random and, for a single label, stratified. For grouped or ordered rows give a
+        splitter, or its splits.
 
     swa : bool, default=False
         Whether to end training with stochastic weight averaging, and to predict with
@@ -231,15 +244,16 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         scores are then theirs alone.
 
     rho_ : float
-        The radius that was chosen. Only set when ``rho`` is 'auto', like the next three.
+        The radius that was chosen, or 0.05 with too few rows. Only set when ``rho`` is
+        'auto', like the next three.
 
     rho_grid_ : ndarray of shape (n_radii,)
         The radii that were tried, in ascending order.
 
     rho_losses_ : ndarray of shape (n_radii,)
-        Mean loss over all rows for each of them, every row by the network that did not
-        see it, at the best epoch of the fold. That of a radius that was given up is of
-        the epochs until then.
+        Mean loss over the rows that were left out for each of them, every row by the
+        network that did not see it, at the best epoch of the fold. That of a radius that
+        was given up is of the epochs until then.
 
     rho_epochs_ : ndarray of int of shape (n_radii,)
         Epochs for which each of them was trained before it was given up.
@@ -373,8 +387,8 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         max_fun=15000,
         max_steps=None,
         base_solver="adam",
-        rho=0.05,
-        rho_grid=(0.0, 0.05, 0.1, 0.2, 0.5, 1.0),
+        rho="auto",
+        rho_grid=None,
         gamma=0.9,
         lookahead_k=6,
         lookahead_alpha=0.5,

@@ -348,6 +348,9 @@ class TrainingResult:
 
     rows : array of int or None
         After a pause, the rows in the order of the last epoch. None if training ended.
+
+    is_interrupted : bool
+        Whether the user ended training before its time.
     """
 
     weights: Weights
@@ -359,6 +362,7 @@ class TrainingResult:
     random_state: np.random.RandomState
     warnings: tuple[tuple[str, type[Warning]], ...] = ()
     rows: Array | None = None
+    is_interrupted: bool = False
 
     @property
     def is_paused(self) -> bool:

@@ -22,10 +22,22 @@ from ._contract import (
     Validation,
     Weights,
 )
-from ._members import MEMBERS_ATTRIBUTES, RADIUS_ATTRIBUTES, Ensemble
+from ._members import (
+    LEAST_ROWS,
+    MEMBERS_ATTRIBUTES,
+    RADIUS_ATTRIBUTES,
+    Ensemble,
+)
 from .optim import BASE_SOLVERS, SOLVERS, solver_chain, solver_parameters
 
 DOCUMENTATION = "https://sksharp.readthedocs.io/en/stable"
+
+# with rho='auto': the radius before one is chosen, the decay of the average of the
+# weights, the steps of an epoch at least, and the rows of a minibatch at least
+RHO_UNTIL_CHOSEN = 0.05
+DECAY_OF_AUTO = 0.99
+STEPS_OF_AUTO = 10
+SMALLEST_OF_AUTO = 8
 
 
 class FlatMinimaMLP(Ensemble, BaseMultilayerPerceptron):
@@ -41,7 +53,7 @@ class FlatMinimaMLP(Ensemble, BaseMultilayerPerceptron):
         "solver": [StrOptions({"lbfgs", *SOLVERS})],
         "base_solver": [StrOptions(set(BASE_SOLVERS))],
         "rho": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
-        "rho_grid": ["array-like"],
+        "rho_grid": ["array-like", None],
         "cv": ["cv_object"],
         "n_members": [Interval(Integral, 1, None, closed="left")],
         "max_steps": [Interval(Integral, 1, None, closed="left"), None],
@@ -69,11 +81,6 @@ class FlatMinimaMLP(Ensemble, BaseMultilayerPerceptron):
             raise AttributeError(
                 "partial_fit is only available for stochastic optimizers. "
                 f"{self.solver} is not stochastic."
-            )
-        if self._searches():
-            raise AttributeError(
-                "partial_fit is not available with rho='auto', which needs all rows to "
-                "choose the radius by. Set rho to a number, such as rho_ after fit."
             )
         return True
 
@@ -127,7 +134,7 @@ class FlatMinimaMLP(Ensemble, BaseMultilayerPerceptron):
         stochastic = self.solver in SOLVERS
         needs_steps = {
             "swa": self.swa,
-            "ema_decay": self.ema_decay is not None,
+            "ema_decay": self.ema_decay,
             "n_members": self.n_members > 1,
             "max_steps": self.max_steps is not None,
             "callbacks": self.callbacks,
@@ -146,7 +153,7 @@ class FlatMinimaMLP(Ensemble, BaseMultilayerPerceptron):
                     f"callbacks must hold skorch callbacks, got {callback!r}. Derive it "
                     "from skorch.callbacks.Callback."
                 )
-        if self.swa and self.ema_decay is not None:
+        if self.swa and self.ema_decay:
             raise ValueError(
                 "swa and ema_decay are two averages of the weights, and a fit has one, got "
                 f"swa=True and ema_decay={self.ema_decay}. Set swa=False or "
@@ -154,12 +161,10 @@ class FlatMinimaMLP(Ensemble, BaseMultilayerPerceptron):
             )
         if self.swa and self.max_steps is None and not incremental:
             self._check_averaging(self.max_iter)
-        if self.callbacks and (self.n_members > 1 or self._searches()):
-            name = "n_members" if self.n_members > 1 else "rho"
+        if self.callbacks and self.n_members > 1:
             raise ValueError(
                 "callbacks see one network, got callbacks and "
-                f"{name}={getattr(self, name)!r}. Set callbacks=None, n_members=1 and rho "
-                "to a number."
+                f"n_members={self.n_members}. Set callbacks=None or n_members=1."
             )
         if self._searches():
             self._check_grid()
@@ -169,10 +174,23 @@ class FlatMinimaMLP(Ensemble, BaseMultilayerPerceptron):
         has_radius = (
             self.solver in SOLVERS and "rho" in SOLVERS[self.solver].arguments.values()
         )
-        return has_radius and isinstance(self.rho, str)
+        is_off = self.solver == "wsam" and self.gamma == 0
+        return has_radius and not is_off and isinstance(self.rho, str)
+
+    def _radius(self):
+        """Return the radius to train with, where none is being searched."""
+        if not isinstance(self.rho, str):
+            return _plain(self.rho)
+        return getattr(self, "rho_", RHO_UNTIL_CHOSEN)
+
+    def _decay(self, *, is_automatic):
+        """Return the decay of the average of the weights, None for no average."""
+        if self.ema_decay is not None:
+            return _plain(self.ema_decay) or None
+        return DECAY_OF_AUTO if is_automatic and not self.swa else None
 
     def _check_grid(self):
-        grid = np.asarray(self.rho_grid, dtype=np.float64)
+        grid = np.asarray(self._grid(), dtype=np.float64)
         is_valid = grid.ndim == 1 and grid.size and np.isfinite(grid).all()
         if not is_valid or grid.min() < 0:
             raise ValueError(
@@ -270,9 +288,11 @@ class FlatMinimaMLP(Ensemble, BaseMultilayerPerceptron):
         if self.n_members > 1:
             self._train_members(X, y, sample_weight, incremental)
             return
-        if self._searches() and not hasattr(self, "rho_"):
-            self._search(X, y, sample_weight)
-            return
+        if self._searches() and not incremental and not hasattr(self, "rho_"):
+            if self._is_automatic(y, sample_weight):
+                self._search(X, y, sample_weight)
+                return
+            self.rho_ = RHO_UNTIL_CHOSEN
         rows, validation = self._split(X, y, sample_weight)
         job = self._job(X, y, sample_weight, rows, validation, incremental=incremental)
         (result,) = self._run([job])
@@ -304,7 +324,16 @@ class FlatMinimaMLP(Ensemble, BaseMultilayerPerceptron):
         iterate, digest = getattr(self, "_iterate", (None, None))
         is_rewritten = digest != _digest(weights)
         n_samples = len(y) if rows is None else len(rows)
-        batch_size = int(self._clipped_batch_size(n_samples))
+        is_automatic = self._is_automatic(y, sample_weight)
+        batch_size = int(self._clipped_batch_size(n_samples, is_automatic=is_automatic))
+        # a fold that is smaller than the minibatch is not the user's doing
+        n_given = len(y) if validation is None else n_samples
+        if self.batch_size != "auto" and self.batch_size > n_given:
+            warnings.warn(
+                "Got `batch_size` less than 1 or larger than sample size. It is going to "
+                "be clipped",
+                stacklevel=2,
+            )
         epochs = self._epochs(n_samples, batch_size)
         job = TrainingJob(
             weights=weights,
@@ -316,7 +345,7 @@ class FlatMinimaMLP(Ensemble, BaseMultilayerPerceptron):
             sample_weight=sample_weight,
             rows=rows,
             random_state=self._random_state,
-            settings=self._settings(batch_size, epochs),
+            settings=self._settings(batch_size, epochs, is_automatic=is_automatic),
             progress=self._progress(),
             epochs=1 if incremental else epochs,
             is_incremental=incremental,
@@ -365,19 +394,19 @@ class FlatMinimaMLP(Ensemble, BaseMultilayerPerceptron):
             return np.nan
         return self._metric(y, predictions, sample_weight=sample_weight)
 
-    def _settings(self, batch_size, epochs):
+    def _settings(self, batch_size, epochs, *, is_automatic):
         values = {
             name: _plain(getattr(self, name))
             for name in sorted(solver_parameters(self.solver, self.base_solver))
         }
-        if self._searches():
-            values["rho"] = self.rho_
+        if "rho" in values:
+            values["rho"] = self._radius()
         return Settings(
             out_activation=self.out_activation_,
             batch_size=batch_size,
             solver_parameters=values,
             averaging=self._averaging_settings(epochs),
-            ema_decay=_plain(self.ema_decay),
+            ema_decay=self._decay(is_automatic=is_automatic),
             **{name: _plain(getattr(self, name)) for name in _SHARED_SETTINGS},
         )
 
@@ -395,15 +424,13 @@ class FlatMinimaMLP(Ensemble, BaseMultilayerPerceptron):
             lr=_plain(self.swa_lr),
         )
 
-    def _clipped_batch_size(self, n_samples):
+    def _clipped_batch_size(self, n_samples, *, is_automatic):
+        """Return the rows of a minibatch, of a network that trains on so many rows."""
         if self.batch_size == "auto":
-            return min(200, n_samples)
-        if self.batch_size > n_samples:
-            warnings.warn(
-                "Got `batch_size` less than 1 or larger than sample size. It is going to "
-                "be clipped",
-                stacklevel=2,
-            )
+            largest = min(200, n_samples)
+            if not is_automatic or n_samples < LEAST_ROWS:
+                return largest
+            return min(largest, max(SMALLEST_OF_AUTO, n_samples // STEPS_OF_AUTO))
         return min(self.batch_size, n_samples)
 
     # -- what one call of fit leaves for the next ---------------------------------------

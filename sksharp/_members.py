@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import math
+from numbers import Integral
 
 import numpy as np
 from sklearn.base import is_classifier
@@ -17,8 +18,20 @@ STEPS_BETWEEN_SCORES = 20
 # (share of the epochs, share of the radii that go on after it): successive halving
 RACE = ((0.15, 1 / 2), (0.4, 1 / 3), (0.7, 0.0))
 
-# folds by which the radius of a single network is chosen
-FOLDS_OF_ONE = 3
+# radii that rho='auto' tries for one network, and for members
+RADII_OF_ONE = (0.0, 0.1, 0.5)
+RADII_OF_MEMBERS = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
+
+# a single network's radius is chosen by thirds of the rows, as many as it takes to keep
+# enough of them; with fewer rows than the least there is nothing to choose by
+PARTS_OF_ONE = 3
+ENOUGH_KEPT = 300
+LEAST_ROWS = 100
+
+# a fold of a single network's gives up after this share of the epochs without a better
+# loss, and is at its best as long as the loss is within this share of the lowest
+PATIENCE_OF_ONE = 0.2
+AS_GOOD_AS_BEST = 0.02
 
 RADIUS_ATTRIBUTES = ("rho_", "rho_grid_", "rho_losses_", "rho_epochs_")
 
@@ -45,13 +58,19 @@ class Ensemble:
 
     def _train_members(self, X, y, sample_weight, incremental):
         is_new = not hasattr(self, "members_")
-        folds = None if incremental else self._make_folds(y, self.n_members)
+        draws = self._random_state
+        folds = None
+        if not incremental:
+            folds = self._make_folds(y, sample_weight, self.n_members, draws)
+        params = self._member_params(y, sample_weight)
         if is_new:
-            members = [self._new_network(X, y) for _ in range(self.n_members)]
+            members = [
+                self._new_network(X, y, params, draws) for _ in range(self.n_members)
+            ]
         else:
             members = copy.deepcopy(self.members_)
             for member in members:
-                member.set_params(**self._member_params(member.random_state))
+                member.set_params(**{**params, "random_state": member.random_state})
         if incremental:
             jobs = [
                 member._job(X, y, sample_weight, incremental=True) for member in members
@@ -64,7 +83,7 @@ class Ensemble:
         for member, result in zip(members, results, strict=True):
             member._take(result)
             if self._searches():
-                member.rho = self.rho_
+                member.rho = self._radius()
         self.members_ = members
         if not incremental:
             self._keep_out_of_fold(members, X, folds)
@@ -74,24 +93,34 @@ class Ensemble:
         self.t_ = max(member.t_ for member in members)
         self.loss_ = float(np.mean([member.loss_ for member in members]))
 
+    def _is_automatic(self, y, sample_weight):
+        """Return whether ``rho='auto'`` says how to train: there are rows to judge by."""
+        if not self._searches() or self.cv is not None:
+            return self._searches()
+        weighty = y if sample_weight is None else sample_weight[sample_weight != 0]
+        return len(weighty) >= LEAST_ROWS
+
     def _search(self, X, y, sample_weight):
         """Choose the radius by folds and train on all rows with it."""
-        folds = self._make_folds(y, None)
-        networks = [self._new_network(X, y) for _ in folds]
+        rows, validation = self._split(X, y, sample_weight)
+        # the network of all rows is drawn as if nothing were chosen before
+        draws = copy.deepcopy(self._random_state)
+        folds = self._make_folds(y, sample_weight, None, draws)
+        params = self._member_params(y, sample_weight)
+        networks = [self._new_network(X, y, params, draws) for _ in folds]
         jobs = fold_jobs(networks, X, y, sample_weight, folds)
+        if not self.swa:
+            jobs = [with_patience(job) for job in jobs]
         outcome = self._race(jobs, is_new=True)
         check_scores(outcome)
         for network, result in zip(networks, outcome, strict=True):
             network._take(result)
         self._keep_out_of_fold(networks, X, folds)
-        rows, validation = self._split(X, y, sample_weight)
         job = self._job(X, y, sample_weight, rows, validation)
-        if validation is None and not any(result.n_averaged for result in outcome):
-            n_batches = -(-len(y) // job.settings.batch_size)
-            steps = steps_at_best(outcome, jobs)
+        if validation is None and not self.swa:
             job = dataclasses.replace(
                 job,
-                epochs=max(1, round(steps / n_batches)),
+                epochs=epochs_at_best(outcome, jobs),
                 settings=dataclasses.replace(
                     job.settings, n_iter_no_change=np.inf, averaging=None
                 ),
@@ -104,7 +133,7 @@ class Ensemble:
         """Choose the radius, and return what came of the jobs with it."""
         if not is_new and hasattr(self, "rho_"):
             return self._run([with_radius(job, self.rho_) for job in jobs])
-        radii = np.unique(np.asarray(self.rho_grid, dtype=np.float64))
+        radii = np.unique(np.asarray(self._grid(), dtype=np.float64))
         if self.solver == "wsam":
             # the grid is of the radius of the perturbation that the weight amounts to
             radii = (
@@ -116,25 +145,41 @@ class Ensemble:
         self.rho_losses_, self.rho_epochs_ = outcome.losses, outcome.epochs
         return outcome.results
 
-    def _make_folds(self, y, n_folds):
+    def _grid(self):
+        if self.rho_grid is not None:
+            return self.rho_grid
+        return RADII_OF_ONE if self.n_members == 1 else RADII_OF_MEMBERS
+
+    def _make_folds(self, y, sample_weight, n_folds, draws):
         if not hasattr(self, "_fold_seed"):
-            self._fold_seed = draw_seed(self._random_state)
+            self._fold_seed = draw_seed(draws)
+        n_parts, n_kept = n_folds, None
         if n_folds is None and self.cv is None:
-            n_folds = FOLDS_OF_ONE
-        return make_folds(
+            n_parts = PARTS_OF_ONE
+            n_kept = min(n_parts, math.ceil(n_parts * ENOUGH_KEPT / len(y)))
+        is_drawn = self.cv is None or isinstance(self.cv, Integral)
+        counts = None
+        if is_drawn and sample_weight is not None:
+            # a fold of rows that do not count could not judge
+            counts = np.flatnonzero(sample_weight)
+            y = y[counts]
+        folds = make_folds(
             self.cv,
-            n_folds,
+            n_parts,
             y,
             stratify=is_classifier(self)
             and (self.n_outputs_ == 1 or self.out_activation_ == "softmax"),
             # the same folds under warm_start: what chose an epoch goes on choosing
             random_state=np.random.RandomState(self._fold_seed),
         )
+        if counts is not None:
+            folds = [(counts[train], counts[test]) for train, test in folds]
+        return folds[:n_kept]
 
-    def _new_network(self, X, y):
+    def _new_network(self, X, y, params, draws):
         """Return an estimator of one network, initialized with a seed of its own."""
-        seed = draw_seed(self._random_state)
-        network = type(self)(**self._member_params(seed))
+        seed = draw_seed(draws)
+        network = type(self)(**{**params, "random_state": seed})
         for name in FITTED_ATTRIBUTES:
             if hasattr(self, name):
                 setattr(network, name, getattr(self, name))
@@ -144,16 +189,21 @@ class Ensemble:
         network._initialize(y, layer_units, X.dtype)
         return network
 
-    def _member_params(self, seed):
-        rho = getattr(self, "rho_", 0.0) if self._searches() else self.rho
+    def _member_params(self, y, sample_weight):
+        """Return the parameters of a network of its own, but for its seed."""
         params = self.get_params(deep=False)
         own = {
             "n_members": 1,
-            "rho": rho,
-            "random_state": seed,
+            "rho": self._radius(),
             "early_stopping": False,
             "cv": None,  # splits that are drawn once cannot be copied
+            "callbacks": None,
         }
+        if self._is_automatic(y, sample_weight):
+            # a network with a radius of its own does not know what was automatic
+            own["ema_decay"] = self._decay(is_automatic=True)
+            if self.batch_size == "auto":
+                own["batch_size"] = self._clipped_batch_size(len(y), is_automatic=True)
         return {**params, **own}
 
     def _keep_out_of_fold(self, networks, X, folds):
@@ -292,6 +342,15 @@ def fold_job(network, X, y, sample_weight, fold):
     )
 
 
+def with_patience(job):
+    """Return a copy of a fold's job that gives up some time after its best epoch."""
+    patience = PATIENCE_OF_ONE * job.epochs / job.validation.freq
+    return dataclasses.replace(
+        job,
+        settings=dataclasses.replace(job.settings, n_iter_no_change=patience, tol=0.0),
+    )
+
+
 def with_radius(job, radius):
     """Return a copy of a job that has not begun, with another radius."""
     values = {**job.settings.solver_parameters, "rho": radius}
@@ -359,7 +418,9 @@ def race(jobs, radii, train):
         i: [with_radius(job, radius) for job in jobs] for i, radius in enumerate(radii)
     }
     results = {i: [None] * len(jobs) for i in running}
-    pauses = [math.ceil(share * epochs) for share, _ in RACE]
+    # at a look at the folds
+    freq = max(job.validation.freq for job in jobs)
+    pauses = [math.ceil(share * epochs / freq) * freq for share, _ in RACE]
     for stage in range(len(RACE) + 1):
         pause_at = pauses[stage] if stage < len(RACE) and len(running) > 1 else None
         places, parts = [], []
@@ -377,6 +438,8 @@ def race(jobs, radii, train):
                 places.append((i, j))
                 parts.append(part)
         for (i, j), result in zip(places, train(parts), strict=True):
+            if result.is_interrupted:
+                raise KeyboardInterrupt  # nothing is chosen yet
             results[i][j] = result
         for i in running:
             scores = [r.progress.best_validation_score for r in results[i]]
@@ -403,18 +466,22 @@ def check_scores(results):
     """Raise if a network has never had a finite loss on its fold."""
     if not all(np.isfinite(r.progress.best_validation_score) for r in results):
         raise ValueError(
-            "The loss of a fold was not finite in any epoch. The input data may contain "
-            "large values and need to be preprocessed, or learning_rate_init is too large."
+            "Solver produced non-finite parameter weights, and no finite loss of a fold in "
+            "any epoch. The input data may contain large values and need to be "
+            "preprocessed, or learning_rate_init is too large."
         )
 
 
-def steps_at_best(results, jobs):
-    """Return the mean number of steps after which the folds were at their best."""
-    steps = [
-        result.progress.best_n_iter * -(-len(job.rows) // job.settings.batch_size)
-        for result, job in zip(results, jobs, strict=True)
-    ]
-    return float(np.mean(steps))
+def epochs_at_best(results, jobs):
+    """Return for how many epochs to train: as long as the folds did well, on average."""
+    epochs = []
+    for result, job in zip(results, jobs, strict=True):
+        losses = -np.asarray(result.progress.validation_scores)
+        lowest = losses[np.isfinite(losses)].min()
+        is_good = losses <= lowest + AS_GOOD_AS_BEST * abs(lowest)
+        n_looks = np.flatnonzero(is_good)[-1] + 1
+        epochs.append(min(n_looks * job.validation.freq, result.progress.n_iter))
+    return max(1, round(np.mean(epochs)))
 
 
 def out_of_fold(networks, X, folds, n_outputs):

@@ -33,6 +33,7 @@ every_solver = pytest.mark.parametrize("solver", SOLVERS)
 
 
 SHARED = {
+    "rho": 0.05,
     "hidden_layer_sizes": (4,),
     "batch_size": 15,
     "learning_rate_init": 0.02,

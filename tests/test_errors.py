@@ -27,13 +27,25 @@ GAP = np.where(np.arange(40) < 10, 0.0, 1.0)  # no weight for ten rows
 
 def make_classifier(**params):
     return SAMMLPClassifier(
-        **{"hidden_layer_sizes": (4,), "max_iter": 3, "random_state": 0, **params}
+        **{
+            "hidden_layer_sizes": (4,),
+            "max_iter": 3,
+            "rho": 0.05,
+            "random_state": 0,
+            **params,
+        }
     )
 
 
 def make_regressor(**params):
     return SAMMLPRegressor(
-        **{"hidden_layer_sizes": (4,), "max_iter": 3, "random_state": 0, **params}
+        **{
+            "hidden_layer_sizes": (4,),
+            "max_iter": 3,
+            "rho": 0.05,
+            "random_state": 0,
+            **params,
+        }
     )
 
 

@@ -1,6 +1,7 @@
 """Members that each keep a fold, and the radius that is chosen by them."""
 
 import copy
+import itertools
 import math
 import pickle
 import subprocess
@@ -24,6 +25,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from skorch.callbacks import Callback
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor, _members
+from sksharp.training._net import MLPNet
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -37,6 +39,7 @@ FOLDS = list(StratifiedKFold(3, shuffle=True, random_state=1).split(X, LABELS))
 
 # 20 minibatches on two thirds of the rows, so that every epoch ends with a look
 SMALL = {
+    "rho": 0.05,
     "hidden_layer_sizes": (4,),
     "batch_size": 2,
     "max_iter": 6,
@@ -44,7 +47,13 @@ SMALL = {
     "random_state": 0,
 }
 ENSEMBLE = {**SMALL, "n_members": 3, "cv": FOLDS}
-AUTO = {**SMALL, "rho": "auto", "rho_grid": [0.0, 0.05, 0.5], "cv": FOLDS}
+AUTO = {
+    **SMALL,
+    "rho": "auto",
+    "rho_grid": [0.0, 0.05, 0.5],
+    "cv": FOLDS,
+    "ema_decay": 0.0,
+}
 
 # (estimator, targets, sample_weight)
 KINDS = {
@@ -105,13 +114,10 @@ def best_epoch(member):
     return int(np.argmax(member.validation_scores_)) + 1
 
 
-def epochs_after(estimator, n_rows):
-    """Return the epochs on some rows that are as many steps as were best for members.
-
-    The estimator has ``ENSEMBLE``'s batch size and folds.
-    """
-    steps = np.mean([20 * best_epoch(member) for member in estimator.members_])
-    return round(steps / math.ceil(n_rows / 2))
+def good_epoch(member):
+    """Return the last epoch with a loss next to the best."""
+    losses = -np.array(member.validation_scores_)
+    return np.flatnonzero(losses <= 1.02 * losses.min())[-1] + 1
 
 
 # -- members -----------------------------------------------------------------------------
@@ -311,8 +317,8 @@ def test_the_loss_of_the_radius_is_that_of_the_rows_out_of_fold(kind, n_members)
         loss = mean_poisson_deviance(y, out, sample_weight=weights) / 2
     else:
         loss = mean_squared_error(y, out, sample_weight=weights) / 2
-    to_the_end = estimator.rho_epochs_ == SMALL["max_iter"]
-    assert to_the_end.any()
+    # a single network's folds may have given up before the last epoch
+    to_the_end = estimator.rho_epochs_ == estimator.rho_epochs_.max()
     losses = np.where(to_the_end, estimator.rho_losses_, np.inf)
     assert_allclose(losses.min(), loss, rtol=1e-9)
     assert estimator.rho_ == estimator.rho_grid_[losses.argmin()]
@@ -324,8 +330,10 @@ def test_the_loss_of_the_radius_is_that_of_the_rows_out_of_fold(kind, n_members)
 def test_a_grid_of_one_radius_is_that_radius(solver, average):
     shared = {**ENSEMBLE, **average, "solver": solver, "gamma": 0.8}
     radius = 0.2 if solver == "sam" else 0.2 * (1 - 0.8) / 0.8
-    auto = SAMMLPClassifier(**shared, rho="auto", rho_grid=[0.2]).fit(X, LABELS)
-    fixed = SAMMLPClassifier(**shared, rho=radius).fit(X, LABELS)
+    auto = SAMMLPClassifier(
+        **{**shared, "rho": "auto"}, rho_grid=[0.2], ema_decay=0
+    ).fit(X, LABELS)
+    fixed = SAMMLPClassifier(**{**shared, "rho": radius}).fit(X, LABELS)
     assert auto.rho_ == radius
     assert_same_members(auto, fixed)
     assert_array_equal(auto.oof_decision_function_, fixed.oof_decision_function_)
@@ -343,12 +351,16 @@ def test_the_radii_of_wsam_are_those_of_its_perturbation(n_members):
     assert network.rho_ in network.rho_grid_
 
 
-def test_wsam_without_weight_of_the_sharpness_has_one_radius():
-    auto = SAMMLPClassifier(**AUTO, n_members=3, solver="wsam", gamma=0.0)
-    fixed = SAMMLPClassifier(**ENSEMBLE, solver="wsam", gamma=0.0, rho=0.3)
-    auto.fit(X, LABELS)
-    assert_array_equal(auto.rho_grid_, [0.0])
-    assert_same_members(auto, fixed.fit(X, LABELS), rtol=1e-9)
+@pytest.mark.parametrize("n_members", [1, 3])
+def test_wsam_without_weight_of_the_sharpness_has_no_radius_to_choose(n_members):
+    cv = FOLDS if n_members > 1 else None
+    shared = {"n_members": n_members, "cv": cv, "solver": "wsam", "gamma": 0.0}
+    auto, fixed = (
+        SAMMLPClassifier(**{**SMALL, **shared, "rho": rho}).fit(X, LABELS)
+        for rho in ("auto", 0.3)
+    )
+    assert not hasattr(auto, "rho_")
+    assert_array_equal(auto.predict_proba(X), fixed.predict_proba(X))
 
 
 @pytest.mark.parametrize("solver", ["adam", "sgd", "ranger", "lbfgs"])
@@ -366,7 +378,7 @@ def test_hopeless_radii_are_given_up_and_leave_no_trace():
     ).fit(X, LABELS)
     # of six radii three go on after 15 % of the epochs, two after 40 %, one after 70 %
     assert sorted(network.rho_epochs_) == [3, 3, 3, 8, 14, 20]
-    fixed = SAMMLPClassifier(**{**ENSEMBLE, "max_iter": 20}, rho=network.rho_)
+    fixed = SAMMLPClassifier(**{**ENSEMBLE, "max_iter": 20, "rho": network.rho_})
     # as close as rounding among more models allows
     assert_same_members(network, fixed.fit(X, LABELS), rtol=1e-9)
 
@@ -377,7 +389,7 @@ def test_without_a_race_every_radius_is_trained_to_the_end(monkeypatch):
     assert_array_equal(network.rho_epochs_, [6, 6, 6])
     assert network.rho_ == network.rho_grid_[network.rho_losses_.argmin()]
     for radius, loss in zip(AUTO["rho_grid"], network.rho_losses_, strict=True):
-        fixed = SAMMLPClassifier(**ENSEMBLE, rho=radius).fit(X, LABELS)
+        fixed = SAMMLPClassifier(**{**ENSEMBLE, "rho": radius}).fit(X, LABELS)
         out = fixed.oof_decision_function_
         assert_allclose(log_loss(LABELS, out), loss, rtol=1e-9)
 
@@ -393,38 +405,145 @@ def test_the_order_and_the_copies_of_radii_do_not_matter():
 
 @pytest.mark.parametrize("max_iter", [6, 25])
 @pytest.mark.parametrize("weighted", [False, True], ids=["rows", "weights"])
-def test_one_network_trains_as_long_as_was_best_for_the_folds(max_iter, weighted):
-    # without shuffling the draws for the folds do not show in the order of the rows
-    shared = {"max_iter": max_iter, "shuffle": False, "learning_rate_init": 0.05}
+def test_one_network_trains_as_long_as_was_good_for_the_folds(
+    max_iter, weighted, monkeypatch
+):
+    monkeypatch.setattr(_members, "PATIENCE_OF_ONE", math.inf)
+    shared = {"max_iter": max_iter, "learning_rate_init": 0.05}
     weights = WEIGHTS if weighted else None
     network = SAMMLPRegressor(**{**AUTO, **shared}).fit(X, TARGETS, weights)
-    members = SAMMLPRegressor(**{**ENSEMBLE, **shared}, rho=network.rho_)
+    members = SAMMLPRegressor(**{**ENSEMBLE, **shared, "rho": network.rho_})
     members.fit(X, TARGETS, weights)
     assert_allclose(network.oof_prediction_, members.oof_prediction_, rtol=1e-9)
     assert not hasattr(network, "members_")
-    epochs = epochs_after(members, N)
-    assert 0 < epochs < max_iter
+    epochs = round(np.mean([good_epoch(member) for member in members.members_]))
+    assert network.n_iter_ == epochs
+    # and is drawn as if nothing had been chosen before
     plain = SAMMLPRegressor(
-        **{**SMALL, **shared, "max_iter": epochs},
-        rho=network.rho_,
+        **{**SMALL, **shared, "max_iter": epochs, "rho": network.rho_},
         n_iter_no_change=np.inf,
     ).fit(X, TARGETS, weights)
-    assert network.n_iter_ == epochs
     assert_same_weights(network, plain)
+
+
+def test_folds_of_one_network_give_up_and_those_of_members_do_not():
+    # a large step overfits soon
+    shared = {**AUTO, "max_iter": 60, "learning_rate_init": 0.1}
+    one = SAMMLPRegressor(**shared).fit(X, TARGETS)
+    assert one.rho_epochs_.max() < 60
+    assert (
+        SAMMLPRegressor(**shared, n_members=3).fit(X, TARGETS).rho_epochs_.max() == 60
+    )
+
+
+# -- what rho='auto' sets beside the radius ---------------------------------------------
+
+ROWS = rng.normal(size=(400, 4))
+SIGNS = (ROWS[:, 0] * ROWS[:, 1] > 0).astype(int)
+QUICK = {"hidden_layer_sizes": (4,), "max_iter": 3, "random_state": 0}
+
+
+def test_the_default_chooses_its_radius():
+    network = SAMMLPClassifier(**QUICK).fit(ROWS, SIGNS)
+    assert_array_equal(network.rho_grid_, [0, 0.1, 0.5])
+    assert network.rho_ in network.rho_grid_
+    members = SAMMLPClassifier(**QUICK, n_members=2).fit(ROWS, SIGNS)
+    assert_array_equal(members.rho_grid_, [0, 0.05, 0.1, 0.2, 0.5, 1])
+
+
+@pytest.mark.parametrize("n_members", [1, 2])
+@pytest.mark.parametrize(
+    ("n_rows", "batch_size"), [(400, 40), (150, 15), (100, 10), (4000, 200)]
+)
+def test_an_automatic_minibatch_is_a_tenth_of_the_rows(n_rows, batch_size, n_members):
+    rows = np.resize(ROWS, (n_rows, 4))
+    y = rows[:, 0]
+    params = {**QUICK, "max_iter": 2, "n_members": n_members, "rho_grid": [0.1]}
+    automatic = SAMMLPRegressor(**params).fit(rows, y)
+    given = SAMMLPRegressor(**params, batch_size=batch_size).fit(rows, y)
+    assert_array_equal(automatic.predict(rows), given.predict(rows))
+
+
+@pytest.mark.parametrize("n_members", [1, 2])
+def test_the_automatic_average_looks_back_over_a_hundred_steps(n_members):
+    params = {**QUICK, "n_members": n_members}
+    fits = [
+        SAMMLPRegressor(**params, ema_decay=decay).fit(ROWS, ROWS[:, 0]).predict(ROWS)
+        for decay in (None, 0.99, 0.0)
+    ]
+    assert_array_equal(fits[0], fits[1])
+    assert not np.allclose(fits[0], fits[2])
+
+
+@pytest.mark.parametrize(("n_rows", "n_kept"), [(120, 120), (500, 334), (1200, 400)])
+def test_enough_rows_are_left_out_to_choose_by(n_rows, n_kept):
+    rows = np.resize(ROWS, (n_rows, 4))
+    network = SAMMLPRegressor(**QUICK).fit(rows, rows[:, 0])
+    assert np.isfinite(network.oof_prediction_).sum() == n_kept
+
+
+def test_rows_of_no_weight_do_not_judge():
+    weights = np.zeros(len(ROWS))
+    weights[:120] = 1
+    network = SAMMLPRegressor(**QUICK).fit(ROWS, ROWS[:, 0], weights)
+    assert_array_equal(np.isfinite(network.oof_prediction_), weights > 0)
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["rows", "weights"])
+def test_with_too_few_rows_training_is_that_of_a_number(weighted):
+    rows, y = ROWS[:99], SIGNS[:99]
+    weights = np.ones(99)
+    if weighted:
+        rows, y = ROWS, SIGNS
+        weights = (np.arange(len(ROWS)) < 99).astype(float)
+    automatic = SAMMLPClassifier(**QUICK).fit(rows, y, weights)
+    plain = SAMMLPClassifier(**QUICK, rho=0.05).fit(rows, y, weights)
+    assert automatic.rho_ == 0.05
+    assert_same_weights(automatic, plain)
+
+
+def test_callbacks_see_the_network_of_all_rows():
+    class Rows(Callback):
+        seen = ()
+
+        def on_epoch_end(self, net, **kwargs):
+            self.seen += (len(net.history),)
+
+    rows = Rows()
+    network = SAMMLPClassifier(**QUICK, callbacks=[rows]).fit(ROWS, SIGNS)
+    assert rows.seen == tuple(range(1, network.n_iter_ + 1))
+
+
+@pytest.mark.parametrize("number", [1, 4])
+@pytest.mark.parametrize("n_members", [1, 3])
+def test_an_interrupt_while_radii_are_tried_ends_the_fit(
+    n_members, number, monkeypatch
+):
+    count = itertools.count(1)
+    step = MLPNet.train_step
+
+    def interrupted(net, *args, **kwargs):
+        if next(count) == number:
+            raise KeyboardInterrupt
+        return step(net, *args, **kwargs)
+
+    network = SAMMLPClassifier(**QUICK, n_members=n_members)
+    before = set(vars(network))
+    monkeypatch.setattr(MLPNet, "train_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        network.fit(ROWS, SIGNS)
+    assert set(vars(network)) == before
 
 
 @pytest.mark.parametrize("average", ["early_stopping", "swa"])
 def test_one_network_may_end_in_another_way(average):
     # steps so long that an average is better than all that it is of
     shared = {"learning_rate_init": 0.2, "max_iter": 12, "swa_start": 2}
-    shared |= {average: True, "shuffle": False}
+    shared |= {average: True}
     network = SAMMLPRegressor(**{**AUTO, **shared}).fit(X, TARGETS)
-    plain = SAMMLPRegressor(**{**SMALL, **shared}, rho=network.rho_).fit(X, TARGETS)
+    plain = SAMMLPRegressor(**{**SMALL, **shared, "rho": network.rho_}).fit(X, TARGETS)
     assert network.n_averaged_ == plain.n_averaged_ == 10 * (average == "swa")
-    if average == "swa":  # with early stopping its rows are drawn after the folds
-        assert_same_weights(network, plain)
-    else:
-        assert len(network.validation_scores_) == network.n_iter_
+    assert_same_weights(network, plain)
 
 
 # -- rows of every kind ------------------------------------------------------------------
@@ -711,10 +830,6 @@ ERRORS = {
         {"callbacks": [Callback()]},
         r"callbacks see one network, got callbacks and n_members=3\. Set callbacks=None",
     ),
-    "callbacks of a race": (
-        {"n_members": 1, "rho": "auto", "callbacks": [Callback()]},
-        r"callbacks see one network, got callbacks and rho='auto'",
-    ),
     "members by lbfgs": (
         {"solver": "lbfgs"},
         r"n_members needs a stochastic solver, got solver='lbfgs'\. Set solver to",
@@ -750,16 +865,18 @@ def test_a_mistake_is_told_with_the_way_out(case):
     assert set(vars(network)) == before
 
 
-def test_partial_fit_cannot_choose_a_radius():
-    network = SAMMLPRegressor(**AUTO)
-    assert not hasattr(network, "partial_fit")
-    network.fit(X, TARGETS)
-    with pytest.raises(AttributeError, match="has no attribute 'partial_fit'") as error:
-        network.partial_fit(X, TARGETS)
-    assert "such as rho_ after fit" in str(error.value.__cause__)
-    radius, t = network.rho_, network.t_
-    network.set_params(rho=radius).partial_fit(X, TARGETS)
-    assert network.t_ == t + len(X)
+def test_partial_fit_goes_on_with_the_radius_that_was_chosen():
+    network = SAMMLPRegressor(**AUTO).fit(X, TARGETS)
+    twin = SAMMLPRegressor(**{**SMALL, "rho": network.rho_})
+    twin.__dict__.update({**vars(network), **twin.get_params()})
+    assert_same_weights(network.partial_fit(X, TARGETS), twin.partial_fit(X, TARGETS))
+
+
+def test_partial_fit_alone_has_a_radius_of_a_twentieth():
+    network = SAMMLPRegressor(**AUTO).partial_fit(X, TARGETS).partial_fit(X, TARGETS)
+    fixed = SAMMLPRegressor(**SMALL).partial_fit(X, TARGETS).partial_fit(X, TARGETS)
+    assert_same_weights(network, fixed)
+    assert not hasattr(network, "rho_")
 
 
 def test_partial_fit_of_members_does_not_stop_early():

@@ -81,11 +81,11 @@ TRAININGS = {
 
 
 def make_classifier(**params):
-    return SAMMLPClassifier(**{**SMALL, **params})
+    return SAMMLPClassifier(**{**SMALL, "rho": 0.05, **params})
 
 
 def make_regressor(**params):
-    return SAMMLPRegressor(**{**SMALL, **params})
+    return SAMMLPRegressor(**{**SMALL, "rho": 0.05, **params})
 
 
 # (what stands around the network, prefix of the network's parameters, makes it, targets)

@@ -77,7 +77,7 @@ class Course:
                 job.settings.averaging, job.averaging_state, device
             )
             self._hold_rate(self.phase)
-        self.is_paused = False
+        self.is_paused = self.is_interrupted = False
         if not job.is_resumed:
             self.progress.n_iter = 0
 

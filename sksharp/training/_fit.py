@@ -47,6 +47,8 @@ def fit_models(
     ------
     ValueError
         If a job's device is not there, or a minibatch has no weight.
+    KeyboardInterrupt
+        If the user interrupts the training of one group while others wait.
     """
     n_workers = joblib.effective_n_jobs(n_jobs)
     groups = plan(jobs, n_workers)
@@ -60,6 +62,8 @@ def fit_models(
     results: dict[int, Any] = {}
     for group, of_group in zip(groups, trained, strict=True):
         results.update(zip(group, of_group, strict=True))
+        if len(results) < len(jobs) and any(r and r.is_interrupted for r in of_group):
+            raise KeyboardInterrupt  # the other groups have not been trained
         if on_group is not None:
             on_group(len(results), len(jobs))
     return [results[place] for place in range(len(jobs))]

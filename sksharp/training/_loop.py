@@ -56,6 +56,7 @@ class Loop:
                     self._leave(ended)
         except KeyboardInterrupt:
             for course in self.courses:
+                course.is_interrupted = True
                 course.warn("Training interrupted by user.", UserWarning)
 
     def results(self) -> list[TrainingResult]:
@@ -135,6 +136,7 @@ class Loop:
             random_state=self.batches.random_state(k) or job.random_state,
             warnings=tuple(course.warnings),
             rows=self.batches.order(k) if course.is_paused else None,
+            is_interrupted=course.is_interrupted,
         )
 
     def _state(self, k: int, *, returns: bool) -> OptimizerState:
