@@ -4,6 +4,7 @@ from ._classifier import SAMMLPClassifier
 from ._regressor import SAMMLPRegressor
 from ._search import VectorizedGridSearchCV, VectorizedRandomizedSearchCV
 from ._tabular import PiecewiseLinearEncoder, tabular_pipeline
+from .inspection import sharpness
 
 __all__ = [
     "PiecewiseLinearEncoder",
@@ -11,6 +12,7 @@ __all__ = [
     "SAMMLPRegressor",
     "VectorizedGridSearchCV",
     "VectorizedRandomizedSearchCV",
+    "sharpness",
     "tabular_pipeline",
 ]
 __version__ = "0.1.0.dev0"
