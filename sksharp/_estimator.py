@@ -22,13 +22,14 @@ from ._contract import (
     Validation,
     Weights,
 )
+from ._export import Exports
 from ._members import MEMBERS_ATTRIBUTES, RADIUS_ATTRIBUTES, Ensemble
 from .optim import BASE_SOLVERS, SOLVERS, solver_chain, solver_parameters
 
 DOCUMENTATION = "https://sksharp.readthedocs.io/en/stable"
 
 
-class FlatMinimaMLP(Ensemble, BaseMultilayerPerceptron):
+class FlatMinimaMLP(Ensemble, Exports, BaseMultilayerPerceptron):
     """Base of the estimators: everything but their signatures and docstrings.
 
     scikit-learn keeps the validation of data, labels, initialization, prediction and
