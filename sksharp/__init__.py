@@ -1,6 +1,7 @@
 """scikit-learn's multi-layer perceptrons, trained to flat minima."""
 
 from ._classifier import SAMMLPClassifier
+from ._persistence import load, save
 from ._regressor import SAMMLPRegressor
 from ._search import VectorizedGridSearchCV, VectorizedRandomizedSearchCV
 from ._tabular import PiecewiseLinearEncoder, tabular_pipeline
@@ -12,6 +13,8 @@ __all__ = [
     "SAMMLPRegressor",
     "VectorizedGridSearchCV",
     "VectorizedRandomizedSearchCV",
+    "load",
+    "save",
     "sharpness",
     "tabular_pipeline",
 ]
