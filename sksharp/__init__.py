@@ -5,12 +5,22 @@ from ._persistence import load, save
 from ._regressor import SAMMLPRegressor
 from ._search import VectorizedGridSearchCV, VectorizedRandomizedSearchCV
 from ._tabular import PiecewiseLinearEncoder, tabular_pipeline
-from .inspection import sharpness
+from .inspection import (
+    LossCurveDisplay,
+    LossLandscapeDisplay,
+    RhoCurveDisplay,
+    SharpnessDisplay,
+    sharpness,
+)
 
 __all__ = [
+    "LossCurveDisplay",
+    "LossLandscapeDisplay",
     "PiecewiseLinearEncoder",
+    "RhoCurveDisplay",
     "SAMMLPClassifier",
     "SAMMLPRegressor",
+    "SharpnessDisplay",
     "VectorizedGridSearchCV",
     "VectorizedRandomizedSearchCV",
     "load",
