@@ -1,12 +1,18 @@
 """A fitted estimator in the form of scikit-learn and of torch."""
 
+import contextlib
 import copy
 
 from sklearn.base import is_classifier
 from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.utils._param_validation import (
+    InvalidParameterError,
+    validate_parameter_constraints,
+)
 from sklearn.utils.validation import check_is_fitted
 
 from ._contract import Weights
+from .optim import SOLVERS
 
 # what a fit by this package leaves behind that scikit-learn's prediction or training reads
 SHARED_ATTRIBUTES = (
@@ -42,7 +48,8 @@ class Exports:
         estimator : MLPClassifier or MLPRegressor
             With copies of the weights and of the other fitted attributes, and with the
             parameters that it has. A solver that scikit-learn does not have is replaced by
-            ``base_solver``, or by 'adam': it matters only if training goes on.
+            ``base_solver``, or by 'adam', another value by the default. Both matter only
+            if training goes on, which begins with a new state of the solver.
 
         Raises
         ------
@@ -72,11 +79,7 @@ class Exports:
                 "predict, or use to_torch or sksharp.save."
             )
         Twin = MLPClassifier if is_classifier(self) else MLPRegressor
-        own = self.get_params(deep=False)
-        params = {name: own[name] for name in Twin().get_params(deep=False)}
-        if params["solver"] not in ("lbfgs", "adam", "sgd"):
-            is_base = self.solver != "ranger" and self.base_solver in ("adam", "sgd")
-            params["solver"] = self.base_solver if is_base else "adam"
+        params = _params_for(Twin, self)
         # one copy of all, so that what is one object stays one
         state = {
             name: getattr(self, name)
@@ -156,3 +159,19 @@ class Exports:
             for network in networks
         ]
         return modules[0] if len(modules) == 1 else Mean(modules)
+
+
+def _params_for(Twin, estimator):
+    """Return the parameters that scikit-learn's estimator has, all of them valid."""
+    params = Twin().get_params(deep=False)
+    own = {name: getattr(estimator, name) for name in params}
+    solver = SOLVERS.get(estimator.solver)
+    if solver is not None and solver.is_ascent:
+        own["solver"] = estimator.base_solver
+    for name, value in own.items():
+        with contextlib.suppress(InvalidParameterError):
+            validate_parameter_constraints(
+                Twin._parameter_constraints, {name: value}, Twin.__name__
+            )
+            params[name] = value
+    return params

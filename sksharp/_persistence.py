@@ -301,7 +301,7 @@ class _Writer:
             return self._encode_generator(value, name)
         if type(value) is LabelBinarizer:
             return _typed("LabelBinarizer", state=self.encode(vars(value), name))
-        if type(value).__name__ in RECORDS and dataclasses.is_dataclass(value):
+        if type(value) in RECORDS.values():
             fields = {
                 field.name: getattr(value, field.name)
                 for field in dataclasses.fields(value)

@@ -160,3 +160,11 @@ def test_an_ensemble_is_not_one_network_of_scikit_learn():
 def test_an_estimator_must_be_fitted(method):
     with pytest.raises(NotFittedError, match="not fitted"):
         getattr(SAMMLPClassifier(), method)()
+
+
+def test_a_parameter_that_scikit_learn_does_not_take_becomes_its_default():
+    estimator = fitted("binary", alpha=0.3)
+    estimator.learning_rate = "cosine"
+    twin = estimator.to_sklearn()
+    assert twin.learning_rate == "constant"
+    assert twin.alpha == 0.3

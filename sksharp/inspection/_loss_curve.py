@@ -276,7 +276,7 @@ def _training_of(network, is_member):
         scores = None
     average = getattr(network, "_averaging", None)
     start = None
-    if getattr(network, "n_averaged_", 0) and average is not None:
+    if getattr(network, "n_averaged_", 0) and average.scheme == "swa":
         # counted from the end: the curve may have begun in an earlier fit
         start = n_epochs - (average.epochs - average.began)
     return network.loss_curve_, scores, epochs, start
