@@ -251,6 +251,20 @@ def test_the_worst_loss_of_a_network_is_found_from_every_direction():
     assert_allclose(found.value, highest - found.loss, rtol=1e-3)
 
 
+def test_of_several_starts_the_highest_counts():
+    network, y = fitted("multiclass"), MULTICLASS
+    generator = np.random.RandomState(0)
+    alone = [
+        sharpness(network, X, y, rho=1.0, n_starts=1, random_state=generator)
+        for _ in range(4)
+    ]
+    values = [one.value for one in alone]
+    assert np.argmax(values) > 0
+    together = sharpness(network, X, y, rho=1.0, n_starts=4)
+    assert together.value == max(values)
+    assert together.n_iterations == sum(one.n_iterations for one in alone)
+
+
 @pytest.mark.parametrize("adaptive", [False, True])
 def test_the_mean_rise_on_a_bowl_is_half_the_variance_times_the_trace(adaptive):
     network, rows, y, H = linear_regression()
