@@ -166,6 +166,15 @@ def test_a_generator_that_is_shared_stays_shared(tmp_path):
     assert twin._random_state is twin.random_state
 
 
+def test_arrays_keep_their_order_in_memory(tmp_path):
+    estimator = fitted("adam")
+    estimator.coefs_[0] = np.asfortranarray(estimator.coefs_[0])
+    twin = round_trip(estimator, tmp_path)
+    assert_same(twin, estimator)
+    assert twin.coefs_[0].flags.f_contiguous
+    assert twin.coefs_[1].flags.c_contiguous
+
+
 @pytest.mark.parametrize("is_fitted", [False, True])
 def test_names_of_features_come_back(is_fitted, tmp_path):
     frame = pd.DataFrame(X, columns=list("abcdef"))
