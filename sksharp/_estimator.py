@@ -22,6 +22,7 @@ from ._contract import (
     Validation,
     Weights,
 )
+from ._export import Exports
 from ._members import (
     LEAST_ROWS,
     MEMBERS_ATTRIBUTES,
@@ -40,7 +41,7 @@ STEPS_OF_AUTO = 10
 SMALLEST_OF_AUTO = 8
 
 
-class FlatMinimaMLP(Ensemble, BaseMultilayerPerceptron):
+class FlatMinimaMLP(Ensemble, Exports, BaseMultilayerPerceptron):
     """Base of the estimators: everything but their signatures and docstrings.
 
     scikit-learn keeps the validation of data, labels, initialization, prediction and

@@ -1,0 +1,39 @@
+"""What does the loss look like around a fit?
+
+``LossLandscapeDisplay`` draws the plane through a network, and the line between two: here
+from where stochastic gradient descent has ended to the average of its last epochs.
+"""
+
+import warnings
+
+import matplotlib.pyplot as plt
+from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+
+from sksharp import LossLandscapeDisplay, SAMMLPClassifier
+
+warnings.filterwarnings("ignore", category=ConvergenceWarning)  # at max_iter, as meant
+X, y = load_digits(return_X_y=True)
+X_train, X_test, y_train, y_test = train_test_split(X / 16, y, random_state=0)
+test = {"X_test": X_test, "y_test": y_test}
+settings = {"hidden_layer_sizes": (32,), "max_iter": 60, "tol": 0, "random_state": 0}
+
+# %%
+# The line from SGD to its average, as in the paper on stochastic weight averaging. Both
+# fits walk the same path, so their last weights are comparable.
+
+options = {"solver": "sgd", "learning_rate_init": 0.1, "batch_size": 32, **settings}
+sgd = SAMMLPClassifier(**options).fit(X_train, y_train)
+swa = SAMMLPClassifier(swa=True, swa_start=0.5, **options).fit(X_train, y_train)
+LossLandscapeDisplay.from_estimators(
+    sgd, swa, X_train, y_train, **test, names=["SGD", "SWA"]
+)
+
+# %%
+# The plane through a fit by SAM, training and test rows on one scale.
+
+sam = SAMMLPClassifier(rho=0.5, learning_rate_init=0.005, **settings)
+sam.fit(X_train, y_train)
+LossLandscapeDisplay.from_estimator(sam, X_train, y_train, **test)
+plt.show()

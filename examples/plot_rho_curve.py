@@ -1,0 +1,42 @@
+"""Which radius is best, and how sure is that?
+
+``RhoCurveDisplay`` draws a search over ``rho``, and what ``rho='auto'`` looked at. A
+quarter of the labels are flipped, so that there is something to resist.
+"""
+
+import warnings
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.datasets import load_breast_cancer
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.preprocessing import scale
+
+from sksharp import RhoCurveDisplay, SAMMLPClassifier, VectorizedGridSearchCV
+
+warnings.filterwarnings("ignore", category=ConvergenceWarning)  # at max_iter, as meant
+X, y = load_breast_cancer(return_X_y=True)
+X = scale(X)
+flipped = np.random.default_rng(0).random(len(y)) < 0.25
+y = np.where(flipped, 1 - y, y)
+settings = {"max_iter": 60, "learning_rate_init": 0.005, "random_state": 0}
+
+# %%
+# A search, with the spread of the folds.
+
+search = VectorizedGridSearchCV(
+    SAMMLPClassifier(**settings), {"rho": [0, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2]}
+)
+search.fit(X, y)
+
+# %%
+# The choice by ``rho='auto'``: radii that are hopeless are given up on the way.
+
+clf = SAMMLPClassifier(rho="auto", n_members=3, **settings).fit(X, y)
+
+figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+RhoCurveDisplay.from_cv_results(search, score_name="Mean test accuracy", ax=axes[0])
+RhoCurveDisplay.from_estimator(clf, ax=axes[1])
+axes[0].set_title("VectorizedGridSearchCV")
+axes[1].set_title("rho='auto'")
+plt.show()

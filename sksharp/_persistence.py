@@ -1,0 +1,465 @@
+"""Fitted estimators in files that hold data alone: reading one runs no code of it.
+
+A file is a zip archive, not compressed, with a comment:
+
+- ``manifest.json`` describes the estimator. JSON's own types stand for themselves;
+  everything else is an object with the key ``type``.
+- ``arrays/0.npy`` and so on are numpy arrays, none of objects.
+- The comment ends with the SHA-256 of everything in front of it.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import io
+import json
+import math
+import os
+import uuid
+import zipfile
+
+import numpy as np
+import sklearn
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import LabelBinarizer
+
+from ._classifier import SAMMLPClassifier
+from ._contract import AveragingState, OptimizerState, Weights
+from ._regressor import SAMMLPRegressor
+
+FORMAT, FORMAT_VERSION = "sksharp estimator", 1
+MANIFEST = "manifest.json"
+COMMENT = b"sksharp sha256 "
+DIGEST_LENGTH = 64
+
+ESTIMATORS = {cls.__name__: cls for cls in (SAMMLPClassifier, SAMMLPRegressor)}
+RECORDS = {cls.__name__: cls for cls in (Weights, OptimizerState, AveragingState)}
+BIT_GENERATORS = {
+    cls.__name__: cls
+    for cls in (
+        np.random.MT19937,
+        np.random.PCG64,
+        np.random.PCG64DXSM,
+        np.random.Philox,
+        np.random.SFC64,
+    )
+}
+# of numpy's dtypes: booleans, numbers, strings and times
+PLAIN_KINDS = "biufcSUMm"
+
+# what lives for the time of a search alone
+TRANSIENT = {"_trainer"}
+
+
+def save(estimator, path):
+    """Store a fitted estimator in a file that holds data alone.
+
+    Parameters
+    ----------
+    estimator : SAMMLPClassifier or SAMMLPRegressor
+        Estimator, usually fitted. Its parameters and all of its fitted attributes are
+        stored, with what ``partial_fit`` and ``warm_start`` need to go on.
+
+    path : str or path-like
+        File to write. One that is there is replaced, once the new one is complete.
+
+    Raises
+    ------
+    TypeError
+        If the estimator is of another class, or if a parameter or attribute is neither
+        data nor a generator: callbacks, a splitter or generator as ``cv``. The file is
+        then as it was.
+
+    See Also
+    --------
+    load : Read the file.
+
+    Notes
+    -----
+    The format is described in ``docs/saved-models.md``. For a whole pipeline use
+    :func:`joblib.dump`, whose files run code when they are loaded, or skops.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import sksharp
+    >>> X, y = [[0.0], [1.0], [2.0]], ["a", "b", "b"]
+    >>> clf = sksharp.SAMMLPClassifier(n_iter_no_change=2, tol=1, random_state=0)
+    >>> clf = clf.fit(X, y)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "model.sksharp")
+    ...     sksharp.save(clf, path)
+    ...     twin = sksharp.load(path)
+    >>> (twin.predict_proba(X) == clf.predict_proba(X)).all()
+    np.True_
+    """
+    from . import __version__
+
+    _check_is_ours(estimator)
+    writer = _Writer()
+    manifest = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "written_by": {
+            "sksharp": __version__,
+            "scikit-learn": sklearn.__version__,
+            "numpy": np.__version__,
+        },
+        "estimator": writer.encode(estimator, "estimator"),
+        "n_arrays": len(writer.arrays),
+    }
+    _replace_file(path, _pack(manifest, writer.arrays))
+
+
+def load(path):
+    """Return the estimator of a file that :func:`save` wrote.
+
+    No code of the file is run: it is data, and becomes nothing but numbers, strings,
+    arrays, containers, generators and the two estimators.
+
+    Parameters
+    ----------
+    path : str or path-like
+        File to read.
+
+    Returns
+    -------
+    estimator : SAMMLPClassifier or SAMMLPRegressor
+        It predicts as the original, and training goes on as with the original, bit for
+        bit.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+
+    ValueError
+        If it is damaged, was not written by :func:`save`, or if this version does not
+        know its format.
+
+    See Also
+    --------
+    save : Write the file.
+    """
+    with open(path, "rb") as file:
+        content = file.read()
+    try:
+        manifest, arrays = _unpack(content)
+        return _Reader(arrays).read_estimator(manifest)
+    except _NotReadable as error:
+        raise ValueError(f"{os.fspath(path)!r} cannot be loaded: {error}") from error
+
+
+class _NotReadable(Exception):
+    """Why a file cannot be read."""
+
+
+def _check_is_ours(estimator):
+    if isinstance(estimator, Pipeline):
+        raise TypeError(
+            "estimator must be a SAMMLPClassifier or SAMMLPRegressor, got a Pipeline. "
+            "Save its last step, pipeline[-1], or store the whole with joblib.dump or "
+            "skops.io.dump."
+        )
+    if type(estimator) not in ESTIMATORS.values():
+        raise TypeError(
+            "estimator must be a SAMMLPClassifier or SAMMLPRegressor, got "
+            f"{type(estimator).__name__}. Save the network itself, such as "
+            "best_estimator_ of a search, or store the whole with joblib.dump."
+        )
+
+
+# -- the file ------------------------------------------------------------------------------
+
+
+def _pack(manifest, arrays):
+    """Return the bytes of a file."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        archive.comment = COMMENT + b"0" * DIGEST_LENGTH
+        # a date of its own would make equal estimators different files
+        text = json.dumps(manifest, allow_nan=False, indent=1).encode()
+        archive.writestr(zipfile.ZipInfo(MANIFEST), text)
+        for i, array in enumerate(arrays):
+            part = io.BytesIO()
+            np.lib.format.write_array(part, array, allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(_array_name(i)), part.getvalue())
+    content = buffer.getvalue()[:-DIGEST_LENGTH]
+    return content + hashlib.sha256(content).hexdigest().encode()
+
+
+def _replace_file(path, content):
+    """Write a file next to the one to replace and move it there."""
+    path = os.fspath(path)
+    other = f"{path}.{uuid.uuid4().hex}"
+    try:
+        with open(other, "xb") as file:
+            file.write(content)
+        os.replace(other, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(other)
+        raise
+
+
+def _unpack(content):
+    """Return the manifest and the arrays of a file, whole and of a known version."""
+    content, digest = content[:-DIGEST_LENGTH], content[-DIGEST_LENGTH:]
+    if not content.endswith(COMMENT):
+        raise _NotReadable(
+            "it is not a complete file of sksharp.save. It may have been cut short, or "
+            "packed again by another program."
+        )
+    if hashlib.sha256(content).hexdigest().encode() != digest:
+        raise _NotReadable(
+            "its checksum is wrong, it was damaged. Save or copy it again."
+        )
+    try:
+        with zipfile.ZipFile(io.BytesIO(content + digest)) as archive:
+            manifest = json.loads(archive.read(_stored(archive, MANIFEST)))
+            _check_version(manifest)
+            arrays = [
+                _read_array(archive.read(_stored(archive, _array_name(i))))
+                for i in range(manifest["n_arrays"])
+            ]
+    except _NotReadable:
+        raise
+    except Exception as error:
+        # whatever the parsers of zip, JSON and npy raise at content that save never writes
+        raise _NotReadable(f"it is not a file of sksharp.save ({error}).") from error
+    return manifest, arrays
+
+
+def _array_name(i):
+    return f"arrays/{i}.npy"
+
+
+def _stored(archive, name):
+    info = archive.getinfo(name)
+    if info.compress_type != zipfile.ZIP_STORED:
+        raise _NotReadable("it is compressed, which sksharp.save does not do.")
+    return info
+
+
+def _check_version(manifest):
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise _NotReadable("it is not a file of sksharp.save.")
+    found = manifest.get("format_version")
+    if found != FORMAT_VERSION:
+        raise _NotReadable(
+            f"its format has version {found!r}, and this version of sksharp reads "
+            f"{FORMAT_VERSION}. Install the version that wrote it, or a later one: "
+            f"{manifest.get('written_by')}."
+        )
+
+
+def _read_array(content):
+    """Return an array of the npy format, which has no objects and is complete."""
+    file = io.BytesIO(content)
+    major = np.lib.format.read_magic(file)[0]
+    read_header = {
+        1: np.lib.format.read_array_header_1_0,
+        2: np.lib.format.read_array_header_2_0,
+    }[major]
+    shape, is_fortran, dtype = read_header(file)
+    if dtype.hasobject or dtype.kind not in PLAIN_KINDS:
+        raise _NotReadable(f"it has an array of {dtype}.")
+    if math.prod(shape) * dtype.itemsize != len(content) - file.tell():
+        raise _NotReadable(f"an array of shape {shape} is not complete.")
+    flat = np.frombuffer(content, dtype, offset=file.tell()).copy()
+    return flat.reshape(shape, order="F" if is_fortran else "C")
+
+
+# -- the estimator -------------------------------------------------------------------------
+
+
+class _Writer:
+    """Turns an estimator into what JSON has, and a list of arrays."""
+
+    def __init__(self):
+        self.arrays = []
+        self.generators = {}
+
+    def encode(self, value, name):
+        if value is None or type(value) in (bool, int, str):
+            return value
+        if type(value) is float:
+            # JSON has no infinity
+            return value if math.isfinite(value) else _typed("float", value=repr(value))
+        if type(value) is list:
+            return [self.encode(item, name) for item in value]
+        if type(value) is tuple:
+            return _typed("tuple", items=self.encode([*value], name))
+        if isinstance(value, dict):
+            pairs = [[key, item] for key, item in value.items()]
+            return _typed("dict", items=self.encode(pairs, name))
+        if isinstance(value, np.generic) and value.dtype.kind in PLAIN_KINDS:
+            return _typed("scalar", array=self._array(np.asarray(value)))
+        if isinstance(value, np.ndarray):
+            return self._encode_array(value, name)
+        if isinstance(value, np.random.RandomState):
+            return self._encode_generator(value, name)
+        if type(value) is LabelBinarizer:
+            return _typed("LabelBinarizer", state=self.encode(vars(value), name))
+        if type(value) in RECORDS.values():
+            fields = {
+                field.name: getattr(value, field.name)
+                for field in dataclasses.fields(value)
+            }
+            return _typed(type(value).__name__, fields=self.encode(fields, name))
+        if type(value) in ESTIMATORS.values():
+            return self._encode_estimator(value)
+        raise TypeError(
+            f"{name} must be data to be saved (numbers, strings, arrays), got {value!r}. "
+            "Set it to None, or store the estimator with joblib.dump."
+        )
+
+    def _encode_estimator(self, estimator):
+        params = estimator.get_params(deep=False)
+        state = {
+            name: value
+            for name, value in vars(estimator).items()
+            if name not in params and name not in TRANSIENT
+        }
+        return _typed(
+            type(estimator).__name__,
+            params={name: self.encode(value, name) for name, value in params.items()},
+            state={name: self.encode(value, name) for name, value in state.items()},
+        )
+
+    def _array(self, array):
+        self.arrays.append(array)
+        return len(self.arrays) - 1
+
+    def _encode_array(self, array, name):
+        if array.dtype.kind in PLAIN_KINDS:
+            return _typed("array", array=self._array(np.asarray(array)))
+        if array.dtype == object:
+            items = self.encode(array.ravel().tolist(), name)
+            return _typed("objects", shape=list(array.shape), items=items)
+        raise TypeError(
+            f"{name} must be of a plain dtype to be saved, got an array of {array.dtype}. "
+            "Store the estimator with joblib.dump."
+        )
+
+    def _encode_generator(self, generator, name):
+        # an estimator's own generator may be its parameter: it must stay one object
+        if id(generator) in self.generators:
+            return _typed("RandomState", same_as=self.generators[id(generator)])
+        place = self.generators[id(generator)] = len(self.generators)
+        state = generator.get_state(legacy=False)
+        if state["bit_generator"] not in BIT_GENERATORS:
+            raise TypeError(
+                f"{name} must have one of numpy's bit generators to be saved, got "
+                f"{state['bit_generator']}. Use an int."
+            )
+        return _typed("RandomState", place=place, state=self.encode(state, name))
+
+
+def _typed(type_name, **content):
+    return {"type": type_name, **content}
+
+
+class _Reader:
+    """Turns what a file holds into an estimator."""
+
+    def __init__(self, arrays):
+        self.arrays = arrays
+        self.generators = {}
+
+    def read_estimator(self, manifest):
+        """Return the estimator that a manifest describes."""
+        try:
+            tree = manifest["estimator"]
+            if tree["type"] not in ESTIMATORS:
+                raise _NotReadable(
+                    f"it holds {tree['type']!r} in place of an estimator."
+                )
+            return self._decode(tree)
+        except _NotReadable:
+            raise
+        except Exception as error:
+            raise _NotReadable(f"its content is not valid ({error!r}).") from error
+
+    def _decode(self, tree):
+        if tree is None or isinstance(tree, bool | int | float | str):
+            return tree
+        if isinstance(tree, list):
+            return [self._decode(item) for item in tree]
+        name = tree["type"]
+        if name in ESTIMATORS:
+            return self._decode_estimator(ESTIMATORS[name], tree)
+        if name in RECORDS:
+            return RECORDS[name](**self._decode(tree["fields"]))
+        return self._DECODERS[name](self, tree)
+
+    def _decode_dict(self, tree):
+        return {key: item for key, item in self._decode(tree["items"])}
+
+    def _decode_objects(self, tree):
+        items = self._decode(tree["items"])
+        array = np.empty(len(items), dtype=object)
+        array[:] = items
+        return array.reshape(tree["shape"])
+
+    def _decode_generator(self, tree):
+        if "same_as" in tree:
+            return self.generators[tree["same_as"]]
+        state = self._decode(tree["state"])
+        bits = BIT_GENERATORS[state["bit_generator"]]()
+        generator = self.generators[tree["place"]] = np.random.RandomState(bits)
+        generator.set_state(state)
+        return generator
+
+    def _decode_binarizer(self, tree):
+        binarizer = LabelBinarizer()
+        vars(binarizer).update(self._attributes(LabelBinarizer, tree["state"]["items"]))
+        return binarizer
+
+    def _decode_estimator(self, Estimator, tree):
+        params = {name: self._decode(value) for name, value in tree["params"].items()}
+        unknown = params.keys() - Estimator().get_params(deep=False).keys()
+        if unknown:
+            raise _NotReadable(
+                f"it has parameters that this version does not know, {sorted(unknown)}. "
+                "Install a later version of sksharp."
+            )
+        estimator = Estimator(**params)
+        vars(estimator).update(self._attributes(Estimator, tree["state"].items()))
+        _check_network(estimator)
+        return estimator
+
+    def _attributes(self, cls, items):
+        """Return attributes, none of which hides a method."""
+        attributes = {name: self._decode(value) for name, value in items}
+        hidden = [
+            name for name in attributes if not name.isidentifier() or hasattr(cls, name)
+        ]
+        if hidden:
+            raise _NotReadable(f"it has attributes that are not of a fit, {hidden}.")
+        return attributes
+
+    _DECODERS = {
+        "float": lambda self, tree: float(tree["value"]),
+        "tuple": lambda self, tree: tuple(self._decode(tree["items"])),
+        "dict": _decode_dict,
+        "scalar": lambda self, tree: self.arrays[tree["array"]][()],
+        "array": lambda self, tree: self.arrays[tree["array"]],
+        "objects": _decode_objects,
+        "RandomState": _decode_generator,
+        "LabelBinarizer": _decode_binarizer,
+    }
+
+
+def _check_network(estimator):
+    """Raise if the layers do not fit together."""
+    if not hasattr(estimator, "coefs_"):
+        return
+    coefs, intercepts = estimator.coefs_, estimator.intercepts_
+    units = [estimator.n_features_in_]
+    for coef, intercept in zip(coefs, intercepts, strict=True):
+        if coef.shape != (units[-1], len(intercept)) or intercept.ndim != 1:
+            raise _NotReadable("the layers of its network do not fit together.")
+        units.append(len(intercept))
+    if len(units) != estimator.n_layers_ or units[-1] != estimator.n_outputs_:
+        raise _NotReadable("its network has other outputs than the estimator.")

@@ -1,0 +1,16 @@
+"""Look at a fit: how sharp its minimum is, and pictures of it."""
+
+from ._loss_curve import LossCurveDisplay
+from ._loss_landscape import LossLandscapeDisplay
+from ._rho_curve import RhoCurveDisplay
+from ._sharpness import Sharpness, sharpness
+from ._sharpness_display import SharpnessDisplay
+
+__all__ = [
+    "LossCurveDisplay",
+    "LossLandscapeDisplay",
+    "RhoCurveDisplay",
+    "Sharpness",
+    "SharpnessDisplay",
+    "sharpness",
+]

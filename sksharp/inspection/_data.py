@@ -1,0 +1,121 @@
+"""What is asked of an estimator and of data before they are looked at."""
+
+import numpy as np
+from sklearn.base import is_classifier
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_array, check_consistent_length, column_or_1d
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_is_fitted,
+    validate_data,
+)
+
+from .._contract import Weights
+
+
+def check_network(estimator):
+    """Raise unless the estimator is a fitted multi-layer perceptron."""
+    if isinstance(estimator, Pipeline):
+        raise TypeError(
+            "estimator must be a network, got a Pipeline. Pass its last step and the data "
+            "that this step sees: pipeline[-1] and pipeline[:-1].transform(X)."
+        )
+    if not isinstance(estimator, MLPClassifier | MLPRegressor):
+        raise TypeError(
+            "estimator must be a SAMMLPClassifier, SAMMLPRegressor, MLPClassifier or "
+            f"MLPRegressor, got {type(estimator).__name__}. Pass the network itself, such "
+            "as best_estimator_ of a search."
+        )
+    check_is_fitted(estimator)
+
+
+def networks_of(estimator):
+    """Return the members of an ensemble, or the estimator itself."""
+    return list(getattr(estimator, "members_", [estimator]))
+
+
+def weights_of(network):
+    """Return the weights of one network in float64."""
+    return Weights(
+        [np.asarray(coef, dtype=np.float64) for coef in network.coefs_],
+        [np.asarray(bias, dtype=np.float64) for bias in network.intercepts_],
+    )
+
+
+def check_rows(estimator, X, y, sample_weight=None):
+    """Return rows, encoded targets and weights of rows, of float64."""
+    X = validate_data(
+        estimator, X, accept_sparse=["csr", "csc"], dtype=np.float64, reset=False
+    )
+    encode = _encode_labels if is_classifier(estimator) else _check_targets
+    y = encode(estimator, y)
+    check_consistent_length(X, y)
+    if sample_weight is not None:
+        sample_weight = _check_sample_weight(
+            sample_weight, X, dtype=np.float64, ensure_non_negative=True
+        )
+    return X, y, sample_weight
+
+
+def _encode_labels(estimator, y):
+    """Return indicators, one column for two classes."""
+    binarizer = estimator._label_binarizer
+    if binarizer.y_type_.startswith("multilabel"):
+        y = check_array(y, dtype=np.float64, input_name="y")
+        if y.shape[1] != estimator.n_outputs_ or not np.isin(y, [0, 1]).all():
+            raise ValueError(
+                f"y must hold 0 or 1 for each of the {estimator.n_outputs_} labels of the "
+                f"fit, got an array of shape {y.shape} with values from {y.min():g} to "
+                f"{y.max():g}."
+            )
+        return y
+    y = column_or_1d(y)
+    unknown = set(y.tolist()) - set(estimator.classes_.tolist())
+    if unknown:
+        raise ValueError(
+            f"y must hold the classes of the fit, {estimator.classes_.tolist()}, got "
+            f"{sorted(unknown, key=str)} besides. Leave those rows out."
+        )
+    return binarizer.transform(y).astype(np.float64)
+
+
+def _check_targets(estimator, y):
+    y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+    y = y.reshape(-1, 1) if y.ndim == 1 else y
+    if y.shape[1] != estimator.n_outputs_:
+        raise ValueError(
+            f"y must have as many targets as in the fit, {estimator.n_outputs_}, got "
+            f"{y.shape[1]}."
+        )
+    if estimator.out_activation_ == "exp" and y.min() < 0:
+        raise ValueError(
+            "y must not be negative with loss='poisson', got a minimum of "
+            f"{y.min()}. Leave those rows out."
+        )
+    return y
+
+
+def penalty_of(estimator, n_samples, sample_weight):
+    """Return the factor of the squared weights in the loss that the fit minimized."""
+    total = n_samples if sample_weight is None else sample_weight.sum()
+    if estimator.solver == "lbfgs":
+        return estimator.alpha / total
+    size = 200 if estimator.batch_size == "auto" else estimator.batch_size
+    # the penalty is divided by the rows, or by their weights, of a minibatch
+    return estimator.alpha / (total * min(size, n_samples) / n_samples)
+
+
+def make_surface(network, X, y, sample_weight=None, penalty=False):
+    """Return the loss of a network over rows that were checked."""
+    from ._surface import LossSurface  # imports torch
+
+    return LossSurface(
+        weights_of(network),
+        network.activation,
+        network.out_activation_,
+        X,
+        y,
+        sample_weight,
+        penalty_of(network, X.shape[0], sample_weight) if penalty else 0.0,
+    )

@@ -1,0 +1,71 @@
+"""What the displays have in common. matplotlib is imported when something is drawn."""
+
+import numpy as np
+
+# Okabe and Ito's colours, which colour-blind readers tell apart
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+
+def import_pyplot(display):
+    """Return matplotlib.pyplot, or raise and say how to get it."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(
+            f"{type(display).__name__}.plot needs matplotlib, which is not installed. "
+            "Install it with pip install 'sksharp[plots]'."
+        ) from error
+    return plt
+
+
+def make_axes(display, ax, n_panels, *, shape=None, size=(6.4, 4.2), **options):
+    """Return an array of axes, new ones if none are given, and their figure."""
+    plt = import_pyplot(display)
+    if ax is None:
+        figure, axes = plt.subplots(
+            *(shape or (1, n_panels)),
+            figsize=size,
+            layout="constrained",
+            squeeze=False,
+            **options,
+        )
+        return axes.ravel(), figure
+    axes = np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
+    if len(axes) != n_panels:
+        raise ValueError(
+            f"ax must hold as many axes as there are panels, {n_panels}, got {len(axes)}. "
+            "Pass an array of axes, or ax=None for a new figure."
+        )
+    return axes, axes[0].figure
+
+
+def names_of(estimators, names=None):
+    """Return the estimators and their names: given, keys of a dict, or told by repr."""
+    if hasattr(estimators, "items"):
+        if names is not None:
+            raise ValueError(
+                "names must be None for a dict of estimators, whose keys are the names, "
+                f"got names={names}. Leave it out, or pass a list of estimators."
+            )
+        names, estimators = zip(*estimators.items(), strict=True)
+    estimators = list(estimators)
+    if names is None:
+        names = [_short_name(estimator) for estimator in estimators]
+        if len(set(names)) < len(names):
+            names = [f"{i + 1}: {name}" for i, name in enumerate(names)]
+    if len(names) != len(estimators):
+        raise ValueError(
+            f"names must be as many as the estimators, {len(estimators)}, got "
+            f"{len(names)}."
+        )
+    return estimators, [str(name) for name in names]
+
+
+def _short_name(estimator):
+    text = " ".join(repr(estimator).split())
+    return text if len(text) <= 40 else type(estimator).__name__
+
+
+def color_of(i):
+    """Return the colour of the i-th line."""
+    return COLORS[i % len(COLORS)]

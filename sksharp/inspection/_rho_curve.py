@@ -1,0 +1,329 @@
+"""What a radius does to the score."""
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from ._plotting import COLORS, make_axes
+
+# least distance of two labels of the axis, as a share of its width
+LABEL_DISTANCE = 0.1
+
+
+class RhoCurveDisplay:
+    """Score, or loss, against the radius ``rho``.
+
+    Make one with :meth:`from_cv_results`, of a search over ``rho``, or with
+    :meth:`from_estimator`, of an estimator with ``rho='auto'``. All parameters are stored
+    as attributes, sorted by the radius.
+
+    Parameters
+    ----------
+    rho : array-like of shape (n_radii,)
+        Radii. The axis is logarithmic, and linear between 0 and the smallest other one.
+
+    scores : array-like of shape (n_radii,)
+        Mean scores, or losses.
+
+    std : array-like of shape (n_radii,) or None, default=None
+        Standard deviation of the scores over the folds.
+
+    chosen_rho : float or None, default=None
+        Radius to mark.
+
+    baseline : float or None, default=None
+        Score of the base solver, for a horizontal line. None for that of ``rho=0``, if it
+        is among the radii.
+
+    is_complete : array-like of bool of shape (n_radii,) or None, default=None
+        Whether a radius was trained to the end. The others have hollow marks.
+
+    score_name : str, default="Score"
+        Label of the axis.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Where it is drawn.
+
+    figure_ : matplotlib Figure
+        Its figure.
+
+    lines_ : list of matplotlib Line2D
+        The curve and, if there is one, the line of the base solver.
+
+    Examples
+    --------
+    >>> from sksharp import RhoCurveDisplay
+    >>> display = RhoCurveDisplay([0.5, 0, 0.1], [0.8, 0.7, 0.75])
+    >>> display.rho, display.baseline
+    (array([0. , 0.1, 0.5]), 0.7)
+    """
+
+    def __init__(
+        self,
+        rho,
+        scores,
+        *,
+        std=None,
+        chosen_rho=None,
+        baseline=None,
+        is_complete=None,
+        score_name="Score",
+    ):
+        rho = np.asarray(rho, dtype=float)
+        order = np.argsort(rho)
+        self.rho = rho[order]
+        self.scores = np.asarray(scores, dtype=float)[order]
+        self.std = None if std is None else np.asarray(std, dtype=float)[order]
+        self.chosen_rho = chosen_rho
+        if baseline is None and len(rho) and self.rho[0] == 0:
+            baseline = self.scores[0].item()
+        self.baseline = baseline
+        if is_complete is None:
+            is_complete = np.ones(len(rho), dtype=bool)
+        self.is_complete = np.asarray(is_complete, dtype=bool)[order]
+        self.score_name = score_name
+
+    def plot(self, ax=None, **kwargs):
+        """Draw the curve.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw, None for a new figure.
+
+        **kwargs : dict
+            Passed to ``plot`` of matplotlib for the curve.
+
+        Returns
+        -------
+        display : RhoCurveDisplay
+            The object, with the attributes of the drawing.
+        """
+        (ax,), self.figure_ = make_axes(self, ax, 1)
+        self.ax_ = ax
+        self._scale_axis()
+        finite = np.where(np.isfinite(self.scores), self.scores, np.nan)
+        style = {"color": COLORS[0], "lw": 1.6, "label": "mean", **kwargs}
+        if self.std is not None:
+            ax.fill_between(
+                self.rho,
+                finite - self.std,
+                finite + self.std,
+                color=style["color"],
+                alpha=0.15,
+                lw=0,
+                label="± 1 standard deviation of the folds",
+            )
+        self.lines_ = ax.plot(self.rho, finite, zorder=2, **style)
+        for is_full, mfc, label in [
+            (True, style["color"], None),
+            (False, "white", "given up early"),
+        ]:
+            shown = self.is_complete == is_full
+            if shown.any():
+                ax.plot(
+                    self.rho[shown],
+                    finite[shown],
+                    "o",
+                    mec=style["color"],
+                    mfc=mfc,
+                    label=label,
+                    zorder=3,
+                )
+        if self.baseline is not None:
+            self.lines_.append(
+                ax.axhline(
+                    self.baseline,
+                    color="0.35",
+                    ls="--",
+                    lw=1.3,
+                    label="base solver (rho=0)",
+                )
+            )
+        self._mark_chosen(finite)
+        ax.set(xlabel="rho", ylabel=self.score_name)
+        ax.legend(framealpha=0.9)
+        return self
+
+    def _mark_chosen(self, scores):
+        if self.chosen_rho is None:
+            return
+        at = np.argmin(np.abs(self.rho - self.chosen_rho))
+        self.ax_.plot(
+            self.rho[at],
+            scores[at],
+            "o",
+            ms=14,
+            mfc="none",
+            mec=COLORS[1],
+            mew=2,
+            ls="none",
+            label=f"chosen, rho={self.chosen_rho:.3g}",
+            zorder=4,
+        )
+
+    def _scale_axis(self):
+        positive = self.rho[self.rho > 0]
+        if len(positive):
+            steps = np.diff(np.log10(np.unique(positive)))
+            # 0 lies one step of the grid to the left of the smallest radius
+            width = np.median(steps) if len(steps) else 0.5
+            self.ax_.set_xscale(
+                "symlog", linthresh=positive[0], linscale=max(0.25, width) * 0.9
+            )
+            reach = 10 ** (0.3 * max(0.25, width))
+            left = -0.3 * positive[0] if self.rho[0] == 0 else positive[0] / reach
+            self.ax_.set_xlim(left, positive[-1] * reach)
+        self.ax_.set_xticks(self._labelled(), minor=False)
+        self.ax_.set_xticks([], minor=True)
+        self.ax_.xaxis.set_major_formatter(lambda rho, place: f"{rho:.3g}")
+
+    def _labelled(self):
+        """Return the radii whose labels do not touch."""
+        low, high = self.ax_.get_xlim()
+        scale = self.ax_.xaxis.get_transform().transform
+        ends = scale(np.array([low, high]))
+        places = (scale(self.rho) - ends[0]) / (ends[1] - ends[0])
+        labelled = []
+        for rho, place in zip(self.rho, places, strict=True):
+            if not labelled or place - labelled[-1][1] >= LABEL_DISTANCE:
+                labelled.append((rho, place))
+        return [rho for rho, _ in labelled]
+
+    @classmethod
+    def from_cv_results(
+        cls, search, *, param=None, scoring=None, negate_score=False, ax=None, **kwargs
+    ):
+        """Draw the scores of a search over ``rho``.
+
+        Parameters
+        ----------
+        search : GridSearchCV, VectorizedGridSearchCV or dict
+            Fitted search, or its ``cv_results_``. Of several candidates with the same
+            radius, the best counts.
+
+        param : str or None, default=None
+            Parameter that is the radius. None for the one that is ``rho`` or ends with
+            ``__rho``.
+
+        scoring : str or None, default=None
+            Metric. None for the only one, or for that by which the search refitted.
+
+        negate_score : bool, default=False
+            Whether to draw minus the score, for metrics such as 'neg_log_loss'.
+
+        ax : matplotlib Axes, default=None
+            Where to draw, None for a new figure.
+
+        **kwargs : dict
+            Passed to the constructor: ``baseline``, ``score_name``.
+
+        Returns
+        -------
+        display : RhoCurveDisplay
+            The drawing.
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter or metric.
+        """
+        results = search
+        if not isinstance(search, dict):
+            check_is_fitted(search)
+            results = search.cv_results_
+            refit = getattr(search, "refit", None)
+            if scoring is None and isinstance(refit, str):
+                scoring = refit
+        column = _radius_column(results, param)
+        metric = _metric(results, scoring)
+        radii = np.asarray(results[column], dtype=float)
+        means = np.asarray(results[f"mean_test_{metric}"], dtype=float)
+        best = [
+            max(
+                np.flatnonzero(radii == rho),
+                key=lambda i: np.nan_to_num(means[i], nan=-np.inf),
+            )
+            for rho in np.unique(radii)
+        ]
+        sign = -1 if negate_score else 1
+        name = "score" if metric == "score" else metric
+        options = {
+            "score_name": f"Minus {name}" if negate_score else f"Mean test {name}",
+            "chosen_rho": radii[np.argmin(results[f"rank_test_{metric}"])].item(),
+        }
+        display = cls(
+            radii[best],
+            sign * means[best],
+            std=np.asarray(results[f"std_test_{metric}"])[best],
+            **{**options, **kwargs},
+        )
+        return display.plot(ax)
+
+    @classmethod
+    def from_estimator(cls, estimator, *, ax=None, **kwargs):
+        """Draw the losses by which ``rho='auto'`` has chosen.
+
+        Parameters
+        ----------
+        estimator : SAMMLPClassifier or SAMMLPRegressor
+            Fitted with ``rho='auto'``.
+
+        ax : matplotlib Axes, default=None
+            Where to draw, None for a new figure.
+
+        **kwargs : dict
+            Passed to the constructor: ``baseline``, ``score_name``.
+
+        Returns
+        -------
+        display : RhoCurveDisplay
+            The drawing. Radii that were given up early have hollow marks.
+
+        Raises
+        ------
+        ValueError
+            If the radius was not chosen by the estimator.
+        """
+        check_is_fitted(estimator)
+        if not hasattr(estimator, "rho_grid_"):
+            raise ValueError(
+                "The estimator must have chosen its radius, got one without rho_grid_. Fit "
+                "it with rho='auto', or draw a search with from_cv_results."
+            )
+        epochs = estimator.rho_epochs_
+        options = {
+            "score_name": "Loss of the left-out rows",
+            "chosen_rho": float(estimator.rho_),
+            "is_complete": epochs == epochs.max(),
+        }
+        display = cls(
+            estimator.rho_grid_, estimator.rho_losses_, **{**options, **kwargs}
+        )
+        return display.plot(ax)
+
+
+def _radius_column(results, param):
+    columns = [name for name in results if name.startswith("param_")]
+    if param is None:
+        found = [c for c in columns if c == "param_rho" or c.endswith("__rho")]
+    else:
+        found = [c for c in columns if c == f"param_{param}"]
+    if len(found) != 1:
+        raise ValueError(
+            "param must name the one parameter of the search that is the radius, got "
+            f"param={param!r}. The search has {[c[len('param_') :] for c in columns]}."
+        )
+    return found[0]
+
+
+def _metric(results, scoring):
+    prefix = "mean_test_"
+    metrics = [name[len(prefix) :] for name in results if name.startswith(prefix)]
+    if scoring is None and len(metrics) == 1:
+        return metrics[0]
+    # a search by one metric calls it score, whatever it is
+    if scoring not in metrics:
+        raise ValueError(f"scoring must be one of {metrics}, got scoring={scoring!r}.")
+    return scoring

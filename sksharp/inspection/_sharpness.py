@@ -1,0 +1,314 @@
+"""How sharp the minimum is that a fit has found."""
+
+import math
+import warnings
+from dataclasses import dataclass, field
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions, validate_params
+
+from ._data import check_network, check_rows, make_surface, networks_of
+
+# by measure: which parameters it has
+PARAMETERS = {
+    "worst_case": ("rho", "adaptive", "n_starts", "max_iter", "tol"),
+    "average_case": ("sigma", "adaptive", "n_probes"),
+    "top_eigenvalue": ("max_iter", "tol"),
+    "trace": ("n_probes",),
+}
+
+
+@dataclass(frozen=True)
+class Sharpness:
+    """How sharp a minimum is, as :func:`sharpness` measures it.
+
+    Attributes
+    ----------
+    measure : str
+        What was measured.
+
+    value : float
+        The sharpness. Of several networks, the mean of ``member_values``.
+
+    standard_error : float or None
+        Standard error of ``value`` over the random probes. None for a measure that has
+        none, or with a single probe.
+
+    loss : float
+        Loss at the weights themselves, the mean over the networks.
+
+    n_iterations : int
+        Products with the Hessian ('top_eigenvalue'), steps of ascent ('worst_case') or
+        probes, over all networks.
+
+    converged : bool
+        Whether every iteration ended by ``tol``.
+
+    member_values : ndarray of shape (n_members,)
+        Sharpness of every network; of one element if there is one network.
+
+    settings : dict
+        Parameters of the measure, the number of rows (``n_samples``) and whether the
+        penalty is included.
+    """
+
+    measure: str
+    value: float
+    standard_error: float | None
+    loss: float
+    n_iterations: int
+    converged: bool
+    member_values: np.ndarray = field(repr=False)
+    settings: dict = field(repr=False)
+
+
+@validate_params(
+    {
+        "estimator": "no_validation",
+        "X": "no_validation",
+        "y": "no_validation",
+        "sample_weight": ["array-like", None],
+        "measure": [StrOptions(set(PARAMETERS))],
+        "rho": [Interval(Real, 0, None, closed="left")],
+        "adaptive": ["boolean"],
+        "sigma": [Interval(Real, 0, None, closed="left")],
+        "n_probes": [Interval(Integral, 1, None, closed="left")],
+        "n_starts": [Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, 1, closed="left")],
+        "penalty": ["boolean"],
+        "random_state": ["random_state"],
+    },
+    prefer_skip_nested_validation=True,
+)
+def sharpness(
+    estimator,
+    X,
+    y,
+    *,
+    sample_weight=None,
+    measure="worst_case",
+    rho=0.05,
+    adaptive=False,
+    sigma=0.05,
+    n_probes=100,
+    n_starts=3,
+    max_iter=200,
+    tol=1e-4,
+    penalty=False,
+    random_state=0,
+):
+    r"""Measure how sharp the minimum of a fitted network is.
+
+    With the mean loss :math:`L` over the rows, the vector :math:`w` of all weights and
+    biases, its :math:`P` entries, and the Hessian :math:`H = \nabla^2 L(w)`:
+
+    .. math::
+        \text{worst\_case} &= \max_{\|\epsilon\|_2 \le \rho} L(w + \epsilon) - L(w) \\
+        \text{average\_case} &= \mathbb{E}_{z \sim N(0, I)}\, L(w + \sigma z) - L(w) \\
+        \text{top\_eigenvalue} &= \lambda_{\max}(H) \\
+        \text{trace} &= \operatorname{tr} H
+
+    The adaptive forms put :math:`|w| \odot \epsilon` and :math:`|w| \odot z` in the place
+    of :math:`\epsilon` and :math:`z`.
+
+    Parameters
+    ----------
+    estimator : SAMMLPClassifier, SAMMLPRegressor, MLPClassifier or MLPRegressor
+        Fitted network. Of a pipeline, pass the last step, and the rows that it sees. Of
+        an ensemble (``n_members``), every network is measured by itself.
+
+    X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        Rows, usually those of the fit.
+
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Their targets.
+
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the rows in the mean. ``class_weight`` of the estimator is not applied.
+
+    measure : {'worst_case', 'average_case', 'top_eigenvalue', 'trace'}, \
+            default='worst_case'
+        What to measure.
+
+        - 'worst_case' is the highest rise of the loss in a ball, by projected gradient
+          ascent: a lower bound, which is exact where the loss is a quadratic bowl.
+        - 'average_case' is the mean rise under Gaussian noise, over probes that come with
+          both signs.
+        - 'top_eigenvalue' is the largest curvature, by Lanczos' method.
+        - 'trace' is the sum of all curvatures, by Hutchinson's estimator.
+
+    rho : float, default=0.05
+        Radius of the ball, in the Euclidean norm over all weights and biases. With
+        ``adaptive=True`` it is relative to the weights. Only used when ``measure`` is
+        'worst_case'.
+
+    adaptive : bool, default=False
+        Whether perturbations are relative to the size of each weight. The measure is
+        then the same for all networks that a rescaling of ReLU units turns into each
+        other, which predict the same. Only used when ``measure`` is 'worst_case' or
+        'average_case'.
+
+    sigma : float, default=0.05
+        Standard deviation of the noise. Only used when ``measure`` is 'average_case'.
+
+    n_probes : int, default=100
+        Random probes. Only used when ``measure`` is 'average_case' or 'trace'.
+
+    n_starts : int, default=3
+        Random starts of the ascent, of which the highest counts. Only used when
+        ``measure`` is 'worst_case'.
+
+    max_iter : int, default=200
+        Steps of the ascent from every start, or products with the Hessian, at most. Only
+        used when ``measure`` is 'worst_case' or 'top_eigenvalue'.
+
+    tol : float, default=1e-4
+        Relative residual of the eigenvalue at which to stop, or root of the relative gain
+        of a step of the ascent. Only used when ``measure`` is 'worst_case' or
+        'top_eigenvalue'.
+
+    penalty : bool, default=False
+        Whether :math:`L` includes the penalty on the squared weights that the fit
+        minimized, ``alpha`` divided by the rows of a minibatch. If False it is the loss
+        of the data alone.
+
+    random_state : int, RandomState instance or None, default=0
+        Draws the probes and starts. None draws others in every call. numpy's and torch's
+        global generators are never used.
+
+    Returns
+    -------
+    sharpness : Sharpness
+        Object with the attributes ``value``, ``standard_error``, ``loss``,
+        ``n_iterations``, ``converged``, ``member_values``, ``measure`` and ``settings``.
+
+    Raises
+    ------
+    TypeError
+        If the estimator is none of the four.
+
+    sklearn.exceptions.NotFittedError
+        If it is not fitted.
+
+    ValueError
+        If a parameter or the data are not valid, if ``y`` has unknown labels, or if the
+        loss is not finite.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If an iteration did not end within ``max_iter``.
+
+    See Also
+    --------
+    SharpnessDisplay : Several estimators side by side.
+    LossLandscapeDisplay : The loss on a plane or a line through the weights.
+
+    Notes
+    -----
+    Everything is computed in float64 on the CPU, without dropout or minibatches. The loss
+    is that of ``loss_curve_`` without the penalty: the log-loss, summed over the labels,
+    half the squared error, averaged over the targets, or half the Poisson deviance,
+    summed over the targets.
+
+    A sharp minimum need not predict badly: sharpness is a diagnostic, to compare fits of
+    one architecture on one data set. All but the adaptive measures change when the units
+    of a ReLU network are rescaled, although its predictions do not.
+
+    Memory: 'top_eigenvalue' keeps one vector of :math:`P` floats per iteration.
+
+    References
+    ----------
+    P. Foret, A. Kleiner, H. Mobahi, B. Neyshabur. "Sharpness-aware minimization for
+    efficiently improving generalization." ICLR 2021. :arxiv:`2010.01412`.
+
+    J. Kwon, J. Kim, H. Park, I. K. Choi. "ASAM: Adaptive sharpness-aware minimization for
+    scale-invariant learning of deep neural networks." ICML 2021. :arxiv:`2102.11600`.
+
+    M. Andriushchenko, F. Croce, M. Müller, M. Hein, N. Flammarion. "A modern look at the
+    relationship between sharpness and generalization." ICML 2023. :arxiv:`2302.07011`.
+
+    M. F. Hutchinson. "A stochastic estimator of the trace of the influence matrix for
+    Laplacian smoothing splines." Communications in Statistics 18(3), 1989.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.preprocessing import scale
+    >>> from sksharp import SAMMLPClassifier, sharpness
+    >>> X, y = load_iris(return_X_y=True)
+    >>> X = scale(X)
+    >>> clf = SAMMLPClassifier(rho=0.5, learning_rate_init=0.01, random_state=0)
+    >>> clf = clf.fit(X, y)
+    >>> round(sharpness(clf, X, y, rho=0.5).value, 1)
+    0.2
+    """
+    check_network(estimator)
+    X, y, sample_weight = check_rows(estimator, X, y, sample_weight)
+    if random_state is None:
+        random_state = np.random.RandomState()
+    random_state = check_random_state(random_state)
+    given = {
+        "rho": float(rho),
+        "adaptive": bool(adaptive),
+        "sigma": float(sigma),
+        "n_probes": int(n_probes),
+        "n_starts": int(n_starts),
+        "max_iter": int(max_iter),
+        "tol": float(tol),
+    }
+    parameters = {name: given[name] for name in PARAMETERS[measure]}
+    outcomes = [
+        _measure(
+            make_surface(network, X, y, sample_weight, penalty),
+            measure,
+            parameters,
+            random_state,
+        )
+        for network in networks_of(estimator)
+    ]
+    values, errors, losses, n_iterations, converged = zip(*outcomes, strict=True)
+    if not all(converged):
+        warnings.warn(
+            f"measure={measure!r} has not converged within max_iter={max_iter}. Raise "
+            "max_iter or tol.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+    error = math.hypot(*errors) / len(errors)
+    return Sharpness(
+        measure=measure,
+        value=float(np.mean(values)),
+        standard_error=None if math.isnan(error) else error,
+        loss=float(np.mean(losses)),
+        n_iterations=sum(n_iterations),
+        converged=all(converged),
+        member_values=np.array(values),
+        settings={**parameters, "penalty": bool(penalty), "n_samples": X.shape[0]},
+    )
+
+
+def _measure(surface, measure, parameters, random_state):
+    """Return value, standard error (or NaN), loss, iterations and whether all ended."""
+    from . import _surface
+
+    with surface.computation():
+        loss = surface.loss(surface.start)
+        if not math.isfinite(loss):
+            raise ValueError(
+                f"The loss at the weights must be finite, got {loss}. Scale the features, "
+                "or lower learning_rate_init, and fit again."
+            )
+        values, n_iterations, converged = getattr(_surface, measure)(
+            surface, random_state, **parameters
+        )
+    if measure == "worst_case":
+        return max(values), math.nan, loss, n_iterations, converged
+    error = math.nan
+    if len(values) > 1:
+        error = np.std(values, ddof=1).item() / math.sqrt(len(values))
+    return np.mean(values).item(), error, loss, n_iterations, converged

@@ -1,0 +1,424 @@
+"""Files of data alone: what is saved comes back, what is damaged does not."""
+
+import io
+import json
+import pickle
+import subprocess
+import sys
+import warnings
+import zipfile
+from hashlib import sha256
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_array_equal
+from sklearn.base import clone
+from sklearn.datasets import make_classification
+from sklearn.model_selection import KFold
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+
+import sksharp
+from sksharp import SAMMLPClassifier, SAMMLPRegressor
+from sksharp.optim import SOLVERS
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+X, y = make_classification(60, 6, n_informative=4, n_classes=3, random_state=0)
+STRINGS = np.array(["ant", "bee", "cow"])[y]
+LABELS = np.column_stack([y == 0, y > 1, X[:, 0] > 0]).astype(int)
+TARGETS = X[:, :2] @ [[1.0, 2.0], [3.0, 4.0]]
+SMALL = {"max_iter": 4, "hidden_layer_sizes": (7,), "batch_size": 16, "random_state": 0}
+SWA = {"swa": True, "swa_start": 2}
+CASES = {
+    **{name: (SAMMLPClassifier(**SMALL, solver=name), y) for name in SOLVERS},
+    "lbfgs": (SAMMLPClassifier(**SMALL, solver="lbfgs"), y),
+    "over sgd": (SAMMLPRegressor(**SMALL, base_solver="sgd"), TARGETS),
+    "over ranger": (SAMMLPRegressor(**SMALL, base_solver="ranger"), TARGETS[:, 0]),
+    "swa": (SAMMLPClassifier(**SMALL, **SWA), y),
+    "ema": (SAMMLPClassifier(**SMALL, ema_decay=0.9), y),
+    "strings": (SAMMLPClassifier(**SMALL), STRINGS),
+    "objects": (SAMMLPClassifier(**SMALL), STRINGS.astype(object)),
+    "booleans": (SAMMLPClassifier(**SMALL), y > 0),
+    "multilabel": (SAMMLPClassifier(**SMALL), LABELS),
+    "class_weight": (
+        SAMMLPClassifier(
+            **SMALL, class_weight={np.int64(0): 2.0, 1: 1, 2: np.float32(3)}
+        ),
+        y,
+    ),
+    "string weights": (
+        SAMMLPClassifier(**SMALL, class_weight={"ant": 2, "bee": 1, "cow": 0.5}),
+        STRINGS,
+    ),
+    "poisson": (SAMMLPRegressor("poisson", **SMALL), np.abs(TARGETS)),
+    "members": (SAMMLPClassifier(**SMALL, n_members=3), STRINGS),
+    "members of one fold": (
+        SAMMLPRegressor(
+            **SMALL, n_members=2, cv=[([*range(40)], [*range(40, 60)])] * 2
+        ),
+        TARGETS[:, 0],
+    ),
+    "rho": (SAMMLPRegressor(**SMALL, rho="auto", rho_grid=[0, 0.5]), TARGETS[:, 0]),
+    "rho of members": (
+        SAMMLPClassifier(
+            **SMALL, rho="auto", n_members=2, rho_grid=np.array([0, 0.5]), **SWA
+        ),
+        y,
+    ),
+    "generator": (
+        SAMMLPClassifier(**{**SMALL, "random_state": np.random.RandomState(3)}),
+        y,
+    ),
+    "generator of another kind": (
+        SAMMLPClassifier(
+            **{**SMALL, "random_state": np.random.RandomState(np.random.PCG64(3))}
+        ),
+        y,
+    ),
+    "early stopping": (SAMMLPClassifier(**SMALL, early_stopping=True), y),
+    "infinite patience": (SAMMLPClassifier(**SMALL, n_iter_no_change=np.inf), y),
+    "array of sizes": (
+        SAMMLPClassifier(**{**SMALL, "hidden_layer_sizes": np.array([5, 4])}),
+        y,
+    ),
+    "numpy numbers": (
+        SAMMLPClassifier(**SMALL, alpha=np.float32(0.1), rho=np.float64(0.2)),
+        y,
+    ),
+}
+
+
+def fitted(case):
+    estimator, targets = CASES[case]
+    return clone(estimator).fit(X, targets)
+
+
+def round_trip(estimator, tmp_path):
+    path = tmp_path / "model.sksharp"
+    sksharp.save(estimator, path)
+    return sksharp.load(path)
+
+
+def assert_same(actual, expected, where="estimator"):
+    """Compare values of all kinds, types and bits included."""
+    assert type(actual) is type(expected), where
+    if isinstance(expected, np.ndarray):
+        assert actual.dtype == expected.dtype, where
+        assert actual.shape == expected.shape, where
+        if expected.dtype == object:
+            assert_same(actual.tolist(), expected.tolist(), where)
+        else:
+            assert actual.tobytes() == expected.tobytes(), where
+    elif isinstance(expected, dict):
+        assert_same([*actual.items()], [*expected.items()], where)
+    elif isinstance(expected, list | tuple):
+        assert len(actual) == len(expected), where
+        for a, e in zip(actual, expected, strict=True):
+            assert_same(a, e, where)
+    elif isinstance(expected, np.random.RandomState):
+        assert_same(
+            actual.get_state(legacy=False), expected.get_state(legacy=False), where
+        )
+    elif hasattr(expected, "__dict__"):
+        left, right = vars(actual), vars(expected)
+        assert left.keys() == right.keys(), where
+        for name in right:
+            assert_same(left[name], right[name], f"{where}.{name}")
+    else:
+        assert actual == expected or actual != actual, where
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_all_that_an_estimator_has_comes_back(case, tmp_path):
+    estimator = fitted(case)
+    twin = round_trip(estimator, tmp_path)
+    assert_same(twin, estimator)
+    assert_array_equal(twin.predict(X), estimator.predict(X), strict=True)
+
+
+@pytest.mark.parametrize("case", [name for name in CASES if name != "lbfgs"])
+def test_training_goes_on_bit_for_bit(case, tmp_path):
+    estimator = fitted(case)
+    targets = CASES[case][1]
+    estimator.set_params(warm_start=True)
+    twin = round_trip(estimator, tmp_path)
+    can_go_on = hasattr(estimator, "partial_fit") and not estimator.early_stopping
+    for method in ["partial_fit"] * can_go_on + ["fit"]:
+        for one in (twin, estimator):
+            getattr(one, method)(X, targets)
+        assert_same(twin, estimator)
+
+
+def test_partial_fit_goes_on_bit_for_bit(tmp_path):
+    estimator = SAMMLPClassifier(**SMALL, swa=True, swa_start=2, solver="wsam")
+    for _ in range(3):
+        estimator.partial_fit(X, y, classes=[0, 1, 2])
+    twin = round_trip(estimator, tmp_path)
+    for one in (estimator, twin):
+        one.partial_fit(X, y)
+    assert_same(twin, estimator)
+
+
+def test_a_generator_that_is_shared_stays_shared(tmp_path):
+    twin = round_trip(fitted("generator"), tmp_path)
+    assert twin._random_state is twin.random_state
+
+
+def test_arrays_keep_their_order_in_memory(tmp_path):
+    estimator = fitted("adam")
+    estimator.coefs_[0] = np.asfortranarray(estimator.coefs_[0])
+    twin = round_trip(estimator, tmp_path)
+    assert_same(twin, estimator)
+    assert twin.coefs_[0].flags.f_contiguous
+    assert twin.coefs_[1].flags.c_contiguous
+
+
+@pytest.mark.parametrize("is_fitted", [False, True])
+def test_names_of_features_come_back(is_fitted, tmp_path):
+    frame = pd.DataFrame(X, columns=list("abcdef"))
+    estimator = SAMMLPClassifier(**SMALL)
+    if is_fitted:
+        estimator.fit(frame, y)
+    twin = round_trip(estimator, tmp_path)
+    assert_same(twin, estimator)
+    if is_fitted:
+        with pytest.raises(ValueError, match="feature names should match"):
+            twin.predict(frame[list("fedcba")])
+
+
+def test_equal_estimators_make_equal_files(tmp_path):
+    for name in ("a", "b"):
+        sksharp.save(fitted("rho of members"), tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_a_file_loads_in_a_process_without_torch_and_predicts_the_same(tmp_path):
+    estimator = fitted("rho of members")
+    sksharp.save(estimator, tmp_path / "model")
+    np.save(tmp_path / "X.npy", X)
+    program = """
+import sys, numpy as np, sksharp
+folder = sys.argv[1]
+estimator = sksharp.load(folder + "/model")
+np.save(folder + "/p.npy", estimator.predict_proba(np.load(folder + "/X.npy")))
+assert not {"torch", "skorch"} & sys.modules.keys()
+"""
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
+    assert_array_equal(np.load(tmp_path / "p.npy"), estimator.predict_proba(X))
+
+
+# -- files that are not as they were written -----------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory):
+    path = tmp_path_factory.mktemp("saved") / "model"
+    estimator, targets = CASES["swa"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sksharp.save(clone(estimator).fit(X, targets), path)
+    return path.read_bytes()
+
+
+def damage(content, seed):
+    """Return the content cut short, with bytes changed, left out, doubled or added."""
+    rng = np.random.RandomState(seed)
+    place = rng.randint(len(content))
+    kind = ["cut", "flip", "flips", "leave out", "insert", "append", "swap", "zeros"][
+        seed % 8
+    ]
+    new = bytearray(content)
+    if kind == "cut":
+        return bytes(new[:place])
+    if kind == "flip":
+        new[place] ^= 1 << rng.randint(8)
+    elif kind == "flips":
+        for i in rng.randint(len(new), size=20):
+            new[i] ^= rng.randint(1, 256)
+    elif kind == "leave out":
+        del new[place : place + rng.randint(1, 50)]
+    elif kind == "insert":
+        new[place:place] = rng.bytes(rng.randint(1, 50))
+    elif kind == "append":
+        new += rng.bytes(rng.randint(1, 50))
+    elif kind == "swap":
+        half = len(new) // 2
+        new = new[half:] + new[:half]
+    else:
+        new[place : place + 200] = bytes(len(new[place : place + 200]))
+    return bytes(new)
+
+
+def test_200_damaged_files_are_200_clear_errors(content, tmp_path):
+    path = tmp_path / "damaged"
+    n_refused = 0
+    for seed in range(200):
+        damaged = damage(content, seed)
+        if damaged == content:  # 200 zeros in the place of zeros
+            damaged = damaged[:-1]
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"damaged' cannot be loaded: it"):
+            sksharp.load(path)
+        n_refused += 1
+    assert n_refused == 200
+
+
+def test_the_last_bytes_and_no_bytes_are_errors_too(content, tmp_path):
+    path = tmp_path / "model"
+    for damaged in (b"", content[-1:], content[-64:], content[-79:], b"0" * 64):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="cannot be loaded: it"):
+            sksharp.load(path)
+    flipped = bytearray(content)
+    flipped[-1] ^= 1
+    path.write_bytes(flipped)
+    with pytest.raises(ValueError, match="checksum is wrong"):
+        sksharp.load(path)
+
+
+def rewritten(content, change_manifest=None, replace=None, compress=zipfile.ZIP_STORED):
+    """Return the content with other parts, under a checksum that is right."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    manifest = json.loads(parts["manifest.json"])
+    if change_manifest is not None:
+        change_manifest(manifest)
+    parts["manifest.json"] = json.dumps(manifest).encode()
+    parts.update(replace or {})
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compress) as archive:
+        archive.comment = b"sksharp sha256 " + b"0" * 64
+        for name, part in parts.items():
+            archive.writestr(name, part)
+    new = buffer.getvalue()[:-64]
+    return new + sha256(new).hexdigest().encode()
+
+
+class Bomb:
+    def __reduce__(self):
+        return exec, ("raise SystemExit('code ran')",)
+
+
+def npy(array):
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=True)
+    return buffer.getvalue()
+
+
+def huge():
+    """Return an array's file whose header promises more than there is."""
+    return npy(np.zeros(2)).replace(b"(2,)", b"(999999999999,)", 1)
+
+
+FOREIGN = {
+    "a later format": (
+        lambda m: m.update(format_version=2),
+        {},
+        "format has version 2, and this version of sksharp reads 1",
+    ),
+    "another format": (lambda m: m.update(format="other"), {}, "not a file of"),
+    "no estimator": (lambda m: m.pop("estimator"), {}, "not valid"),
+    "another class": (
+        lambda m: m["estimator"].update(type="Pipeline"),
+        {},
+        "'Pipeline' in place of an estimator",
+    ),
+    "an array alone": (
+        lambda m: m.update(estimator={"type": "array", "array": 0}),
+        {},
+        "'array' in place of an estimator",
+    ),
+    "a later parameter": (
+        lambda m: m["estimator"]["params"].update(depth=3),
+        {},
+        r"parameters that this version does not know, \['depth'\]",
+    ),
+    "a method": (
+        lambda m: m["estimator"]["state"].update(predict=3),
+        {},
+        r"not of a fit, \['predict'\]",
+    ),
+    "a missing array": (lambda m: m.update(n_arrays=10**6), {}, "not a file of"),
+    "layers that do not fit": (
+        lambda m: m["estimator"]["state"].update(n_features_in_=5),
+        {},
+        "layers of its network do not fit",
+    ),
+    "pickled objects": (
+        None,
+        {"arrays/0.npy": npy(np.array([Bomb()], dtype=object))},
+        "an array of object",
+    ),
+    "a pickle": (None, {"arrays/0.npy": pickle.dumps(Bomb())}, "not a file of"),
+    "records": (
+        None,
+        {"arrays/0.npy": npy(np.zeros(2, "f4,f4"))},
+        "has an array of",
+    ),
+    "a huge array": (None, {"arrays/0.npy": huge()}, "not complete"),
+    "deep nesting": (
+        None,
+        {"manifest.json": b"[" * 100_000 + b"]" * 100_000},
+        "not a file of",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FOREIGN)
+def test_a_file_of_other_content_is_a_clear_error_and_runs_nothing(
+    case, content, tmp_path
+):
+    change, replace, match = FOREIGN[case]
+    (tmp_path / "model").write_bytes(rewritten(content, change, replace))
+    with pytest.raises(ValueError, match=match):
+        sksharp.load(tmp_path / "model")
+
+
+def test_a_compressed_file_is_refused_before_it_unfolds(content, tmp_path):
+    packed = rewritten(content, compress=zipfile.ZIP_DEFLATED)
+    (tmp_path / "model").write_bytes(packed)
+    with pytest.raises(ValueError, match="it is compressed"):
+        sksharp.load(tmp_path / "model")
+
+
+def test_other_zip_archives_and_pickles_are_not_models(tmp_path):
+    path = tmp_path / "model"
+    np.savez(path, a=X)
+    path.with_suffix(".npz").rename(path)
+    with pytest.raises(ValueError, match="not a complete file of"):
+        sksharp.load(path)
+    path.write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(ValueError, match="not a complete file of"):
+        sksharp.load(path)
+    with pytest.raises(FileNotFoundError):
+        sksharp.load(tmp_path / "nothing")
+
+
+# -- what cannot be saved ------------------------------------------------------------------
+
+
+class Subclass(SAMMLPClassifier):
+    pass
+
+
+UNSAVED = {
+    "pipeline": (make_pipeline(SAMMLPClassifier()), r"pipeline\[-1\].*joblib\.dump"),
+    "scikit-learn's": (MLPClassifier(), "got MLPClassifier"),
+    "subclass": (Subclass(), "got Subclass"),
+    "callbacks": (SAMMLPClassifier(callbacks=[Bomb()]), "callbacks must be data"),
+    "splitter": (SAMMLPClassifier(cv=KFold(3)), "cv must be data"),
+}
+
+
+@pytest.mark.parametrize("case", UNSAVED)
+def test_what_is_not_data_is_not_saved_and_the_file_stays(case, tmp_path):
+    path = tmp_path / "model"
+    path.write_text("before")
+    estimator, match = UNSAVED[case]
+    with pytest.raises(TypeError, match=match):
+        sksharp.save(estimator, path)
+    assert path.read_text() == "before"
+    assert [*tmp_path.iterdir()] == [path]
