@@ -7,7 +7,7 @@ from sklearn.base import clone
 from skorch.callbacks import Callback
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
-from sksharp.optim import BASE_SOLVERS, SOLVERS
+from sksharp.optim import SOLVERS, base_solvers
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn.exceptions.ConvergenceWarning",
@@ -21,7 +21,7 @@ target = X @ [1.0, -2.0, 0.5] + 0.1 * rng.normal(size=40)
 COMBINATIONS = [
     (solver, base_solver)
     for solver in SOLVERS
-    for base_solver in (BASE_SOLVERS if SOLVERS[solver].is_ascent else ["adam"])
+    for base_solver in (base_solvers(solver) or ["adam"])
 ]
 every_solver = pytest.mark.parametrize(("solver", "base_solver"), COMBINATIONS)
 

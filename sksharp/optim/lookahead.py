@@ -50,7 +50,8 @@ class Lookahead(Wrapper):
     Raises
     ------
     ValueError
-        If ``k`` is less than 1 or ``alpha`` outside [0, 1].
+        If ``k`` is less than 1 or ``alpha`` outside [0, 1], or if ``base_optimizer`` sets
+        the parameters from weights of its own.
     TypeError
         If ``base_optimizer`` cannot be called.
 
@@ -102,6 +103,7 @@ class Lookahead(Wrapper):
             base,
             {"k": k, "alpha": alpha, "steps_since_sync": 0},
         )
+        self.refuse_owner("sets the parameters to slow weights")
 
     @light_step
     def step(self, closure: Closure | None = None) -> Any:
