@@ -150,17 +150,18 @@ class MSAM(Wrapper):
             self._forget_start()
             return
         active = [
-            (p, group["rho"], self.state[p], *self._momentum(self.state[p]))
+            (p, group["rho"], *self._momentum(self.state.get(p, {})))
             for group in groups
             for p in group["params"]
-            if self.state.get(p)
+            if self.state.get(p) or p.grad is not None
         ]
         if not active:
             return
-        norm = joint_norm([momentum for *_, momentum, _ in active], self.model_ndim)
+        norm = joint_norm([momentum for _, _, momentum, _ in active], self.model_ndim)
         # below this the squares underflow: the norm is rounding, the momentum zero
         norm.clamp_min_(torch.finfo(norm.dtype).tiny ** 0.5)
-        for p, rho, state, momentum, sign in active:
+        for p, rho, momentum, sign in active:
+            state = self.state[p]
             if "start" in state:
                 state["start"].copy_(p)
             else:
