@@ -94,7 +94,9 @@ def train_flat(solver, base_solver):
 def train_apart(make):
     """Train the same network as a list of tensors, by autograd."""
     coefs, intercepts = MLPModule(UNITS, "tanh").split(flat_start())
-    weights, biases = ([nn.Parameter(t.clone()) for t in ts] for ts in (coefs, intercepts))
+    weights, biases = (
+        [nn.Parameter(t.clone()) for t in ts] for ts in (coefs, intercepts)
+    )
     groups = [
         {"params": weights[:-1]},
         {"params": weights[-1:], "use_muon": False},
