@@ -6,7 +6,7 @@ import contextlib
 import functools
 import inspect
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import torch
@@ -158,6 +158,9 @@ class LightOptimizer(Optimizer):
 class Descent(LightOptimizer):
     """Element-wise optimizer: a subclass writes the update of one parameter."""
 
+    # weights that a step updates in the place of parameters, if these are elsewhere
+    targets: Mapping[Tensor, Tensor] = {}
+
     @light_step
     def step(self, closure: Closure | None = None) -> Any:
         """Update the parameters once.
@@ -174,10 +177,12 @@ class Descent(LightOptimizer):
             What ``closure`` returned, or None without one.
         """
         loss = None if closure is None else evaluate(closure)
+        targets = self.targets
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
-                    self.update(p, p.grad, self.state[p], group)
+                    w = targets.get(p, p) if targets else p
+                    self.update(w, p.grad, self.state[p], group)
         return loss
 
     @abstractmethod

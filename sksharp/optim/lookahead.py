@@ -163,6 +163,11 @@ class Lookahead(Wrapper):
         """Whether the parameters are the slow weights."""
         return not any(group["steps_since_sync"] for group in self.param_groups)
 
+    @property
+    def sees_model(self) -> bool:
+        """Whether the loss of the next step is that of the slow weights."""
+        return self.is_synchronized
+
     @torch.no_grad()
     def evaluation_params(self) -> list[Tensor]:
         """Weights that :meth:`synchronize` would leave, without changing any.

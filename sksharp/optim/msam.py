@@ -1,5 +1,6 @@
 """Momentum-SAM: sharpness-aware minimization with one gradient a step."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -7,13 +8,27 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ._base import Closure, LightOptimizer, Params, Wrapper, evaluate, light_step
+from ._base import (
+    Closure,
+    Descent,
+    LightOptimizer,
+    Params,
+    Wrapper,
+    evaluate,
+    light_step,
+)
 from ._checks import check_interval
-from ._models import Hyperparameter, add_direction_, joint_norm
+from ._models import Hyperparameter, joint_norm, set_direction_
 from .sgd import SGD
 
 # the base optimizer's momentum by its name in the state, and whether it points downhill
 MOMENTA = {"velocity": 1, "mean": -1, "momentum_buffer": -1, "exp_avg": -1}
+
+
+@functools.cache
+def smallest_norm(dtype: torch.dtype) -> float:
+    """Return the norm below which squares underflow."""
+    return float(torch.finfo(dtype).tiny ** 0.5)
 
 
 class MSAM(Wrapper):
@@ -134,44 +149,64 @@ class MSAM(Wrapper):
             one.
         """
         loss = None if closure is None else evaluate(closure)
+        starts = {}
         for group in self.param_groups:
             for p in group["params"]:
-                if p in self.state and "start" in self.state[p]:
-                    # by copy: w + e - e is not w in floating point
-                    p.copy_(self.state[p]["start"])
-        self.base_optimizer.step()
+                state = self.state.get(p)
+                if state and "start" in state:
+                    starts[p] = state["start"]
+        if isinstance(self.base_optimizer, Descent):
+            self._step_from(starts, self.base_optimizer)
+        else:
+            # by copy: w + e - e is not w in floating point
+            for p, w in starts.items():
+                p.copy_(w)
+            self.base_optimizer.step()
+            for p, w in starts.items():
+                w.copy_(p)
         self._perturb()
         return loss
 
+    def _step_from(self, starts: dict[Tensor, Tensor], base: Descent) -> None:
+        """Let the base optimizer update the weights where they are: no copies."""
+        base.targets = starts
+        try:
+            base.step()
+        finally:
+            del base.targets
+
     def _perturb(self) -> None:
-        """Keep the weights and perturb the parameters, given a momentum."""
-        groups = self.param_groups
-        if not any(isinstance(g["rho"], Tensor) or g["rho"] != 0 for g in groups):
+        """Set the parameters to the perturbed weights, given a momentum."""
+        active: list[Any] = []
+        is_on = False
+        for group in self.param_groups:
+            rho = group["rho"]
+            is_on = is_on or isinstance(rho, Tensor) or rho != 0
+            for p in group["params"]:
+                state = self.state.get(p)
+                if state or p.grad is not None:
+                    active.append((p, rho, state, *self._momentum(state or {})))
+        if not is_on:
+            self._write(self._start())
             self._forget_start()
             return
-        active = [
-            (p, group["rho"], *self._momentum(self.state.get(p, {})))
-            for group in groups
-            for p in group["params"]
-            if self.state.get(p) or p.grad is not None
-        ]
         if not active:
             return
-        norm = joint_norm([momentum for _, _, momentum, _ in active], self.model_ndim)
+        norm = joint_norm(
+            [momentum for _, _, _, momentum, _ in active], self.model_ndim
+        )
         # below this the squares underflow: the norm is rounding, the momentum zero
-        norm.clamp_min_(torch.finfo(norm.dtype).tiny ** 0.5)
-        for p, rho, momentum, sign in active:
-            state = self.state[p]
-            if "start" in state:
-                state["start"].copy_(p)
-            else:
+        norm.clamp_min_(smallest_norm(norm.dtype))
+        for p, rho, state, momentum, sign in active:
+            if "start" not in state:
                 state["start"] = p.clone()
-            add_direction_(p, momentum, norm.to(p.device), sign * rho)
+            own_norm = norm if norm.device == p.device else norm.to(p.device)
+            set_direction_(p, state["start"], momentum, own_norm, sign * rho)
 
     def _momentum(self, state: dict[str, Any]) -> tuple[Tensor, int]:
         for name, sign in MOMENTA.items():
             momentum = state.get(name)
-            if isinstance(momentum, Tensor):
+            if momentum is not None:
                 return momentum, sign
         base = type(self.base_optimizer).__name__
         raise ValueError(
