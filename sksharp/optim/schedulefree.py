@@ -146,8 +146,8 @@ class ScheduleFree(Descent):
             grad = adapted(grad, state, group)
         add_scaled_(fast, grad, -expand(lr, p))
         state["weight_sum"] = state["weight_sum"] + lr**2
-        averaged.lerp_(fast, expand(share(lr**2, state["weight_sum"]), p))
-        p.copy_(fast).lerp_(averaged, expand(group["beta_1"], p))
+        averaged.lerp_(fast, as_weight(share(lr**2, state["weight_sum"]), p))
+        p.copy_(fast).lerp_(averaged, as_weight(group["beta_1"], p))
 
     def _decay_(self, fast: Tensor, p: Tensor, scale: Hyperparameter) -> None:
         if not isinstance(scale, Tensor) and scale == 0:
@@ -189,7 +189,7 @@ class ScheduleFree(Descent):
             for p in group["params"]:
                 state = self.state.get(p, {})
                 if "fast" in state:
-                    beta_1 = expand(group["beta_1"], p)
+                    beta_1 = as_weight(group["beta_1"], p)
                     p.copy_(state["fast"]).lerp_(state["averaged"], beta_1)
 
     def adopt_params(self) -> None:
@@ -200,6 +200,11 @@ class ScheduleFree(Descent):
         for p in self._params():
             for name in ("fast", "averaged", "weight_sum"):
                 self.state.get(p, {}).pop(name, None)
+
+
+def as_weight(value: Hyperparameter, p: Tensor) -> Any:
+    """Return a weight between tensors like ``p``, of their precision."""
+    return expand(value.to(p.dtype) if isinstance(value, Tensor) else value, p)
 
 
 def ramp(step: int, warmup: Hyperparameter) -> Any:

@@ -437,6 +437,30 @@ def test_a_nan_gradient_stays_in_its_model(case):
     assert all(p[1].isnan().all() for p in broken.params)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@each
+def test_half_precision_is_kept_and_follows_the_full_one(case, dtype):
+    """To about the rounding of a few steps, whatever the method divides by."""
+
+    def train_in(precision):
+        params = [nn.Parameter(w.to(precision)) for w in initial_weights(0)]
+        optimizer = case.make(params)
+
+        def closure():
+            for p in params:
+                p.grad = (3 * p.detach()).sin()
+
+        for _ in range(4):
+            optimizer.step(closure)
+        optimizer.load_state_dict(optimizer.state_dict())
+        optimizer.step(closure)
+        assert {p.dtype for p in params} == {precision}
+        return [p.detach().double() for p in params]
+
+    for p, q in zip(train_in(dtype), train_in(torch.float64), strict=True):
+        assert_allclose(p, q, rtol=0, atol=0.1)
+
+
 @each
 def test_a_tied_parameter_moves_once(case):
     """Two layers with one weight train as the function of that weight."""
