@@ -130,13 +130,16 @@ def test_a_base_optimizer_without_momentum_is_refused(base):
 
 
 def test_a_radius_that_becomes_zero_leaves_the_weights_unperturbed():
-    training = Training(partial(MSAM, rho=0.3, lr=0.05), initial_weights(0))
+    training, twin = (
+        Training(partial(MSAM, rho=0.3, lr=0.05), initial_weights(0)) for _ in range(2)
+    )
     training.run(3)
     assert not training.optimizer.is_synchronized
     training.optimizer.param_groups[0]["rho"] = 0.0
     training.run(1)
+    twin.run(4)
     assert training.optimizer.is_synchronized
-    assert equal(training.params, training.optimizer.evaluation_params())
+    assert equal(training.params, twin.optimizer.evaluation_params())
 
 
 each_kind = pytest.mark.parametrize("base", ["SGD", "Adam", "Ranger", "torch's AdamW"])
