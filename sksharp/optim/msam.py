@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from ._base import (
     Closure,
     Descent,
+    Group,
     LightOptimizer,
     Params,
     Wrapper,
@@ -23,6 +24,11 @@ from .sgd import SGD
 
 # the base optimizer's momentum by its name in the state, and whether it points downhill
 MOMENTA = {"velocity": 1, "mean": -1, "momentum_buffer": -1, "exp_avg": -1}
+
+
+def is_zero(rho: Hyperparameter) -> bool:
+    """Return whether a radius is zero for all models, without looking into a tensor."""
+    return not isinstance(rho, Tensor) and rho == 0
 
 
 @functools.cache
@@ -149,12 +155,8 @@ class MSAM(Wrapper):
             one.
         """
         loss = None if closure is None else evaluate(closure)
-        starts = {}
-        for group in self.param_groups:
-            for p in group["params"]:
-                state = self.state.get(p)
-                if state and "start" in state:
-                    starts[p] = state["start"]
+        members = self._members()
+        starts = {p: s["start"] for p, _, s in members if s and "start" in s}
         if isinstance(self.base_optimizer, Descent):
             self._step_from(starts, self.base_optimizer)
         else:
@@ -164,8 +166,13 @@ class MSAM(Wrapper):
             self.base_optimizer.step()
             for p, w in starts.items():
                 w.copy_(p)
-        self._perturb()
+        self._perturb(members)
         return loss
+
+    def _members(self) -> list[tuple[Tensor, Group, Any]]:
+        return [
+            (p, g, self.state.get(p)) for g in self.param_groups for p in g["params"]
+        ]
 
     def _step_from(self, starts: dict[Tensor, Tensor], base: Descent) -> None:
         """Let the base optimizer update the weights where they are: no copies."""
@@ -175,35 +182,33 @@ class MSAM(Wrapper):
         finally:
             del base.targets
 
-    def _perturb(self) -> None:
+    def _perturb(self, members: list[tuple[Tensor, Group, Any]]) -> None:
         """Set the parameters to the perturbed weights, given a momentum."""
-        active: list[Any] = []
-        is_on = False
-        for group in self.param_groups:
-            rho = group["rho"]
-            is_on = is_on or isinstance(rho, Tensor) or rho != 0
-            for p in group["params"]:
-                state = self.state.get(p)
-                if state or p.grad is not None:
-                    active.append((p, rho, state, *self._momentum(state or {})))
-        if not is_on:
+        if all(is_zero(group["rho"]) for group in self.param_groups):
             self._write(self._start())
             self._forget_start()
             return
+        active: list[Any] = [
+            (p, group["rho"], state, *self._momentum(state))
+            # the first step makes the state
+            for p, group, state in (
+                (p, g, s or self.state.get(p)) for p, g, s in members
+            )
+            if state or p.grad is not None
+        ]
         if not active:
             return
-        norm = joint_norm(
-            [momentum for _, _, _, momentum, _ in active], self.model_ndim
-        )
+        norm = joint_norm([member[3] for member in active], self.model_ndim)
         # below this the squares underflow: the norm is rounding, the momentum zero
         norm.clamp_min_(smallest_norm(norm.dtype))
         for p, rho, state, momentum, sign in active:
             if "start" not in state:
                 state["start"] = p.clone()
-            own_norm = norm if norm.device == p.device else norm.to(p.device)
+            own_norm = norm if len(active) == 1 else norm.to(p.device)
             set_direction_(p, state["start"], momentum, own_norm, sign * rho)
 
-    def _momentum(self, state: dict[str, Any]) -> tuple[Tensor, int]:
+    def _momentum(self, state: dict[str, Any] | None) -> tuple[Tensor, int]:
+        state = state or {}
         for name, sign in MOMENTA.items():
             momentum = state.get(name)
             if momentum is not None:
@@ -263,7 +268,7 @@ class MSAM(Wrapper):
         """Perturb parameters that are the weights, if they were perturbed."""
         super().resume_params()
         if any("start" in self.state.get(p, {}) for p in self._params()):
-            self._perturb()
+            self._perturb(self._members())
 
     def adopt_params(self) -> None:
         """Take parameters that were written to from outside for the weights."""
