@@ -29,7 +29,13 @@ from ._members import (
     RADIUS_ATTRIBUTES,
     Ensemble,
 )
-from .optim import BASE_SOLVERS, SOLVERS, solver_chain, solver_parameters
+from .optim import (
+    BASE_SOLVERS,
+    SOLVERS,
+    base_solvers,
+    solver_chain,
+    solver_parameters,
+)
 
 DOCUMENTATION = "https://sksharp.readthedocs.io/en/stable"
 
@@ -61,6 +67,9 @@ class FlatMinimaMLP(Ensemble, Exports, BaseMultilayerPerceptron):
         "gamma": [Interval(Real, 0, 1, closed="left")],
         "lookahead_k": [Interval(Integral, 1, None, closed="left")],
         "lookahead_alpha": [Interval(Real, 0, 1, closed="both")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "muon_momentum": [Interval(Real, 0, 1, closed="left")],
+        "schedule_free_warmup": [Interval(Integral, 0, None, closed="left")],
         "ema_decay": [Interval(Real, 0, 1, closed="left"), None],
         "swa": ["boolean"],
         "swa_start": [
@@ -133,6 +142,8 @@ class FlatMinimaMLP(Ensemble, Exports, BaseMultilayerPerceptron):
         if incremental:  # scikit-learn validates before the first call only
             self._validate_params()
         stochastic = self.solver in SOLVERS
+        if stochastic and SOLVERS[self.solver].takes_base:
+            self._check_base_solver()
         needs_steps = {
             "swa": self.swa,
             "ema_decay": self.ema_decay,
@@ -169,6 +180,16 @@ class FlatMinimaMLP(Ensemble, Exports, BaseMultilayerPerceptron):
             )
         if self._searches():
             self._check_grid()
+
+    def _check_base_solver(self):
+        allowed = base_solvers(self.solver)
+        if self.base_solver not in allowed:
+            raise ValueError(
+                f"base_solver must be one of {sorted(allowed)} with "
+                f"solver={self.solver!r}, got base_solver={self.base_solver!r}, whose own "
+                "slow or averaged weights do not go with it. Choose another base_solver, "
+                f"or solver={self.base_solver!r}."
+            )
 
     def _searches(self):
         """Return whether the radius is to be found."""

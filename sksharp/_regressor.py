@@ -25,20 +25,32 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
     activation : {'identity', 'logistic', 'tanh', 'relu'}, default='relu'
         Activation of the hidden layers.
 
-    solver : {'sam', 'wsam', 'ranger', 'adam', 'sgd', 'lbfgs'}, default='sam'
+    solver : {'sam', 'wsam', 'msam', 'ranger', 'lookahead', 'radam', 'adamw', \
+            'schedule_free', 'muon', 'yellowfin', 'adam', 'sgd', 'lbfgs'}, default='sam'
         How the weights are found.
 
         - 'sam' descends with the gradient of the worst point in a neighbourhood of the
           weights, with a step of ``base_solver``. Two gradients a step.
         - 'wsam' weighs the sharpness against the loss by ``gamma``. Two gradients a
           step.
-        - 'ranger' is rectified Adam with Lookahead.
+        - 'msam' perturbs the weights along the momentum of ``base_solver``. One gradient
+          a step.
+        - 'ranger' is rectified Adam with Lookahead, 'radam' without.
+        - 'lookahead' lets slow weights follow those of ``base_solver``.
+        - 'adamw' is Adam with ``weight_decay``.
+        - 'schedule_free' is AdamW with the gradient near a running average of the
+          weights, which the estimator predicts with.
+        - 'muon' makes the momentum of the hidden layers' weights orthogonal, and is
+          'adamw' for the output layer and the biases.
+        - 'yellowfin' finds rate and momentum of gradient descent by itself and does not
+          use ``learning_rate_init``.
         - 'adam', 'sgd' and 'lbfgs' are scikit-learn's.
 
     alpha : float, default=0.0001
         Strength of the penalty on the squared weights. It is divided by the number of
         rows of the minibatch (by the sum of their weights), biases are not penalized,
-        and both gradients of a sharpness-aware step contain it.
+        and both gradients of a sharpness-aware step contain it. It is not the decay of
+        ``weight_decay``.
 
     batch_size : int or 'auto', default='auto'
         Rows per minibatch. 'auto' is ``min(200, n_samples)``; while ``rho`` is 'auto', a
@@ -53,11 +65,11 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         - 'adaptive' divides the rate by 5 whenever training would stop for lack of
           improvement, and stops once it is 1e-6 or less.
 
-        Only used when ``solver`` is 'sgd', or a sharpness-aware one with
+        Only used when ``solver`` is 'sgd', or one that takes a base solver with
         ``base_solver='sgd'``.
 
     learning_rate_init : float, default=0.001
-        Learning rate at the start. Not used when ``solver`` is 'lbfgs'.
+        Learning rate at the start. Not used when ``solver`` is 'lbfgs' or 'yellowfin'.
 
     power_t : float, default=0.5
         Exponent of ``learning_rate='invscaling'``.
@@ -102,16 +114,20 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         ``early_stopping`` is True.
 
     beta_1 : float, default=0.9
-        Decay of the mean of the gradient, in [0, 1). Only used when ``solver`` or
-        ``base_solver`` is 'adam' or 'ranger'.
+        Decay of the mean of the gradient, in [0, 1); of 'schedule_free' the share of the
+        average in where the gradient is taken. Only used when ``solver`` or
+        ``base_solver`` is one of 'adam', 'adamw', 'radam', 'ranger', 'schedule_free' and
+        'muon'.
 
     beta_2 : float, default=0.999
         Decay of the mean of the squared gradient, in [0, 1). Only used when ``solver``
-        or ``base_solver`` is 'adam' or 'ranger'.
+        or ``base_solver`` is one of 'adam', 'adamw', 'radam', 'ranger', 'schedule_free'
+        and 'muon'.
 
     epsilon : float, default=1e-8
         Added to the root of the mean squared gradient. Only used when ``solver`` or
-        ``base_solver`` is 'adam' or 'ranger'.
+        ``base_solver`` is one of 'adam', 'adamw', 'radam', 'ranger', 'schedule_free' and
+        'muon'.
 
     n_iter_no_change : int or inf, default=10
         Epochs without improvement before training stops. Not used when ``solver`` is
@@ -125,13 +141,17 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         this takes, rounded up. A number of steps is the better measure for small data,
         where an epoch is few of them. Not used when ``solver`` is 'lbfgs'.
 
-    base_solver : {'adam', 'sgd', 'ranger'}, default='adam'
-        Solver of the descent step. Only used when ``solver`` is 'sam' or 'wsam'.
+    base_solver : {'adam', 'sgd', 'ranger', 'radam', 'adamw', 'schedule_free', 'muon'}, \
+            default='adam'
+        Solver of the descent step. Only used when ``solver`` is 'sam', 'wsam', 'msam' or
+        'lookahead'. 'schedule_free' goes with 'sam' and 'wsam' only, 'ranger' not with
+        'lookahead', which it contains.
 
     rho : float or 'auto', default='auto'
         Radius of the neighbourhood, in the Euclidean norm over all weights and biases of
-        the network. The best value is a property of the data, from 0 to about 1. Only
-        used when ``solver`` is 'sam' or 'wsam'.
+        the network. The best value is a property of the data, from 0 to about 1; 'msam'
+        wants a larger one, such as 0.3 over 'sgd' and 1 over 'adam'. Only used when
+        ``solver`` is 'sam', 'wsam' or 'msam'.
 
         A number trains as scikit-learn does, with that radius; 0 gives the base solver.
         'auto' chooses the radius from ``rho_grid`` by the loss of rows that are left out.
@@ -158,12 +178,27 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         'wsam'.
 
     lookahead_k : int, default=6
-        Steps between two updates of the slow weights. Only used when ``solver`` or
-        ``base_solver`` is 'ranger'.
+        Steps between two updates of the slow weights. Only used when ``solver`` is
+        'ranger' or 'lookahead', or ``base_solver`` is 'ranger'.
 
     lookahead_alpha : float, default=0.5
         How far the slow weights move towards the fast ones, in [0, 1]. Only used when
-        ``solver`` or ``base_solver`` is 'ranger'.
+        ``solver`` is 'ranger' or 'lookahead', or ``base_solver`` is 'ranger'.
+
+    weight_decay : float, default=0.01
+        Decoupled decay: every step multiplies the weights, not the biases, by
+        ``1 - learning_rate_init * weight_decay``, whatever the gradient. Beside it
+        ``alpha`` penalizes the squared weights in the objective; set it to 0 for decay
+        alone. Only used when ``solver`` or ``base_solver`` is 'adamw', 'schedule_free'
+        or 'muon'.
+
+    muon_momentum : float, default=0.95
+        Decay of the mean gradient of the hidden layers' weights, in [0, 1). Only used
+        when ``solver`` or ``base_solver`` is 'muon'.
+
+    schedule_free_warmup : int, default=0
+        Steps over which the learning rate rises to ``learning_rate_init``. Only used
+        when ``solver`` or ``base_solver`` is 'schedule_free'.
 
     ema_decay : float or None, default=None
         Decay of an exponential moving average of the weights, in [0, 1), taken after
@@ -327,6 +362,20 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
     P. Izmailov, D. Podoprikhin, T. Garipov, D. Vetrov, A. G. Wilson. "Averaging weights
     leads to wider optima and better generalization." UAI 2018. :arxiv:`1803.05407`.
 
+    M. Becker, F. Altrock, B. Risse. "Momentum-SAM: Sharpness aware minimization without
+    computational overhead." 2024. :arxiv:`2401.12033`.
+
+    I. Loshchilov, F. Hutter. "Decoupled weight decay regularization." ICLR 2019.
+    :arxiv:`1711.05101`.
+
+    A. Defazio, X. Yang, H. Mehta, K. Mishchenko, A. Khaled, A. Cutkosky. "The road less
+    scheduled." NeurIPS 2024. :arxiv:`2405.15682`.
+
+    J. Liu et al. "Muon is scalable for LLM training." 2025. :arxiv:`2502.16982`.
+
+    J. Zhang, I. Mitliagkas. "YellowFin and the art of momentum tuning." MLSys 2019.
+    :arxiv:`1706.03471`.
+
     D. P. Kingma, J. Ba. "Adam: A method for stochastic optimization." ICLR 2015.
     :arxiv:`1412.6980`.
 
@@ -387,6 +436,9 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         gamma=0.9,
         lookahead_k=6,
         lookahead_alpha=0.5,
+        weight_decay=0.01,
+        muon_momentum=0.95,
+        schedule_free_warmup=0,
         n_members=1,
         cv=None,
         ema_decay=None,
@@ -431,6 +483,9 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         self.gamma = gamma
         self.lookahead_k = lookahead_k
         self.lookahead_alpha = lookahead_alpha
+        self.weight_decay = weight_decay
+        self.muon_momentum = muon_momentum
+        self.schedule_free_warmup = schedule_free_warmup
         self.n_members = n_members
         self.cv = cv
         self.ema_decay = ema_decay

@@ -17,7 +17,7 @@ from skorch.callbacks import (
 from skorch.history import History
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
-from sksharp.optim import SOLVERS
+from sksharp.optim import SOLVERS, solver_parameters
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn.exceptions.ConvergenceWarning",
@@ -403,7 +403,10 @@ def test_a_scheduler_of_skorch_drives_the_rate():
     assert_allclose(recorder.history[:, "event_lr"], 0.1 * 0.5 ** np.arange(6))
 
 
-@every_solver
+@pytest.mark.parametrize(
+    "solver",
+    [s for s in SOLVERS if "learning_rate_init" in solver_parameters(s, "adam")],
+)
 def test_a_scheduler_of_skorch_reaches_the_descent_step(solver):
     # a rate of zero from the second epoch on
     scheduler = LRScheduler("LambdaLR", lr_lambda=lambda epoch: float(epoch == 0))

@@ -22,6 +22,10 @@ ESTIMATORS = [SAMMLPClassifier, SAMMLPRegressor]
 VARIANTS = [
     {"solver": "wsam"},
     {"solver": "ranger"},
+    {"solver": "msam"},
+    {"solver": "schedule_free"},
+    {"solver": "muon"},
+    {"solver": "yellowfin"},
     {"solver": "adam"},
     {"solver": "sgd"},
     {"swa": True},

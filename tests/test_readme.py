@@ -65,7 +65,7 @@ def test_the_table_of_solvers_is_that_of_the_registry():
     }
     assert listed == {
         name: set(solver.arguments.values())
-        | ({"base_solver"} if solver.is_ascent else set())
+        | ({"base_solver"} if solver.takes_base else set())
         | ({"learning_rate", "power_t"} if solver.has_schedule else set())
         for name, solver in SOLVERS.items()
     }

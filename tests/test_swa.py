@@ -7,7 +7,7 @@ from sklearn.base import clone
 from skorch.callbacks import Callback
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
-from sksharp.optim import BASE_SOLVERS, SOLVERS
+from sksharp.optim import SOLVERS, base_solvers, solver_parameters
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn.exceptions.ConvergenceWarning",
@@ -21,9 +21,18 @@ target = X @ [1.0, -2.0, 0.5] + 0.1 * rng.normal(size=40)
 COMBINATIONS = [
     (solver, base_solver)
     for solver in SOLVERS
-    for base_solver in (BASE_SOLVERS if SOLVERS[solver].is_ascent else ["adam"])
+    for base_solver in (base_solvers(solver) or ["adam"])
 ]
 every_solver = pytest.mark.parametrize(("solver", "base_solver"), COMBINATIONS)
+# not those that find a learning rate by themselves
+WITH_A_RATE = [
+    combination
+    for combination in COMBINATIONS
+    if "learning_rate_init" in solver_parameters(*combination)
+]
+every_solver_with_a_rate = pytest.mark.parametrize(
+    ("solver", "base_solver"), WITH_A_RATE
+)
 
 
 def make_classifier(**params):
@@ -296,7 +305,7 @@ def test_an_average_as_good_as_the_best_epoch_is_kept():
     assert clf.best_validation_score_ == max(clf.validation_scores_)
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", [*dict(WITH_A_RATE)])
 def test_an_average_worse_than_the_best_epoch_is_not_kept(solver):
     params = {
         "hidden_layer_sizes": (4,),
@@ -412,7 +421,7 @@ def write_in_place(clf):
 
 @pytest.mark.parametrize("write", [write_new, write_in_place])
 @pytest.mark.parametrize("swa", [False, True], ids=["path", "average"])
-@every_solver
+@every_solver_with_a_rate
 def test_weights_written_by_hand_are_where_training_continues(
     solver, base_solver, swa, write
 ):
@@ -427,7 +436,7 @@ def test_weights_written_by_hand_are_where_training_continues(
         assert_allclose(array, 0.5, rtol=1e-9)
 
 
-@every_solver
+@every_solver_with_a_rate
 def test_training_continues_at_the_weights_that_early_stopping_kept(
     solver, base_solver
 ):

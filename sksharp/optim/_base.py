@@ -6,14 +6,19 @@ import contextlib
 import functools
 import inspect
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer, optimizer
 
-from ._checks import check_base, refuse_missing_closure, refuse_shared_name
+from ._checks import (
+    check_base,
+    refuse_missing_closure,
+    refuse_owner,
+    refuse_shared_name,
+)
 from ._replay import Replay
 
 Closure: TypeAlias = Callable[[], Any]
@@ -70,6 +75,13 @@ class LightOptimizer(Optimizer):
     state_dict = inspect.unwrap(Optimizer.state_dict)
     load_state_dict = inspect.unwrap(Optimizer.load_state_dict)
 
+    # whether a step computes the parameters from weights of the optimizer's own, so that
+    # what is written to them between two steps is lost
+    owns_params = False
+
+    def _params(self) -> list[Tensor]:
+        return [p for group in self.param_groups for p in group["params"]]
+
     @property
     def is_synchronized(self) -> bool:
         """Whether the parameters are the weights to evaluate the model with."""
@@ -84,7 +96,35 @@ class LightOptimizer(Optimizer):
             The parameters themselves, unless the method keeps other weights for
             prediction than for training.
         """
-        return [p for group in self.param_groups for p in group["params"]]
+        return self._params()
+
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Context in which the parameters are the weights to evaluate the model with.
+
+        On leaving they are as before, and training goes on as if nothing had happened.
+        """
+        params = self._params()
+        trained = [p.detach().clone() for p in params]
+        self._write(self.evaluation_params())
+        try:
+            yield
+        finally:
+            self._write(trained)
+
+    @torch.no_grad()
+    def _write(self, weights: list[Tensor]) -> None:
+        for p, w in zip(self._params(), weights, strict=True):
+            if p is not w:
+                p.copy_(w)
+
+    def synchronize(self) -> None:
+        """Set the parameters to the weights to evaluate the model with, in place.
+
+        Training that goes on begins from them.
+        """
+        self._write(self.evaluation_params())
+        self.adopt_params()
 
     def adopt_params(self) -> None:
         """Take parameters that were written to from outside for the weights of now.
@@ -92,9 +132,34 @@ class LightOptimizer(Optimizer):
         Moments and velocities stay; slow weights start anew from the parameters.
         """
 
+    @property
+    def sees_model(self) -> bool:
+        """Whether the loss of the next step is to be taken for that of the model."""
+        return self.is_synchronized
+
+    def iterate_params(self) -> list[Tensor]:
+        """Weights that training goes on from, given the state.
+
+        Returns
+        -------
+        params : list of Tensor
+            One tensor per parameter, in their order: the parameters, unless these
+            follow from other weights and the state.
+        """
+        return self._params()
+
+    def resume_params(self) -> None:
+        """Set parameters that hold :meth:`iterate_params` to what they were in training.
+
+        To be called after ``load_state_dict``.
+        """
+
 
 class Descent(LightOptimizer):
     """Element-wise optimizer: a subclass writes the update of one parameter."""
+
+    # weights that a step updates in the place of parameters, if these are elsewhere
+    targets: Mapping[Tensor, Tensor] = {}
 
     @light_step
     def step(self, closure: Closure | None = None) -> Any:
@@ -112,10 +177,12 @@ class Descent(LightOptimizer):
             What ``closure`` returned, or None without one.
         """
         loss = None if closure is None else evaluate(closure)
+        targets = self.targets
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
-                    self.update(p, p.grad, self.state[p], group)
+                    w = targets.get(p, p) if targets else p
+                    self.update(w, p.grad, self.state[p], group)
         return loss
 
     @abstractmethod
@@ -185,6 +252,36 @@ class Wrapper(LightOptimizer):
         """Take parameters that were written to from outside for the weights of now."""
         if isinstance(self.base_optimizer, LightOptimizer):
             self.base_optimizer.adopt_params()
+
+    @property
+    def sees_model(self) -> bool:
+        """Whether the loss of the next step is to be taken for that of the model."""
+        base = self.base_optimizer
+        return base.sees_model if isinstance(base, LightOptimizer) else True
+
+    def iterate_params(self) -> list[Tensor]:
+        """Weights that training goes on from, given the state: the base optimizer's."""
+        if isinstance(self.base_optimizer, LightOptimizer):
+            return self.base_optimizer.iterate_params()
+        return super().iterate_params()
+
+    def resume_params(self) -> None:
+        """Set parameters that hold :meth:`iterate_params` to what they were in training."""
+        if isinstance(self.base_optimizer, LightOptimizer):
+            self.base_optimizer.resume_params()
+
+    @property
+    def base_owns_params(self) -> bool:
+        """Whether the base optimizer computes the parameters from weights of its own."""
+        base = self.base_optimizer
+        if not isinstance(base, LightOptimizer):
+            return False
+        return base.owns_params or (isinstance(base, Wrapper) and base.base_owns_params)
+
+    def refuse_owner(self, does: str) -> None:
+        """Raise ``ValueError`` if the base optimizer would undo what this one does."""
+        if self.base_owns_params:
+            refuse_owner(self, self.base_optimizer, does)
 
 
 def _is_alike(a: Tensor, b: Tensor) -> bool:

@@ -53,3 +53,13 @@ def refuse_shared_name(wrapper: object, base_optimizer: Any, name: str) -> None:
             f"hyperparameter {name}, and one value would serve both. Choose another "
             "base_optimizer."
         )
+
+
+def refuse_owner(wrapper: object, base_optimizer: object, does: str) -> NoReturn:
+    """Raise the error of a base optimizer that does not leave the parameters alone."""
+    name = type(base_optimizer).__name__
+    raise ValueError(
+        f"base_optimizer must train the parameters themselves, got {name}, which sets "
+        f"them from weights of its own. {type(wrapper).__name__} {does}, and that would "
+        "be lost. Choose another base_optimizer."
+    )

@@ -36,13 +36,25 @@ def add_direction_(
     target: Tensor, vector: Tensor, norm: Tensor, length: Hyperparameter
 ) -> Tensor:
     """Add ``length * vector / norm`` to ``target`` in place, given a norm per model."""
+    return set_direction_(target, target, vector, norm, length)
+
+
+def set_direction_(
+    target: Tensor,
+    start: Tensor,
+    vector: Tensor,
+    norm: Tensor,
+    length: Hyperparameter,
+) -> Tensor:
+    """Set ``target`` to ``start + length * vector / norm``, given a norm per model."""
     if isinstance(length, Tensor):
         scale = length / norm
-        return target.addcmul_(vector, scale.reshape(_column(scale, target)))
+        scale = scale.reshape(_column(scale, target))
+        return torch.addcmul(start, vector, scale, out=target)
     if norm.ndim or norm.dtype != target.dtype:
         # a norm of shape () would be cast to half precision
         norm = norm.reshape(_column(norm, target))
-    return target.addcdiv_(vector, norm, value=length)
+    return torch.addcdiv(start, vector, norm, value=length, out=target)
 
 
 def joint_norm(tensors: Sequence[Tensor], model_ndim: int = 0) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,12 +28,34 @@ class Solver:
 
     has_schedule : bool
         Whether the estimator's ``learning_rate`` schedule applies.
+
+    has_base : bool
+        Whether the solver leaves the descent to a base solver without being an ascent.
+
+    is_base : bool
+        Whether the solver can be the base of another. One that has a base cannot.
+
+    refuses : tuple of str
+        Base solvers that do not go with it.
+
+    told : tuple of str
+        What the optimizer is told of the network: of 'model_ndim' and 'layout'. An ascent
+        is told of 'model_ndim' in any case.
     """
 
     optimizer: str
     arguments: Mapping[str, str] = field(default_factory=dict)
     is_ascent: bool = False
     has_schedule: bool = False
+    has_base: bool = False
+    is_base: bool = True
+    refuses: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
+
+    @property
+    def takes_base(self) -> bool:
+        """Whether a base solver takes the descent step."""
+        return self.is_ascent or self.has_base
 
 
 _SGD = {
@@ -46,6 +69,7 @@ _ADAM = {
     "beta_2": "beta_2",
     "eps": "epsilon",
 }
+_DECAY = {"weight_decay": "weight_decay"}
 _LOOKAHEAD = {"k": "lookahead_k", "alpha": "lookahead_alpha"}
 
 SOLVERS: dict[str, Solver] = {
@@ -54,13 +78,47 @@ SOLVERS: dict[str, Solver] = {
     "ranger": Solver("Ranger", {**_ADAM, **_LOOKAHEAD}),
     "sam": Solver("SAM", {"rho": "rho"}, is_ascent=True),
     "wsam": Solver("WSAM", {"rho": "rho", "gamma": "gamma"}, is_ascent=True),
+    "adamw": Solver("AdamW", {**_ADAM, **_DECAY}, told=("layout",)),
+    "radam": Solver("RAdam", _ADAM),
+    "schedule_free": Solver(
+        "ScheduleFree",
+        {**_ADAM, **_DECAY, "warmup": "schedule_free_warmup"},
+        told=("layout",),
+    ),
+    "muon": Solver(
+        "Muon",
+        {**_ADAM, **_DECAY, "momentum": "muon_momentum"},
+        told=("model_ndim", "layout"),
+    ),
+    # it finds its learning rate, and measures the gradients of its own steps
+    "yellowfin": Solver("YellowFin", told=("model_ndim",), is_base=False),
+    "msam": Solver(
+        "MSAM",
+        {"rho": "rho"},
+        has_base=True,
+        refuses=("schedule_free",),
+        told=("model_ndim",),
+    ),
+    "lookahead": Solver(
+        "Lookahead", _LOOKAHEAD, has_base=True, refuses=("ranger", "schedule_free")
+    ),
 }
-BASE_SOLVERS = [name for name, solver in SOLVERS.items() if not solver.is_ascent]
+BASE_SOLVERS = [
+    name for name, solver in SOLVERS.items() if solver.is_base and not solver.takes_base
+]
+
+
+def base_solvers(solver: str) -> list[str]:
+    """Return the base solvers that go with a solver, none if it has no base."""
+    entry = SOLVERS[solver]
+    if not entry.takes_base:
+        return []
+    return [name for name in BASE_SOLVERS if name not in entry.refuses]
 
 
 def solver_chain(solver: str, base_solver: str) -> list[str]:
     """Return the solvers that take part, the one with the descent step last."""
-    return [solver, base_solver] if SOLVERS[solver].is_ascent else [solver]
+    return [solver, base_solver] if SOLVERS[solver].takes_base else [solver]
 
 
 def solver_parameters(solver: str, base_solver: str) -> set[str]:
@@ -76,6 +134,7 @@ def make_optimizer(
     values: Mapping[str, Any],
     *,
     model_ndim: int = 0,
+    layout: Sequence[tuple[int, ...]] | None = None,
 ) -> LightOptimizer:
     """Make the optimizer of a solver, for networks without dropout or batch statistics.
 
@@ -85,7 +144,7 @@ def make_optimizer(
         Parameters, as in :class:`torch.optim.Optimizer`.
 
     solver, base_solver : str
-        Keys of ``SOLVERS``. ``base_solver`` is only used when ``solver`` is an ascent.
+        Keys of ``SOLVERS``. ``base_solver`` is only used when ``solver`` takes a base.
 
     values : dict
         The estimator's parameters, at least :func:`solver_parameters` of them.
@@ -93,21 +152,34 @@ def make_optimizer(
     model_ndim : int, default=0
         How many leading axes of every parameter count models.
 
+    layout : sequence of tuple of int, default=None
+        Shapes of the weights and biases that the last axis of every parameter holds, one
+        after the other. None if every parameter is one tensor.
+
     Returns
     -------
     optimizer : torch.optim.Optimizer
         The solver's optimizer.
     """
-    import sksharp.optim as optim
-
-    *ascents, descent = solver_chain(solver, base_solver)
+    network = {"model_ndim": model_ndim, "layout": layout, "replay": False}
+    *wrappers, descent = solver_chain(solver, base_solver)
     base = SOLVERS[descent]
     arguments = {arg: values[name] for arg, name in base.arguments.items()}
-    optimizer = getattr(optim, base.optimizer)
-    for name in ascents:
-        own = {arg: values[param] for arg, param in SOLVERS[name].arguments.items()}
-        own |= {"model_ndim": model_ndim, "replay": False}
+    optimizer = _told(base, network)
+    for name in wrappers:
+        wrapper = SOLVERS[name]
+        own = {arg: values[param] for arg, param in wrapper.arguments.items()}
         arguments |= {"base_optimizer": optimizer, **own}
-        optimizer = getattr(optim, SOLVERS[name].optimizer)
+        optimizer = _told(wrapper, network)
     result: LightOptimizer = optimizer(params, **arguments)
     return result
+
+
+def _told(solver: Solver, network: Mapping[str, Any]) -> Any:
+    """Return a solver's optimizer, told what it has to know of the network."""
+    import sksharp.optim as optim
+
+    optimizer = getattr(optim, solver.optimizer)
+    names = {*solver.told, *(("model_ndim", "replay") if solver.is_ascent else ())}
+    # bound to it: a wrapper passes what it does not know to its base, not what both do
+    return functools.partial(optimizer, **{name: network[name] for name in names})

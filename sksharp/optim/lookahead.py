@@ -50,7 +50,8 @@ class Lookahead(Wrapper):
     Raises
     ------
     ValueError
-        If ``k`` is less than 1 or ``alpha`` outside [0, 1].
+        If ``k`` is less than 1 or ``alpha`` outside [0, 1], or if ``base_optimizer`` sets
+        the parameters from weights of its own.
     TypeError
         If ``base_optimizer`` cannot be called.
 
@@ -102,6 +103,7 @@ class Lookahead(Wrapper):
             base,
             {"k": k, "alpha": alpha, "steps_since_sync": 0},
         )
+        self.refuse_owner("sets the parameters to slow weights")
 
     @light_step
     def step(self, closure: Closure | None = None) -> Any:
@@ -160,6 +162,11 @@ class Lookahead(Wrapper):
     def is_synchronized(self) -> bool:
         """Whether the parameters are the slow weights."""
         return not any(group["steps_since_sync"] for group in self.param_groups)
+
+    @property
+    def sees_model(self) -> bool:
+        """Whether the loss of the next step is that of the slow weights."""
+        return self.is_synchronized
 
     @torch.no_grad()
     def evaluation_params(self) -> list[Tensor]:

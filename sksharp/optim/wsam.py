@@ -71,7 +71,8 @@ class WSAM(SAM):
     Raises
     ------
     ValueError
-        If ``rho`` is negative, or ``gamma`` outside [0, 1).
+        If ``rho`` is negative, or ``gamma`` outside [0, 1), or if ``decouple`` is True over
+        a ``base_optimizer`` that sets the parameters from weights of its own.
     TypeError
         If ``base_optimizer`` cannot be called.
 
@@ -130,6 +131,8 @@ class WSAM(SAM):
             group.setdefault("gamma", gamma)
         if decouple is None:
             decouple = isinstance(self.base_optimizer, SGD | torch.optim.SGD)
+        if decouple:
+            self.refuse_owner("adds the decoupled term to the parameters")
         self.decouple = decouple
 
     def __getstate__(self) -> dict[str, Any]:

@@ -111,7 +111,7 @@ class Loop:
         """Return the weights of a model to keep and the state to continue from."""
         course = self.courses[k]
         job = course.job
-        flat = self.net.module_.flat.detach().view(len(self.courses), -1)[k]
+        iterate = self.net.iterate().view(len(self.courses), -1)[k]
         returns, n_averaged = False, 0
         if course.is_paused:
             kept = course.best
@@ -121,7 +121,7 @@ class Loop:
             # with early stopping, training goes on from the best epoch, which may not
             # be the last
             returns = job.validation is not None and not n_averaged
-        goes_on_from = kept if returns else flat
+        goes_on_from = kept if returns else iterate
         hides_iterate = not torch.equal(kept, goes_on_from)
         averaging = None if returns else self.net.averaging_state(k, course.phase)
         return TrainingResult(

@@ -76,6 +76,9 @@ class MLPModule(nn.Module):
         All weights, layer by layer, then all biases. One vector makes the norms, the
         perturbation and the updates of a step one kernel each.
 
+    shapes : list of tuple of int
+        Of all weights, then of all biases: what ``flat`` holds, one after the other.
+
     n_weights : int
         How many entries of ``flat`` are weights, which are penalized; the others are
         biases.
@@ -93,7 +96,7 @@ class MLPModule(nn.Module):
         super().__init__()
         self.layer_units = list(layer_units)
         self.activation = ACTIVATIONS[activation]
-        self._shapes = [
+        self.shapes: list[tuple[int, ...]] = [
             *pairwise(layer_units),
             *((width,) for width in layer_units[1:]),
         ]
@@ -119,10 +122,10 @@ class MLPModule(nn.Module):
         intercepts : list of Tensor of shape (*model_shape, fan_out)
             Biases.
         """
-        parts = torch.split(flat, [prod(shape) for shape in self._shapes], dim=-1)
+        parts = torch.split(flat, [prod(shape) for shape in self.shapes], dim=-1)
         views = [
             part.view(*part.shape[:-1], *shape)
-            for part, shape in zip(parts, self._shapes, strict=True)
+            for part, shape in zip(parts, self.shapes, strict=True)
         ]
         n_layers = len(self.layer_units) - 1
         return views[:n_layers], views[n_layers:]

@@ -165,6 +165,8 @@ class MLPNet(NeuralNet):  # type: ignore[misc]
             self.optimizer_.load_state_dict(self._joint_state(dicts))
             if self.job.is_rewritten:
                 self.optimizer_.adopt_params()
+            else:
+                self.optimizer_.resume_params()
         return self
 
     def _joint_state(self, states: Sequence[Any]) -> Any:
@@ -185,6 +187,7 @@ class MLPNet(NeuralNet):  # type: ignore[misc]
             settings.base_solver,
             values,
             model_ndim=flat.ndim - 1,
+            layout=self.module_.shapes,
         )
 
     def _value(self, name: str, like: Tensor, jobs: Sequence[TrainingJob]) -> Any:
@@ -270,6 +273,11 @@ class MLPNet(NeuralNet):  # type: ignore[misc]
         weights: Tensor = self.optimizer_.evaluation_params()[0].detach()
         return weights
 
+    def iterate(self) -> Tensor:
+        """Return the weights to go on from, of shape (*model_shape, n_params)."""
+        weights: Tensor = self.optimizer_.iterate_params()[0].detach()
+        return weights
+
     def fit_loop(
         self,
         X: Matrix,
@@ -300,7 +308,7 @@ class MLPNet(NeuralNet):  # type: ignore[misc]
         for chunk in iterator:
             means = loss.begin(chunk)
             for batch, mean in zip(chunk.batches, means, strict=True):
-                saw_model = saw_model or optimizer.is_synchronized
+                saw_model = saw_model or optimizer.sees_model
                 loss.before_step()
                 if listeners is None:
                     step_fn(batch, mean)

@@ -13,7 +13,20 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import StepLR
 
-from sksharp.optim import SAM, SGD, WSAM, Adam, Lookahead, RAdam, Ranger
+from sksharp.optim import (
+    MSAM,
+    SAM,
+    SGD,
+    WSAM,
+    Adam,
+    AdamW,
+    Lookahead,
+    Muon,
+    RAdam,
+    Ranger,
+    ScheduleFree,
+    YellowFin,
+)
 
 # one value for each of four models
 LR = {"lr": [0.1, 0.002, 0.03, 0.01]}
@@ -26,6 +39,8 @@ MOMENTS = {
 ALPHA = {"alpha": [0.0, 0.3, 0.6, 1.0]}
 RHO = {"rho": [0.0, 0.02, 0.1, 0.5]}
 GAMMA = {"gamma": [0.0, 0.5, 0.8, 0.9]}
+DECAY = {"weight_decay": [0.0, 1.0, 0.3, 0.01]}
+WARMUP = {"warmup": [0.0, 1.0, 9.0, 3.0]}
 N_MODELS = 4
 MODEL = 2  # the one that tests of a single model take
 
@@ -35,11 +50,13 @@ class Case(NamedTuple):
 
     optimizer: Callable[..., Any]
     per_model: dict[str, list[float]]
+    # what takes a model_ndim without being an ascent
+    knows_models: bool = False
 
     @property
     def is_ascent(self) -> bool:
         """Whether a step evaluates the closure twice."""
-        return "rho" in self.per_model
+        return "rho" in self.per_model and not self.knows_models
 
     def values(self, model: int = MODEL) -> SimpleNamespace:
         """Hyperparameters of one model."""
@@ -61,7 +78,7 @@ class Case(NamedTuple):
             for name, values in self.per_model.items()
         }
         numbers = {name: getattr(self.values(), name) for name in shared}
-        axis = {"model_ndim": 1} if self.is_ascent else {}
+        axis = {"model_ndim": 1} if self.is_ascent or self.knows_models else {}
         return self.optimizer(params, **{**tensors, **numbers}, **axis)
 
 
@@ -78,6 +95,31 @@ CASES = {
     "Lookahead over torch's Adam": Case(
         partial(Lookahead, base_optimizer=torch_adam, k=3), ALPHA
     ),
+    "AdamW": Case(AdamW, LR | MOMENTS | DECAY),
+    "Schedule-Free": Case(ScheduleFree, LR | MOMENTS | DECAY | WARMUP),
+    "Schedule-Free SGD": Case(
+        partial(ScheduleFree, adaptive=False),
+        LR | {"beta_1": MOMENTS["beta_1"]} | DECAY | WARMUP,
+    ),
+    "Muon": Case(Muon, LR | MOMENTUM | MOMENTS | DECAY, knows_models=True),
+    "YellowFin": Case(
+        partial(YellowFin, beta=0.9, window=4, slow_start=10), LR, knows_models=True
+    ),
+    "MSAM over SGD": Case(MSAM, RHO | LR | MOMENTUM, knows_models=True),
+    "MSAM over Adam": Case(
+        partial(MSAM, base_optimizer=Adam), RHO | LR | MOMENTS, knows_models=True
+    ),
+    "MSAM over Ranger": Case(
+        partial(MSAM, base_optimizer=Ranger, k=3),
+        RHO | LR | MOMENTS | ALPHA,
+        knows_models=True,
+    ),
+    "MSAM over torch's SGD": Case(
+        partial(MSAM, base_optimizer=torch_sgd), RHO, knows_models=True
+    ),
+    "MSAM over torch's Adam": Case(
+        partial(MSAM, base_optimizer=torch_adam), RHO, knows_models=True
+    ),
     "SAM over SGD": Case(SAM, RHO | LR | MOMENTUM),
     "SAM over Adam": Case(partial(SAM, base_optimizer=Adam), RHO | LR | MOMENTS),
     "SAM over Ranger": Case(
@@ -85,6 +127,9 @@ CASES = {
     ),
     "SAM over torch's SGD": Case(partial(SAM, base_optimizer=torch_sgd), RHO),
     "SAM over torch's Adam": Case(partial(SAM, base_optimizer=torch_adam), RHO),
+    "SAM over Schedule-Free": Case(
+        partial(SAM, base_optimizer=ScheduleFree), RHO | LR | MOMENTS | DECAY | WARMUP
+    ),
     "WSAM decoupled over SGD": Case(
         partial(WSAM, decouple=True), RHO | GAMMA | LR | MOMENTUM
     ),

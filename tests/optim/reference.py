@@ -33,6 +33,32 @@ def adam(lr, beta_1, beta_2, eps):
     return step
 
 
+def adamw(lr, beta_1, beta_2, eps, decay):
+    adam_step = adam(lr, beta_1, beta_2, eps)
+    return lambda w, gradient: adam_step(w, gradient) - lr * decay * w
+
+
+def schedule_free(lr, beta_1, decay, warmup, beta_2=None, eps=0.0):
+    """Schedule-Free AdamW, or SGD without beta_2. The weights are y."""
+    rates, v = [], 0.0
+    x = z = None
+
+    def step(y, gradient):
+        nonlocal v, x, z
+        x, z = (y, y) if x is None else (x, z)
+        t, g = len(rates) + 1, gradient(y)
+        rates.append(lr * min(1, t / warmup) if warmup else lr)
+        if beta_2 is not None:
+            v = beta_2 * v + (1 - beta_2) * g**2
+            g = g / (np.sqrt(v / (1 - beta_2**t)) + eps)
+        z = z - rates[-1] * (g + decay * y)
+        c = rates[-1] ** 2 / np.sum(np.square(rates))
+        x = (1 - c) * x + c * z
+        return (1 - beta_1) * z + beta_1 * x
+
+    return step
+
+
 def radam(lr, beta_1, beta_2, eps):
     t, m, v = 0, 0.0, 0.0
 
@@ -94,3 +120,58 @@ def wsam(base, rho, gamma, decoupled_lr=None):
         return base(w, lambda _: g) - decoupled_lr * kappa * sharpness
 
     return step
+
+
+def msam(base, rho, decay):
+    """MSAM, given the decay of the momentum. The weights are the perturbed ones."""
+    w, v = None, 0.0
+
+    def step(perturbed, gradient):
+        nonlocal w, v
+        g = gradient(perturbed)
+        v = decay * v + g
+        w = base(perturbed if w is None else w, lambda _: g)
+        return w - rho * v / np.linalg.norm(v)
+
+    return step
+
+
+def yellowfin(lr, beta, window, slow_start):
+    """YellowFin, from all that it has seen, with the cubic solved numerically."""
+    seen = {}
+    velocity = 0.0
+
+    def mean(name, value):
+        values = seen.setdefault(name, [])
+        values.append(value)
+        weights = beta ** np.arange(len(values) - 1, -1, -1.0)
+        return np.tensordot(weights / weights.sum(), np.array(values), 1)
+
+    def step(w, gradient):
+        nonlocal velocity
+        g = gradient(w)
+        h = g @ g
+        h_mean = mean("h", h)
+        recent = seen["h"][-window:]
+        h_max = np.exp(mean("max", np.log(max(recent))))
+        h_min = np.exp(mean("min", np.log(min(recent))))
+        variance = np.sum(mean("square", g**2) - mean("gradient", g) ** 2)
+        distance = mean("distance", mean("norm", np.sqrt(h)) / h_mean)
+        x = optimal_root(distance**2 * h_min**2, max(variance, 0))
+        kappa = np.sqrt(h_max / h_min)
+        x = max(x, (kappa - 1) / (kappa + 1))
+        momentum = mean("momentum", x**2)
+        rate = mean("rate", (1 - x) ** 2 / h_min)
+        rate *= lr * min(1, len(seen["h"]) / slow_start) if slow_start else lr
+        velocity = momentum * velocity - rate * g
+        return w + velocity
+
+    return step
+
+
+def optimal_root(a, c):
+    """x in [0, 1] that minimizes a x^2 + c (1 - x)^4."""
+    if c <= 1e-14 * a:
+        return 0.0
+    roots = np.roots([2 * c, -6 * c, 6 * c + a, -2 * c])  # a x = 2 c (1 - x)^3
+    return float(roots[np.abs(roots.imag).argmin()].real)

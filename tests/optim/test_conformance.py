@@ -18,7 +18,20 @@ from torch.optim.lr_scheduler import StepLR
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import sksharp
-from sksharp.optim import SAM, SGD, WSAM, Adam, Lookahead, RAdam, Ranger
+from sksharp.optim import (
+    MSAM,
+    SAM,
+    SGD,
+    WSAM,
+    Adam,
+    AdamW,
+    Lookahead,
+    Muon,
+    RAdam,
+    Ranger,
+    ScheduleFree,
+    YellowFin,
+)
 
 from . import reference
 from .cases import CASES, N_MODELS, Training, equal, initial_weights, train, walk
@@ -65,6 +78,23 @@ FORMULAS = {
     "Ranger": lambda v: reference.lookahead(FORMULAS["RAdam"](v), 3, v.alpha),
     "Lookahead over Adam": lambda v: reference.lookahead(
         FORMULAS["Adam"](v), 3, v.alpha
+    ),
+    "AdamW": lambda v: reference.adamw(v.lr, v.beta_1, v.beta_2, v.eps, v.weight_decay),
+    "Schedule-Free": lambda v: reference.schedule_free(
+        v.lr, v.beta_1, v.weight_decay, v.warmup, v.beta_2, v.eps
+    ),
+    "Schedule-Free SGD": lambda v: reference.schedule_free(
+        v.lr, v.beta_1, v.weight_decay, v.warmup
+    ),
+    "Muon": lambda v: FORMULAS["Adam"](v),  # there are no matrices
+    "YellowFin": lambda v: reference.yellowfin(v.lr, 0.9, 4, 10),
+    "MSAM over SGD": lambda v: reference.msam(FORMULAS["SGD"](v), v.rho, v.momentum),
+    "MSAM over Adam": lambda v: reference.msam(FORMULAS["Adam"](v), v.rho, v.beta_1),
+    "MSAM over Ranger": lambda v: reference.msam(
+        FORMULAS["Ranger"](v), v.rho, v.beta_1
+    ),
+    "SAM over Schedule-Free": lambda v: reference.sam(
+        FORMULAS["Schedule-Free"](v), v.rho
     ),
     "SAM over SGD": lambda v: reference.sam(FORMULAS["SGD"](v), v.rho),
     "SAM over Adam": lambda v: reference.sam(FORMULAS["Adam"](v), v.rho),
@@ -253,8 +283,17 @@ def run_python(code, *arguments):
     )
 
 
-def test_training_resumed_in_a_fresh_process_is_the_uninterrupted_one(tmp_path):
-    name = "Lookahead over SAM over Adam"
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Lookahead over SAM over Adam",
+        "MSAM over Ranger",
+        "Muon",
+        "SAM over Schedule-Free",  # in the warm-up
+        "YellowFin",
+    ],
+)
+def test_training_resumed_in_a_fresh_process_is_the_uninterrupted_one(name, tmp_path):
     training = Training(CASES[name].make, initial_weights(0))
     training.schedule()
     training.run(7)
@@ -269,11 +308,15 @@ def test_training_resumed_in_a_fresh_process_is_the_uninterrupted_one(tmp_path):
 MAKE_ALL = """
 import sys
 from functools import partial
-from sksharp.optim import SAM, SGD, WSAM, Adam, Lookahead, RAdam, Ranger
+from sksharp.optim import MSAM, SAM, SGD, WSAM, Adam, AdamW, Lookahead, Muon, RAdam
+from sksharp.optim import Ranger, ScheduleFree, YellowFin
 import torch
 
 composition = partial(Lookahead, base_optimizer=partial(SAM, base_optimizer=Adam))
-for make in [SGD, Adam, RAdam, Ranger, Lookahead, SAM, WSAM, composition]:
+one_gradient = [AdamW, ScheduleFree, Muon, YellowFin, MSAM]
+for make in [
+    SGD, Adam, RAdam, Ranger, Lookahead, SAM, WSAM, composition, *one_gradient
+]:
     w = torch.nn.Parameter(torch.ones(2))
     optimizer = make([w], lr=0.1)
 
@@ -394,6 +437,30 @@ def test_a_nan_gradient_stays_in_its_model(case):
     assert all(p[1].isnan().all() for p in broken.params)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@each
+def test_half_precision_is_kept_and_follows_the_full_one(case, dtype):
+    """To about the rounding of a few steps, whatever the method divides by."""
+
+    def train_in(precision):
+        params = [nn.Parameter(w.to(precision)) for w in initial_weights(0)]
+        optimizer = case.make(params)
+
+        def closure():
+            for p in params:
+                p.grad = (3 * p.detach()).sin()
+
+        for _ in range(4):
+            optimizer.step(closure)
+        optimizer.load_state_dict(optimizer.state_dict())
+        optimizer.step(closure)
+        assert {p.dtype for p in params} == {precision}
+        return [p.detach().double() for p in params]
+
+    for p, q in zip(train_in(dtype), train_in(torch.float64), strict=True):
+        assert_allclose(p, q, rtol=0, atol=0.1)
+
+
 @each
 def test_a_tied_parameter_moves_once(case):
     """Two layers with one weight train as the function of that weight."""
@@ -489,7 +556,7 @@ BAD_HYPERPARAMETERS = [
     (SGD, "momentum", 1.1),
     *[
         (optimizer, *bad)
-        for optimizer in (Adam, RAdam, Ranger)
+        for optimizer in (Adam, RAdam, Ranger, AdamW, ScheduleFree, Muon)
         for bad in [
             ("lr", -0.1),
             ("beta_1", 1.0),
@@ -504,6 +571,21 @@ BAD_HYPERPARAMETERS = [
         for optimizer in (Lookahead, Ranger)
         for bad in [("k", 0), ("alpha", 2.0), ("alpha", -0.1), ("alpha", np.nan)]
     ],
+    *[
+        (optimizer, "weight_decay", value)
+        for optimizer in (AdamW, ScheduleFree, Muon)
+        for value in (-0.1, np.nan)
+    ],
+    (ScheduleFree, "warmup", -1),
+    (Muon, "momentum", 1.0),
+    (Muon, "momentum", -0.1),
+    (YellowFin, "lr", -0.1),
+    (YellowFin, "beta", 1.0),
+    (YellowFin, "window", 0),
+    (YellowFin, "slow_start", -1),
+    (MSAM, "rho", -0.1),
+    (MSAM, "rho", np.nan),
+    (MSAM, "momentum", 1.1),
     (SAM, "rho", -0.1),
     (SAM, "rho", np.nan),
     (SAM, "lr", -0.1),
@@ -525,7 +607,7 @@ def test_an_error_names_the_hyperparameter_and_its_value(optimizer, name, value)
         optimizer(params, **{name: value})
 
 
-@pytest.mark.parametrize("wrapper", [Lookahead, SAM, WSAM])
+@pytest.mark.parametrize("wrapper", [Lookahead, MSAM, SAM, WSAM])
 @pytest.mark.parametrize("base", [None, "adam", 0.1])
 def test_a_base_optimizer_that_cannot_be_called_is_refused(wrapper, base):
     params = [nn.Parameter(torch.ones(1))]
@@ -541,6 +623,9 @@ def test_a_base_optimizer_that_cannot_be_called_is_refused(wrapper, base):
         (Lookahead, torch.optim.RMSprop, "alpha"),
         (Lookahead, Ranger, "k"),
         (SAM, SAM, "rho"),
+        (SAM, MSAM, "rho"),
+        (MSAM, MSAM, "rho"),
+        (MSAM, SAM, "rho"),
         (SAM, WSAM, "rho"),
     ],
 )
@@ -553,7 +638,27 @@ def test_a_base_optimizer_with_a_hyperparameter_of_that_name_is_refused(
         wrapper(params, base)
 
 
-@pytest.mark.parametrize("wrapper", [Lookahead, SAM, WSAM])
+SAM_OVER_SCHEDULE_FREE = partial(SAM, base_optimizer=ScheduleFree)
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "base"),
+    [
+        (Lookahead, ScheduleFree),
+        (Lookahead, MSAM),
+        (Lookahead, SAM_OVER_SCHEDULE_FREE),
+        (MSAM, ScheduleFree),
+        (partial(WSAM, decouple=True), ScheduleFree),
+    ],
+)
+def test_a_base_optimizer_that_would_undo_the_wrapper_is_refused(wrapper, base):
+    """It computes the parameters from weights that the wrapper does not know of."""
+    params = [nn.Parameter(torch.ones(1))]
+    with pytest.raises(ValueError, match="base_optimizer must train the parameters"):
+        wrapper(params, base)
+
+
+@pytest.mark.parametrize("wrapper", [Lookahead, MSAM, SAM, WSAM])
 def test_a_base_optimizer_that_comes_with_a_state_keeps_it(wrapper):
     first = Training(Adam, initial_weights(0))
     first.run(3)

@@ -5,7 +5,13 @@ import torch
 from torch import nn
 
 import sksharp.optim
-from sksharp.optim import BASE_SOLVERS, SOLVERS, make_optimizer, solver_chain
+from sksharp.optim import (
+    BASE_SOLVERS,
+    SOLVERS,
+    base_solvers,
+    make_optimizer,
+    solver_chain,
+)
 from sksharp.optim import solver_parameters as parameters_of
 
 from .cases import equal, train
@@ -21,11 +27,12 @@ VALUES = {
     "lookahead_alpha": 0.4,
     "rho": 0.3,
     "gamma": 0.7,
+    "weight_decay": 0.1,
+    "muon_momentum": 0.9,
+    "schedule_free_warmup": 5,
 }
 CHAINS = [
-    (solver, base)
-    for solver in SOLVERS
-    for base in (BASE_SOLVERS if SOLVERS[solver].is_ascent else ["adam"])
+    (solver, base) for solver in SOLVERS for base in (base_solvers(solver) or ["adam"])
 ]
 
 

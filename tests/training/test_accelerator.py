@@ -10,7 +10,7 @@ import torch
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
 from sksharp.averaging import SWA
-from sksharp.optim import BASE_SOLVERS, SOLVERS, make_optimizer
+from sksharp.optim import SOLVERS, base_solvers, make_optimizer
 from sksharp.training._gradient import Backprop, Batch
 from sksharp.training._losses import LOSSES
 from sksharp.training._module import ACTIVATIONS, MLPModule
@@ -21,7 +21,7 @@ registration = pytest.importorskip("torch.utils.backend_registration")
 COMBINATIONS = [
     (solver, base_solver)
     for solver in SOLVERS
-    for base_solver in (BASE_SOLVERS if SOLVERS[solver].is_ascent else ["-"])
+    for base_solver in (base_solvers(solver) or ["-"])
 ]
 SINGLE = {
     "learning_rate_init": 0.01,
@@ -34,6 +34,9 @@ SINGLE = {
     "gamma": 0.9,
     "lookahead_k": 3,
     "lookahead_alpha": 0.5,
+    "weight_decay": 0.1,
+    "muon_momentum": 0.95,
+    "schedule_free_warmup": 2,
 }
 
 
@@ -87,7 +90,9 @@ def test_steps_and_averages_stay_on_the_device_and_wait_for_nothing(
     solver, base_solver, fake
 ):
     module, gradient, batches = make_parts(fake)
-    optimizer = make_optimizer([module.flat], solver, base_solver, SINGLE)
+    optimizer = make_optimizer(
+        [module.flat], solver, base_solver, SINGLE, layout=module.shapes
+    )
     average = SWA()
     for _ in range(2):
         steps(module, gradient, batches, optimizer)
@@ -108,7 +113,14 @@ def test_steps_of_many_models_stay_on_the_device_and_wait_for_nothing(
         name: torch.empty(2, device=fake) if isinstance(value, float) else value
         for name, value in SINGLE.items()
     }
-    optimizer = make_optimizer([module.flat], solver, base_solver, values, model_ndim=1)
+    optimizer = make_optimizer(
+        [module.flat],
+        solver,
+        base_solver,
+        values,
+        model_ndim=1,
+        layout=module.shapes,
+    )
     steps(module, gradient, batches, optimizer)
     assert module.flat.device == fake
 

@@ -4,7 +4,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sksharp.averaging import SWA
-from sksharp.optim import BASE_SOLVERS, SOLVERS, make_optimizer
+from sksharp.optim import SOLVERS, base_solvers, make_optimizer
 from sksharp.training._gradient import Backprop, Batch
 from sksharp.training._losses import LOSSES
 from sksharp.training._module import MLPModule
@@ -14,7 +14,7 @@ UNITS = [4, 6, 5, 3]
 COMBINATIONS = [
     (solver, base_solver)
     for solver in SOLVERS
-    for base_solver in (BASE_SOLVERS if SOLVERS[solver].is_ascent else ["-"])
+    for base_solver in (base_solvers(solver) or ["-"])
 ]
 ALPHA = torch.tensor([0.0, 0.01, 2.0], dtype=torch.float64)
 # one value per model; the number of steps between slow weights is shared
@@ -29,6 +29,9 @@ VALUES = {
     "gamma": torch.tensor([0.0, 0.5, 0.9], dtype=torch.float64),
     "lookahead_k": 4,
     "lookahead_alpha": torch.tensor([0.2, 0.5, 1.0], dtype=torch.float64),
+    "weight_decay": torch.tensor([0.0, 0.1, 1.0], dtype=torch.float64),
+    "muon_momentum": torch.tensor([0.0, 0.5, 0.95], dtype=torch.float64),
+    "schedule_free_warmup": torch.tensor([0.0, 1.0, 4.0], dtype=torch.float64),
 }
 
 
@@ -67,7 +70,12 @@ def train(start, batches, solver, base_solver, values, alpha, out_activation="so
         module.flat.copy_(start)
     gradient = Backprop(module, LOSSES[out_activation], alpha)
     optimizer = make_optimizer(
-        [module.flat], solver, base_solver, values, model_ndim=start.ndim - 1
+        [module.flat],
+        solver,
+        base_solver,
+        values,
+        model_ndim=start.ndim - 1,
+        layout=module.shapes,
     )
     average, means = SWA(), []
     for i, batch in enumerate(batches):

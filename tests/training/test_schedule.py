@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose
 from sklearn.neural_network._stochastic_optimizers import SGDOptimizer
 
 from sksharp import SAMMLPRegressor
-from sksharp.optim import BASE_SOLVERS, SGD, SOLVERS
+from sksharp.optim import SGD, SOLVERS, base_solvers, solver_chain
 from sksharp.training._schedule import LearningRate, Rates
 
 rng = np.random.RandomState(0)
@@ -16,7 +16,7 @@ X, y = rng.normal(size=(20, 3)), rng.normal(size=20)
 COMBINATIONS = [
     (solver, base_solver)
     for solver in SOLVERS
-    for base_solver in (BASE_SOLVERS if SOLVERS[solver].is_ascent else ["adam"])
+    for base_solver in (base_solvers(solver) or ["adam"])
 ]
 SCHEDULES = ["constant", "invscaling", "adaptive"]
 
@@ -63,7 +63,7 @@ def test_schedules_are_for_gradient_descent_alone(
     solver, base_solver, schedule, make_rate
 ):
     rate = make_rate(solver, base_solver, learning_rate=schedule)
-    descends = solver == "sgd" or (SOLVERS[solver].is_ascent and base_solver == "sgd")
+    descends = solver_chain(solver, base_solver)[-1] == "sgd"
     rate.after_epoch(99)
     scaled = descends and schedule == "invscaling"
     assert rate.value == (0.1 / 100**0.5 if scaled else 0.1)

@@ -7,6 +7,7 @@ from sklearn.neural_network import MLPRegressor
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
 from sksharp._contract import Progress
+from sksharp.optim import SOLVERS
 from sksharp.training._stopping import StoppingRule
 
 pytestmark = pytest.mark.filterwarnings(
@@ -159,7 +160,7 @@ def test_only_epochs_that_begin_a_step_at_slow_weights_count(solver, lookahead_k
     assert regr.best_loss_ == losses[is_of_model].min()
 
 
-@pytest.mark.parametrize("solver", ["sam", "wsam", "ranger", "adam", "sgd"])
+@pytest.mark.parametrize("solver", SOLVERS)
 def test_a_fit_stops_after_its_patience_without_a_warning(solver):
     regr = SAMMLPRegressor(
         hidden_layer_sizes=(4,),
