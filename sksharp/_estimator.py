@@ -11,11 +11,10 @@ from sklearn.base import is_classifier
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight
 
 from ._contract import (
-    AveragingSettings,
     Progress,
     Settings,
     TrainingJob,
@@ -23,12 +22,14 @@ from ._contract import (
     Weights,
 )
 from ._members import MEMBERS_ATTRIBUTES, RADIUS_ATTRIBUTES, Ensemble
+from ._schedules import SCHEDULES
+from ._scheduling import CONSTRAINTS, Scheduling, _plain
 from .optim import BASE_SOLVERS, SOLVERS, solver_chain, solver_parameters
 
 DOCUMENTATION = "https://sksharp.readthedocs.io/en/stable"
 
 
-class FlatMinimaMLP(Ensemble, BaseMultilayerPerceptron):
+class FlatMinimaMLP(Scheduling, Ensemble, BaseMultilayerPerceptron):
     """Base of the estimators: everything but their signatures and docstrings.
 
     scikit-learn keeps the validation of data, labels, initialization, prediction and
@@ -48,12 +49,8 @@ class FlatMinimaMLP(Ensemble, BaseMultilayerPerceptron):
         "gamma": [Interval(Real, 0, 1, closed="left")],
         "lookahead_k": [Interval(Integral, 1, None, closed="left")],
         "lookahead_alpha": [Interval(Real, 0, 1, closed="both")],
-        "ema_decay": [Interval(Real, 0, 1, closed="left"), None],
+        **CONSTRAINTS,
         "swa": ["boolean"],
-        "swa_start": [
-            Interval(RealNotInt, 0, 1, closed="left"),
-            Interval(Integral, 0, None, closed="left"),
-        ],
         "swa_freq": [Interval(Integral, 1, None, closed="left")],
         "swa_lr": [Interval(Real, 0, None, closed="neither"), None],
         "n_jobs": [Integral, None],
@@ -100,6 +97,8 @@ class FlatMinimaMLP(Ensemble, BaseMultilayerPerceptron):
     def _fit(self, X, y, sample_weight=None, incremental=False):
         with self._all_or_nothing():
             self._check_combinations(incremental)
+            if self.warm_start or incremental:
+                self._restore_network()
             if self.solver in SOLVERS:
                 self._train(
                     *self._prepare(X, y, sample_weight, incremental), incremental
@@ -128,6 +127,9 @@ class FlatMinimaMLP(Ensemble, BaseMultilayerPerceptron):
         needs_steps = {
             "swa": self.swa,
             "ema_decay": self.ema_decay is not None,
+            "learning_rate": self.learning_rate in SCHEDULES,
+            "warmup": self.warmup,
+            "n_snapshots": self.n_snapshots > 1,
             "n_members": self.n_members > 1,
             "max_steps": self.max_steps is not None,
             "callbacks": self.callbacks,
@@ -152,8 +154,8 @@ class FlatMinimaMLP(Ensemble, BaseMultilayerPerceptron):
                 f"swa=True and ema_decay={self.ema_decay}. Set swa=False or "
                 "ema_decay=None."
             )
-        if self.swa and self.max_steps is None and not incremental:
-            self._check_averaging(self.max_iter)
+        if stochastic:
+            self._check_scheduling(incremental)
         if self.callbacks and (self.n_members > 1 or self._searches()):
             name = "n_members" if self.n_members > 1 else "rho"
             raise ValueError(
@@ -306,6 +308,7 @@ class FlatMinimaMLP(Ensemble, BaseMultilayerPerceptron):
         n_samples = len(y) if rows is None else len(rows)
         batch_size = int(self._clipped_batch_size(n_samples))
         epochs = self._epochs(n_samples, batch_size)
+        n_batches = -(-n_samples // batch_size)
         job = TrainingJob(
             weights=weights,
             # what the solver itself was at, unless the public weights were written to
@@ -316,7 +319,7 @@ class FlatMinimaMLP(Ensemble, BaseMultilayerPerceptron):
             sample_weight=sample_weight,
             rows=rows,
             random_state=self._random_state,
-            settings=self._settings(batch_size, epochs),
+            settings=self._settings(batch_size, n_batches, epochs, incremental),
             progress=self._progress(),
             epochs=1 if incremental else epochs,
             is_incremental=incremental,
@@ -324,6 +327,7 @@ class FlatMinimaMLP(Ensemble, BaseMultilayerPerceptron):
             decode=self._decode,
             classes=self.classes_ if is_classifier(self) else None,
             callbacks=self.callbacks,
+            should_converge=not self._ends_on_purpose(),
         )
         if incremental:
             self._continue(job)
@@ -365,7 +369,9 @@ class FlatMinimaMLP(Ensemble, BaseMultilayerPerceptron):
             return np.nan
         return self._metric(y, predictions, sample_weight=sample_weight)
 
-    def _settings(self, batch_size, epochs):
+    def _settings(self, batch_size, n_batches, epochs, incremental):
+        if self.max_steps is not None and not incremental:
+            self._check_lengths(epochs)
         values = {
             name: _plain(getattr(self, name))
             for name in sorted(solver_parameters(self.solver, self.base_solver))
@@ -377,22 +383,9 @@ class FlatMinimaMLP(Ensemble, BaseMultilayerPerceptron):
             batch_size=batch_size,
             solver_parameters=values,
             averaging=self._averaging_settings(epochs),
-            ema_decay=_plain(self.ema_decay),
+            ema_decay=self._averaging_decay(epochs * n_batches),
+            schedule=self._schedule(None if incremental else epochs),
             **{name: _plain(getattr(self, name)) for name in _SHARED_SETTINGS},
-        )
-
-    def _averaging_settings(self, epochs):
-        if not self.swa:
-            return None
-        if self.max_steps is not None:
-            self._check_averaging(epochs)
-        start = self._averaging_start(epochs)
-        return AveragingSettings(
-            scheme="swa",
-            start=start,
-            freq=int(self.swa_freq),
-            length=epochs - start,
-            lr=_plain(self.swa_lr),
         )
 
     def _clipped_batch_size(self, n_samples):
@@ -461,9 +454,11 @@ class FlatMinimaMLP(Ensemble, BaseMultilayerPerceptron):
         self._no_improvement_count = progress.no_improvement_count
         if result.random_state is not self._random_state:
             self._random_state.set_state(result.random_state.get_state(legacy=False))
+        if result.snapshots:
+            self._take_snapshots(result.snapshots)
 
 
-_STATE_ATTRIBUTES = ("_optimizer", "_averaging", "_iterate")
+_STATE_ATTRIBUTES = ("_optimizer", "_averaging", "_iterate", "_holds_snapshots")
 
 _PROGRESS_ATTRIBUTES = (
     "loss_curve_",
@@ -488,11 +483,6 @@ _SHARED_SETTINGS = (
     "verbose",
     "device",
 )
-
-
-def _plain(value):
-    """Return a number of Python's own in the place of numpy's."""
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _digest(weights):

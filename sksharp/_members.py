@@ -89,11 +89,16 @@ class Ensemble:
         if validation is None and not any(result.n_averaged for result in outcome):
             n_batches = -(-len(y) // job.settings.batch_size)
             steps = steps_at_best(outcome, jobs)
+            epochs = max(1, round(steps / n_batches))
             job = dataclasses.replace(
                 job,
-                epochs=max(1, round(steps / n_batches)),
+                epochs=epochs,
                 settings=dataclasses.replace(
-                    job.settings, n_iter_no_change=np.inf, averaging=None
+                    job.settings,
+                    n_iter_no_change=np.inf,
+                    averaging=None,
+                    schedule=as_in_folds(job, jobs, n_batches, epochs),
+                    ema_decay=jobs[0].settings.ema_decay,
                 ),
                 should_converge=False,
             )
@@ -415,6 +420,19 @@ def steps_at_best(results, jobs):
         for result, job in zip(results, jobs, strict=True)
     ]
     return float(np.mean(steps))
+
+
+def as_in_folds(job, jobs, n_batches, epochs):
+    """Return the schedule of a job, with as many steps as that of the folds had."""
+    schedule = job.settings.schedule
+    if schedule is None:
+        return None
+    steps = [
+        fold.epochs * -(-len(fold.rows) // fold.settings.batch_size) for fold in jobs
+    ]
+    return dataclasses.replace(
+        schedule, epochs=max(epochs, round(np.mean(steps) / n_batches))
+    )
 
 
 def out_of_fold(networks, X, folds, n_outputs):
