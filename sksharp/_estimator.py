@@ -24,6 +24,7 @@ from ._contract import (
 from ._members import MEMBERS_ATTRIBUTES, RADIUS_ATTRIBUTES, Ensemble
 from ._schedules import SCHEDULES
 from ._scheduling import CONSTRAINTS, Scheduling, _plain
+from ._unused import warn_of_unused
 from .optim import BASE_SOLVERS, SOLVERS, solver_chain, solver_parameters
 
 DOCUMENTATION = "https://sksharp.readthedocs.io/en/stable"
@@ -97,6 +98,8 @@ class FlatMinimaMLP(Scheduling, Ensemble, BaseMultilayerPerceptron):
     def _fit(self, X, y, sample_weight=None, incremental=False):
         with self._all_or_nothing():
             self._check_combinations(incremental)
+            if not (incremental and hasattr(self, "t_")):
+                warn_of_unused(self)
             if self.warm_start or incremental:
                 self._restore_network()
             if self.solver in SOLVERS:

@@ -217,7 +217,7 @@ def test_members_of_folds_do_not_continue_snapshots():
 def test_a_fit_that_fails_leaves_the_snapshots():
     clf = SAMMLPClassifier(**SMALL, warm_start=True).fit(X, labels)
     before = clf.predict_proba(X)
-    with pytest.raises(ValueError, match="weights must|non-finite|NaN"):
+    with pytest.raises(ValueError, match="NaN"):
         clf.fit(X * np.nan, labels)
     assert_array_equal(clf.predict_proba(X), before)
 
