@@ -94,6 +94,13 @@ BY_STEP = {
         1,
         sequence(rise_over(5), flat, cosine_of(12), at=[5, 18]),
     ),
+    "a warm-up longer than what is flat": (
+        "flat_cosine",
+        6,
+        5,
+        4,
+        sequence(rise_over(20), cosine_of(10), at=[20]),
+    ),
     "constant after a warm-up": ("constant", 6, 5, 0.4, rise_over(12)),
 }
 
