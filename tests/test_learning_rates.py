@@ -1,6 +1,9 @@
 """Schedules of the learning rate, and the averages that depend on a length."""
 
+import os
 import pickle
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -270,6 +273,27 @@ def test_calls_of_partial_fit_are_epochs_of_one_fit_bit_for_bit(
     assert_same_training(parts, whole.fit(X, target))
     assert parts.n_averaged_ == whole.n_averaged_
     assert parts.t_ == whole.t_
+
+
+def test_another_process_goes_on_bit_for_bit(tmp_path):
+    params = {**WITHOUT_LENGTH["annealed averaging"], "warmup": 4, "solver": "wsam"}
+    whole = make_regressor(shuffle=False, **params).fit(X, target)
+    part = make_regressor(shuffle=False, **params)
+    for _ in range(3):
+        part.partial_fit(X, target)
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.write_bytes(pickle.dumps((part, X, target)))
+    program = f"""
+import pickle
+from pathlib import Path
+part, X, target = pickle.loads(Path({str(before)!r}).read_bytes())
+for _ in range(3):
+    part.partial_fit(X, target)
+Path({str(after)!r}).write_bytes(pickle.dumps(part))
+"""
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-c", program], check=True, env=env)
+    assert_same_training(pickle.loads(after.read_bytes()), whole)
 
 
 def test_partial_fit_goes_on_where_fit_has_left_the_schedule():
