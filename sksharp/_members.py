@@ -89,15 +89,14 @@ class Ensemble:
         if validation is None and not any(result.n_averaged for result in outcome):
             n_batches = -(-len(y) // job.settings.batch_size)
             steps = steps_at_best(outcome, jobs)
-            epochs = max(1, round(steps / n_batches))
             job = dataclasses.replace(
                 job,
-                epochs=epochs,
+                epochs=max(1, round(steps / n_batches)),
                 settings=dataclasses.replace(
                     job.settings,
                     n_iter_no_change=np.inf,
                     averaging=None,
-                    schedule=as_in_folds(job, jobs, n_batches, epochs),
+                    schedule=schedule_of(jobs[0]),
                     ema_decay=jobs[0].settings.ema_decay,
                 ),
                 should_converge=False,
@@ -422,17 +421,13 @@ def steps_at_best(results, jobs):
     return float(np.mean(steps))
 
 
-def as_in_folds(job, jobs, n_batches, epochs):
-    """Return the schedule of a job, with as many steps as that of the folds had."""
+def schedule_of(job):
+    """Return the schedule of a job, for a training whose epochs have other steps."""
     schedule = job.settings.schedule
     if schedule is None:
         return None
-    steps = [
-        fold.epochs * -(-len(fold.rows) // fold.settings.batch_size) for fold in jobs
-    ]
-    return dataclasses.replace(
-        schedule, epochs=max(epochs, round(np.mean(steps) / n_batches))
-    )
+    n_batches = -(-job.n_samples // job.settings.batch_size)
+    return dataclasses.replace(schedule, steps_of_epoch=n_batches)
 
 
 def out_of_fold(networks, X, folds, n_outputs):

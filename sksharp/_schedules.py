@@ -73,6 +73,9 @@ class Schedule:
 
     turns : tuple of int
         Epochs at which a cyclic rate turns, the first where the cycles begin.
+
+    steps_of_epoch : int or None
+        Steps that it counts as an epoch, None for those of the training's own.
     """
 
     name: str
@@ -81,6 +84,7 @@ class Schedule:
     warmup: float
     values: Mapping[str, Any]
     turns: tuple[int, ...] = ()
+    steps_of_epoch: int | None = None
 
     def rate(self, epoch: int, n_steps: int, i: int = 0) -> float:
         """Return the learning rate of a step.
@@ -103,12 +107,13 @@ class Schedule:
         return [self.rate(epoch, n_steps, i) for i in range(n_steps)]
 
     def _moment(self, epoch: int, n_steps: int, i: int) -> Moment:
+        step = epoch * n_steps + i
+        n_steps = self.steps_of_epoch or n_steps
         total = 0 if self.epochs is None else self.epochs * n_steps
         if isinstance(self.warmup, int):
             warm_up = self.warmup * n_steps
         else:
             warm_up = int(self.warmup * total)
-        step = epoch * n_steps + i
         return Moment(min(step, total) if total else step, n_steps, total, warm_up)
 
     def _at(self, at: Moment) -> float:

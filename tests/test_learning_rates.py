@@ -532,7 +532,8 @@ def test_members_follow_their_schedules_on_their_own_rows():
         assert_allclose(member._optimizer.learning_rate, last, rtol=1e-12)
 
 
-def test_the_network_of_a_chosen_radius_follows_the_schedule_of_the_folds():
+@pytest.mark.parametrize("case", SETTINGS)
+def test_the_network_of_a_chosen_radius_follows_the_schedule_of_the_folds(case):
     seen = []
 
     class Trainer:
@@ -545,15 +546,17 @@ def test_the_network_of_a_chosen_radius_follows_the_schedule_of_the_folds():
             return fit_models(jobs)
 
     regr = make_regressor(
-        rho="auto", rho_grid=[0.1], cv=2, learning_rate="cosine", ema_decay="auto"
+        rho="auto", rho_grid=[0.1], cv=2, ema_decay="auto", **SETTINGS[case][0]
     )
     regr._trainer = Trainer()
     regr.fit(X, target)
     folds, (job,) = seen[0], seen[-1]
     # folds of 20 rows have two steps an epoch, all rows have four
-    assert [fold.settings.schedule.epochs for fold in folds] == [6, 6]
-    assert job.settings.schedule.epochs == 3
+    of_folds, schedule = folds[0].settings.schedule, job.settings.schedule
     assert job.epochs <= 3
+    found = [schedule.rates(epoch, 4) for epoch in range(3)]
+    expected = [of_folds.rates(epoch, 2) for epoch in range(6)]
+    assert_array_equal(np.ravel(found), np.ravel(expected))
     assert job.settings.ema_decay == folds[0].settings.ema_decay
 
 

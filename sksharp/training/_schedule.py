@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
@@ -83,13 +84,19 @@ class Rates:
             rows = list(zip(*columns, strict=True))
             lrs = torch.tensor(rows, dtype=like.dtype).to(like.device).unbind()
         # nobody asks for a rate before the epoch ends
-        self._written, self._each = lrs[-1], [column[-1] for column in columns]
+        self._remember(lrs[-1], [column[-1] for column in columns])
         return lrs
 
     def _write_all(self, values: list[float]) -> None:
         lr = shared_or_each(values, self.optimizer.param_groups[0]["params"][0])
-        self._written, self._each = lr, values
+        self._remember(lr, values)
         self.write(lr)
+
+    def _remember(self, lr: Hyperparameter, values: list[float]) -> None:
+        if isinstance(lr, Tensor) and lr.dtype == torch.float32:
+            # what looking would give: a training that resumes does look
+            values = np.asarray(values, dtype=np.float32).tolist()
+        self._written, self._each = lr, values
 
     def _values(self) -> list[float]:
         lr = self.optimizer.param_groups[0]["lr"]

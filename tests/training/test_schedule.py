@@ -136,9 +136,9 @@ def test_an_inverse_rate_drives_the_weights_of_a_linear_model():
 # -- rates of steps ----------------------------------------------------------------------
 
 
-def make_rates(n_models):
+def make_rates(n_models, dtype=torch.float64):
     shape = (n_models, 2) if n_models > 1 else (2,)
-    optimizer = SGD([torch.zeros(shape, dtype=torch.float64)], lr=0.1)
+    optimizer = SGD([torch.zeros(shape, dtype=dtype)], lr=0.1)
     return Rates(optimizer, n_models), optimizer.param_groups[0]
 
 
@@ -184,3 +184,13 @@ def test_a_rate_that_somebody_else_has_written_is_seen():
     assert [rates.get(k) for k in range(2)] == [0.7, 0.8]
     rates.set(0, 0.6)
     assert group["lr"].tolist() == [0.6, 0.8]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_is_remembered_is_what_is_written_bit_for_bit(dtype):
+    rates, group = make_rates(2, dtype)
+    rates.set(1, 0.3)
+    assert [rates.get(k) for k in range(2)] == group["lr"].tolist()
+    for lr in rates.plan([[0.3, 0.2], [0.1, 0.7]]):
+        rates.write(lr)
+    assert [rates.get(k) for k in range(2)] == group["lr"].tolist()
