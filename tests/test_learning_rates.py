@@ -532,8 +532,8 @@ def test_members_follow_their_schedules_on_their_own_rows():
         assert_allclose(member._optimizer.learning_rate, last, rtol=1e-12)
 
 
-@pytest.mark.parametrize("case", SETTINGS)
-def test_the_network_of_a_chosen_radius_follows_the_schedule_of_the_folds(case):
+def jobs_of(estimator):
+    """Return the jobs of a fit, call by call of the engine."""
     seen = []
 
     class Trainer:
@@ -545,19 +545,30 @@ def test_the_network_of_a_chosen_radius_follows_the_schedule_of_the_folds(case):
             seen.append(jobs)
             return fit_models(jobs)
 
-    regr = make_regressor(
-        rho="auto", rho_grid=[0.1], cv=2, ema_decay="auto", **SETTINGS[case][0]
-    )
-    regr._trainer = Trainer()
-    regr.fit(X, target)
-    folds, (job,) = seen[0], seen[-1]
+    estimator._trainer = Trainer()
+    estimator.fit(X, target)
+    return seen
+
+
+AUTO = {"rho": "auto", "rho_grid": [0.1], "cv": 2}
+
+
+@pytest.mark.parametrize("case", SETTINGS)
+def test_the_network_of_a_chosen_radius_follows_the_schedule_of_the_folds(case):
+    folds, *_, (job,) = jobs_of(make_regressor(**AUTO, **SETTINGS[case][0]))
     # folds of 20 rows have two steps an epoch, all rows have four
     of_folds, schedule = folds[0].settings.schedule, job.settings.schedule
     assert job.epochs <= 3
     found = [schedule.rates(epoch, 4) for epoch in range(3)]
     expected = [of_folds.rates(epoch, 2) for epoch in range(6)]
     assert_array_equal(np.ravel(found), np.ravel(expected))
+
+
+def test_the_network_of_a_chosen_radius_is_averaged_as_those_of_the_folds():
+    regr = make_regressor(**AUTO, ema_decay="auto", max_iter=100)
+    folds, *_, (job,) = jobs_of(regr)
     assert job.settings.ema_decay == folds[0].settings.ema_decay
+    assert_allclose(job.settings.ema_decay, 1 - 10 / 200, rtol=1e-12)
 
 
 # -- averages ----------------------------------------------------------------------------
