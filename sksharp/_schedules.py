@@ -9,7 +9,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 # torch.optim.lr_scheduler.OneCycleLR's defaults
 ONECYCLE_RISE = 0.3
@@ -20,8 +20,7 @@ ONECYCLE_LAST = 1 / 25 / 1e4
 SNAPSHOT_STARTS = {"cosine": 0.0, "triangular": 0.8}
 
 
-@dataclass(frozen=True)
-class Moment:
+class Moment(NamedTuple):
     """Where in the training a step lies.
 
     Parameters
@@ -100,21 +99,23 @@ class Schedule:
         i : int, default=0
             Steps before it in its epoch.
         """
-        return self._at(self._moment(epoch, n_steps, i))
+        return self._rates(epoch * n_steps + i, 1, n_steps)[0]
 
     def rates(self, epoch: int, n_steps: int) -> list[float]:
         """Return the learning rates of all steps of an epoch."""
-        return [self.rate(epoch, n_steps, i) for i in range(n_steps)]
+        return self._rates(epoch * n_steps, n_steps, n_steps)
 
-    def _moment(self, epoch: int, n_steps: int, i: int) -> Moment:
-        step = epoch * n_steps + i
+    def _rates(self, start: int, n: int, n_steps: int) -> list[float]:
         n_steps = self.steps_of_epoch or n_steps
         total = 0 if self.epochs is None else self.epochs * n_steps
         if isinstance(self.warmup, int):
             warm_up = self.warmup * n_steps
         else:
             warm_up = int(self.warmup * total)
-        return Moment(min(step, total) if total else step, n_steps, total, warm_up)
+        return [
+            self._at(Moment(min(step, total or step), n_steps, total, warm_up))
+            for step in range(start, start + n)
+        ]
 
     def _at(self, at: Moment) -> float:
         rate: float = _RATES[self.name](self, at)

@@ -15,6 +15,7 @@ from sksharp._schedules import (
     CYCLES,
     SCHEDULES,
     AveragingRate,
+    Moment,
     Schedule,
     snapshot_epochs,
     snapshot_turns,
@@ -165,7 +166,7 @@ def test_every_schedule_reads_parameters_of_the_estimators_alone():
     for kind in SCHEDULES.values():
         assert set(kind.reads) <= parameters.keys()
         schedule = Schedule("", INITIAL, 4, 0, {n: VALUES[n] for n in kind.reads})
-        assert kind.rate(schedule, schedule._moment(3, 2, 1)) > 0
+        assert kind.rate(schedule, Moment(7, 2, 8, 0)) > 0
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])

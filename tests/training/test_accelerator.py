@@ -238,8 +238,8 @@ def test_rates_of_many_models_are_planned_and_kept_without_a_wait(accelerator):
         assert {lr.device for lr in lrs} == {accelerator}
         for lr in lrs:
             rates.write(lr)
-        assert [rates.get(k) for k in range(2)] == [0.1, 0.3]
+        assert [rates.get(k) for k in range(2)] == pytest.approx([0.1, 0.3])
         rates.set(1, 0.7)
-        assert [rates.get(k) for k in range(2)] == [0.1, 0.7]
+        assert [rates.get(k) for k in range(2)] == pytest.approx([0.1, 0.7])
         assert rates.plan([[0.5] * 3, None]) is None
-        assert [rates.get(k) for k in range(2)] == [0.5, 0.7]
+        assert [rates.get(k) for k in range(2)] == pytest.approx([0.5, 0.7])
