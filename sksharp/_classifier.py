@@ -56,16 +56,27 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         tenth of the rows if that is less, though not less than 8. Not used when
         ``solver`` is 'lbfgs'.
 
-    learning_rate : {'constant', 'invscaling', 'adaptive'}, default='constant'
-        Schedule of the learning rate.
+    learning_rate : {'constant', 'invscaling', 'adaptive', 'cosine', 'flat_cosine', \
+            'onecycle', 'step', 'multistep', 'exponential'}, default='constant'
+        Schedule of the learning rate. scikit-learn's three are
 
-        - 'constant' keeps ``learning_rate_init``.
-        - 'invscaling' sets ``learning_rate_init / (t_ + 1)**power_t`` after every epoch.
-        - 'adaptive' divides the rate by 5 whenever training would stop for lack of
-          improvement, and stops once it is 1e-6 or less.
+        - 'constant', which keeps ``learning_rate_init``,
+        - 'invscaling', ``learning_rate_init / (t_ + 1)**power_t`` after every epoch,
+        - 'adaptive', which divides the rate by 5 whenever training would stop for lack
+          of improvement, and stops once it is 1e-6 or less.
 
-        Only used when ``solver`` is 'sgd', or one that takes a base solver with
-        ``base_solver='sgd'``.
+        The last two are only used when ``solver`` is 'sgd', or one that takes a base
+        solver with ``base_solver='sgd'``, as in scikit-learn. The others are used with
+        every ``solver`` but 'lbfgs' and 'yellowfin'. They begin at ``learning_rate_init``
+        and span the ``max_iter`` epochs, or those that ``max_steps`` takes:
+
+        - 'cosine' falls along half a cosine to ``lr_min``, step by step.
+        - 'flat_cosine' does so after a share ``lr_flat`` of the training.
+        - 'onecycle' rises from a 25th of ``learning_rate_init`` to it and falls to a
+          250,000th, step by step.
+        - 'step' multiplies by ``lr_gamma`` every ``lr_step_size`` epochs.
+        - 'multistep' multiplies by ``lr_gamma`` at the ``lr_milestones``.
+        - 'exponential' multiplies by ``lr_gamma`` after every epoch.
 
     learning_rate_init : float, default=0.001
         Learning rate at the start. Not used when ``solver`` is 'lbfgs' or 'yellowfin'.
@@ -140,6 +151,33 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         this takes, rounded up. A number of steps is the better measure for small data,
         where an epoch is few of them. Not used when ``solver`` is 'lbfgs'.
 
+    warmup : float or int, default=0
+        How long the learning rate rises linearly at the beginning: a share of the
+        training if float, a number of epochs if int. With 'onecycle' it is the length
+        of the rise, 0.3 of the training if 0; the cosines begin when it ends. Not with
+        ``learning_rate`` 'invscaling' or 'adaptive'. Needs a solver other than 'lbfgs'.
+
+    lr_min : float, default=0.0
+        Lowest learning rate. Only used when ``learning_rate`` is 'cosine' or
+        'flat_cosine', or ``n_snapshots`` is more than 1.
+
+    lr_gamma : float or None, default=None
+        What the learning rate is multiplied by, in (0, 1]. None for 0.1 with 'step' and
+        'multistep' and for 0.99 with 'exponential'. Only used when ``learning_rate`` is
+        one of these.
+
+    lr_step_size : int, default=50
+        Epochs between two drops of the learning rate. Only used when
+        ``learning_rate`` is 'step'.
+
+    lr_milestones : array-like of float or int, default=(0.5, 0.75)
+        Where the learning rate drops: shares of the training if floats, numbers of
+        epochs if ints. Only used when ``learning_rate`` is 'multistep'.
+
+    lr_flat : float, default=0.75
+        Share of the training in which the learning rate stays, in [0, 1). Only used
+        when ``learning_rate`` is 'flat_cosine'.
+
     base_solver : {'adam', 'sgd', 'ranger', 'radam', 'adamw', 'schedule_free', 'muon'}, \
             default='adam'
         Solver of the descent step. Only used when ``solver`` is 'sam', 'wsam', 'msam' or
@@ -199,14 +237,15 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         Steps over which the learning rate rises to ``learning_rate_init``. Only used
         when ``solver`` or ``base_solver`` is 'schedule_free'.
 
-    ema_decay : float or None, default=None
+    ema_decay : float, 'auto' or None, default=None
         Decay of an exponential moving average of the weights, in [0, 1), taken after
         every step from the start. Validation scores are its scores, and the estimator
         predicts with it. It looks back over about ``1 / (1 - ema_decay)`` steps, less in
         the beginning: choose a small part of all steps, such as 0.99 for some thousand.
-        None for 0.99 while ``rho`` is 'auto', without ``swa``, and for no average
-        otherwise; 0 never averages. Not together with ``swa``. Needs a solver other
-        than 'lbfgs'.
+        'auto' looks back over a tenth of all steps, ``1 - 10 / n_steps``, between 0.9 and
+        0.999. None for 0.99 while ``rho`` is 'auto', without ``swa`` and ``n_snapshots``,
+        and for no average otherwise; 0 never averages. Not together with ``swa``. Needs a
+        solver other than 'lbfgs'.
 
     n_members : int, default=1
         Networks to train and to average the predictions of. With more than one, each is
@@ -242,6 +281,39 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         Learning rate while averaging. None leaves it to the schedule. Only used when
         ``swa`` is True.
 
+    swa_anneal : float or int, default=0
+        How long the learning rate takes to ``swa_lr`` when averaging begins: a share of
+        the averaging if float, a number of epochs if int. 0 is at once. Only used when
+        ``swa_lr`` is given.
+
+    swa_anneal_strategy : {'cosine', 'linear'}, default='cosine'
+        How it goes there. Only used when ``swa_anneal`` is not 0.
+
+    swa_cycle : int or None, default=None
+        Epochs in which the learning rate falls linearly from ``learning_rate_init`` to
+        ``swa_lr``, again and again while averaging; weights enter the average at the end
+        of every cycle, where the rate is lowest. Only used when ``swa_lr`` is given.
+
+    n_snapshots : int, default=1
+        Networks to collect on the way of one training, as members whose predictions are
+        averaged. The learning rate then goes in cycles, ``snapshot_schedule``, and
+        networks are collected where it is lowest, the last one at the end. Training
+        lasts for all of ``max_iter`` or ``max_steps``: ``tol`` and ``n_iter_no_change``
+        are then not used. Needs ``learning_rate='constant'``; not together with
+        ``early_stopping``, ``n_members``, ``rho='auto'``, ``swa`` or ``ema_decay``.
+
+    snapshot_schedule : {'cosine', 'triangular'}, default='cosine'
+        Cycles of the learning rate between ``learning_rate_init`` and ``lr_min``.
+        'cosine' falls along half a cosine and begins anew at once (snapshot ensembles),
+        'triangular' falls and rises linearly (fast geometric ensembling). Only used when
+        ``n_snapshots`` is more than 1.
+
+    snapshot_start : float, int or None, default=None
+        Epochs before the cycles begin: a share of the training if float, a number of
+        epochs if int. None for 0 with 'cosine' and for 0.8 with 'triangular', whose
+        cycles are for weights that are trained already. Only used when ``n_snapshots``
+        is more than 1.
+
     class_weight : dict, list of dict, 'balanced' or None, default=None
         Weights of the classes, which multiply those of the rows: a weight per class
         label, or 'balanced' for ``n_samples / (n_classes * np.bincount(y))``. Classes
@@ -274,9 +346,9 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         Biases of every layer.
 
     members_ : list of estimators
-        The networks, each an estimator of its own. Only set when ``n_members`` is more
-        than 1; ``coefs_``, ``intercepts_``, ``loss_curve_``, ``n_averaged_`` and the
-        scores are then theirs alone.
+        The networks, each an estimator of its own. Only set when ``n_members`` or
+        ``n_snapshots`` is more than 1; ``coefs_``, ``intercepts_`` and ``n_averaged_``
+        are then theirs alone, with ``n_members`` the loss curve and the scores too.
 
     rho_ : float
         The radius that was chosen, or 0.05 with too few rows. Only set when ``rho`` is
@@ -382,6 +454,11 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
 
     J. Zhang, I. Mitliagkas. "YellowFin and the art of momentum tuning." MLSys 2019.
     :arxiv:`1706.03471`.
+    G. Huang, Y. Li, G. Pleiss, Z. Liu, J. E. Hopcroft, K. Q. Weinberger. "Snapshot
+    ensembles: Train 1, get M for free." ICLR 2017. :arxiv:`1704.00109`.
+
+    T. Garipov, P. Izmailov, D. Podoprikhin, D. Vetrov, A. G. Wilson. "Loss surfaces, mode
+    connectivity, and fast ensembling of DNNs." NeurIPS 2018. :arxiv:`1802.10026`.
 
     D. P. Kingma, J. Ba. "Adam: A method for stochastic optimization." ICLR 2015.
     :arxiv:`1412.6980`.
@@ -435,6 +512,12 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         n_iter_no_change=10,
         max_fun=15000,
         max_steps=None,
+        warmup=0,
+        lr_min=0.0,
+        lr_gamma=None,
+        lr_step_size=50,
+        lr_milestones=(0.5, 0.75),
+        lr_flat=0.75,
         base_solver="adam",
         rho="auto",
         rho_grid=None,
@@ -451,6 +534,12 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         swa_start=0.75,
         swa_freq=1,
         swa_lr=None,
+        swa_anneal=0,
+        swa_anneal_strategy="cosine",
+        swa_cycle=None,
+        n_snapshots=1,
+        snapshot_schedule="cosine",
+        snapshot_start=None,
         class_weight=None,
         n_jobs=None,
         device="auto",
@@ -482,6 +571,12 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
             max_fun=max_fun,
         )
         self.max_steps = max_steps
+        self.warmup = warmup
+        self.lr_min = lr_min
+        self.lr_gamma = lr_gamma
+        self.lr_step_size = lr_step_size
+        self.lr_milestones = lr_milestones
+        self.lr_flat = lr_flat
         self.base_solver = base_solver
         self.rho = rho
         self.rho_grid = rho_grid
@@ -498,6 +593,12 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         self.swa_start = swa_start
         self.swa_freq = swa_freq
         self.swa_lr = swa_lr
+        self.swa_anneal = swa_anneal
+        self.swa_anneal_strategy = swa_anneal_strategy
+        self.swa_cycle = swa_cycle
+        self.n_snapshots = n_snapshots
+        self.snapshot_schedule = snapshot_schedule
+        self.snapshot_start = snapshot_start
         self.class_weight = class_weight
         self.n_jobs = n_jobs
         self.device = device

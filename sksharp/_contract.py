@@ -12,6 +12,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ._schedules import Schedule
+
 Array: TypeAlias = NDArray[Any]
 Matrix: TypeAlias = Any  # an Array or a scipy sparse matrix
 
@@ -36,6 +38,18 @@ class AveragingSettings:
 
     lr : float or None
         Learning rate while averaging; None leaves it to the schedule.
+
+    anneal : int
+        Epochs in which the rate goes to ``lr``.
+
+    strategy : str
+        How it goes there: 'cosine' or 'linear'.
+
+    cycle : int or None
+        Epochs in which the rate falls to ``lr``, again and again; None to hold it.
+
+    epochs : tuple of int or None
+        Epochs whose weights are collected, None if ``freq`` says.
     """
 
     scheme: str
@@ -43,11 +57,18 @@ class AveragingSettings:
     freq: int
     length: int
     lr: float | None
+    anneal: int = 0
+    strategy: str = "cosine"
+    cycle: int | None = None
+    epochs: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Hyperparameters of a training job, named as in the estimators."""
+    """Hyperparameters of a training job, named as in the estimators.
+
+    ``schedule`` says the learning rate of every step, None if ``learning_rate`` does.
+    """
 
     activation: str
     out_activation: str
@@ -66,6 +87,7 @@ class Settings:
     device: str
     averaging: AveragingSettings | None
     ema_decay: float | None = None
+    schedule: Schedule | None = None
 
 
 @dataclass
@@ -134,10 +156,14 @@ class OptimizerState:
 
     state_dict : dict
         torch's ``state_dict``, with arrays in the place of tensors.
+
+    epochs : int
+        Epochs that the optimizer has trained for.
     """
 
     solvers: tuple[str, ...]
     state_dict: Mapping[str, Any]
+    epochs: int = 0
 
     @property
     def learning_rate(self) -> float:
@@ -183,12 +209,16 @@ class AveragingState:
 
     scheme_state : dict
         The scheme's ``state_dict``, with arrays in the place of tensors.
+
+    lr : float or None
+        Learning rate when averaging began.
     """
 
     scheme: str
     epochs: int
     began: int | None
     scheme_state: Mapping[str, Any]
+    lr: float | None = None
 
 
 @dataclass
@@ -316,6 +346,27 @@ class TrainingJob:
 
 
 @dataclass(frozen=True)
+class Snapshot:
+    """A network on the way, kept as a member of an ensemble.
+
+    Parameters
+    ----------
+    weights : Weights
+        The weights to predict with.
+
+    n_iter : int
+        Epochs of the training until then.
+
+    t : int
+        Rows seen until then.
+    """
+
+    weights: Weights
+    n_iter: int
+    t: int
+
+
+@dataclass(frozen=True)
 class TrainingResult:
     """What a training job came to.
 
@@ -351,6 +402,9 @@ class TrainingResult:
 
     is_interrupted : bool
         Whether the user ended training before its time.
+
+    snapshots : tuple of Snapshot
+        Members that were collected on the way.
     """
 
     weights: Weights
@@ -363,6 +417,7 @@ class TrainingResult:
     warnings: tuple[tuple[str, type[Warning]], ...] = ()
     rows: Array | None = None
     is_interrupted: bool = False
+    snapshots: tuple[Snapshot, ...] = ()
 
     @property
     def is_paused(self) -> bool:

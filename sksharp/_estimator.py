@@ -11,11 +11,10 @@ from sklearn.base import is_classifier
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight
 
 from ._contract import (
-    AveragingSettings,
     Progress,
     Settings,
     TrainingJob,
@@ -29,6 +28,9 @@ from ._members import (
     RADIUS_ATTRIBUTES,
     Ensemble,
 )
+from ._schedules import SCHEDULES
+from ._scheduling import CONSTRAINTS, Scheduling, _plain
+from ._unused import warn_of_unused
 from .optim import (
     BASE_SOLVERS,
     SOLVERS,
@@ -39,15 +41,14 @@ from .optim import (
 
 DOCUMENTATION = "https://sksharp.readthedocs.io/en/stable"
 
-# with rho='auto': the radius before one is chosen, the decay of the average of the
-# weights, the steps of an epoch at least, and the rows of a minibatch at least
+# with rho='auto': the radius before one is chosen, the steps of an epoch at least, and
+# the rows of a minibatch at least
 RHO_UNTIL_CHOSEN = 0.05
-DECAY_OF_AUTO = 0.99
 STEPS_OF_AUTO = 10
 SMALLEST_OF_AUTO = 8
 
 
-class FlatMinimaMLP(Ensemble, Exports, BaseMultilayerPerceptron):
+class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
     """Base of the estimators: everything but their signatures and docstrings.
 
     scikit-learn keeps the validation of data, labels, initialization, prediction and
@@ -70,12 +71,8 @@ class FlatMinimaMLP(Ensemble, Exports, BaseMultilayerPerceptron):
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "muon_momentum": [Interval(Real, 0, 1, closed="left")],
         "schedule_free_warmup": [Interval(Integral, 0, None, closed="left")],
-        "ema_decay": [Interval(Real, 0, 1, closed="left"), None],
+        **CONSTRAINTS,
         "swa": ["boolean"],
-        "swa_start": [
-            Interval(RealNotInt, 0, 1, closed="left"),
-            Interval(Integral, 0, None, closed="left"),
-        ],
         "swa_freq": [Interval(Integral, 1, None, closed="left")],
         "swa_lr": [Interval(Real, 0, None, closed="neither"), None],
         "n_jobs": [Integral, None],
@@ -117,6 +114,10 @@ class FlatMinimaMLP(Ensemble, Exports, BaseMultilayerPerceptron):
     def _fit(self, X, y, sample_weight=None, incremental=False):
         with self._all_or_nothing():
             self._check_combinations(incremental)
+            if not (incremental and hasattr(self, "t_")):
+                warn_of_unused(self)
+            if self.warm_start or incremental:
+                self._restore_network()
             if self.solver in SOLVERS:
                 self._train(
                     *self._prepare(X, y, sample_weight, incremental), incremental
@@ -147,6 +148,9 @@ class FlatMinimaMLP(Ensemble, Exports, BaseMultilayerPerceptron):
         needs_steps = {
             "swa": self.swa,
             "ema_decay": self.ema_decay,
+            "learning_rate": self.learning_rate in SCHEDULES,
+            "warmup": self.warmup,
+            "n_snapshots": self.n_snapshots > 1,
             "n_members": self.n_members > 1,
             "max_steps": self.max_steps is not None,
             "callbacks": self.callbacks,
@@ -171,8 +175,8 @@ class FlatMinimaMLP(Ensemble, Exports, BaseMultilayerPerceptron):
                 f"swa=True and ema_decay={self.ema_decay}. Set swa=False or "
                 "ema_decay=None."
             )
-        if self.swa and self.max_steps is None and not incremental:
-            self._check_averaging(self.max_iter)
+        if stochastic:
+            self._check_scheduling(incremental)
         if self.callbacks and self.n_members > 1:
             raise ValueError(
                 "callbacks see one network, got callbacks and "
@@ -204,12 +208,6 @@ class FlatMinimaMLP(Ensemble, Exports, BaseMultilayerPerceptron):
         if not isinstance(self.rho, str):
             return _plain(self.rho)
         return getattr(self, "rho_", RHO_UNTIL_CHOSEN)
-
-    def _decay(self, *, is_automatic):
-        """Return the decay of the average of the weights, None for no average."""
-        if self.ema_decay is not None:
-            return _plain(self.ema_decay) or None
-        return DECAY_OF_AUTO if is_automatic and not self.swa else None
 
     def _check_grid(self):
         grid = np.asarray(self._grid(), dtype=np.float64)
@@ -357,6 +355,7 @@ class FlatMinimaMLP(Ensemble, Exports, BaseMultilayerPerceptron):
                 stacklevel=2,
             )
         epochs = self._epochs(n_samples, batch_size)
+        n_batches = -(-n_samples // batch_size)
         job = TrainingJob(
             weights=weights,
             # what the solver itself was at, unless the public weights were written to
@@ -367,7 +366,13 @@ class FlatMinimaMLP(Ensemble, Exports, BaseMultilayerPerceptron):
             sample_weight=sample_weight,
             rows=rows,
             random_state=self._random_state,
-            settings=self._settings(batch_size, epochs, is_automatic=is_automatic),
+            settings=self._settings(
+                batch_size,
+                n_batches,
+                epochs,
+                incremental=incremental,
+                is_automatic=is_automatic,
+            ),
             progress=self._progress(),
             epochs=1 if incremental else epochs,
             is_incremental=incremental,
@@ -375,6 +380,7 @@ class FlatMinimaMLP(Ensemble, Exports, BaseMultilayerPerceptron):
             decode=self._decode,
             classes=self.classes_ if is_classifier(self) else None,
             callbacks=self.callbacks,
+            should_converge=not self._ends_on_purpose(),
         )
         if incremental:
             self._continue(job)
@@ -416,7 +422,9 @@ class FlatMinimaMLP(Ensemble, Exports, BaseMultilayerPerceptron):
             return np.nan
         return self._metric(y, predictions, sample_weight=sample_weight)
 
-    def _settings(self, batch_size, epochs, *, is_automatic):
+    def _settings(self, batch_size, n_batches, epochs, *, incremental, is_automatic):
+        if self.max_steps is not None and not incremental:
+            self._check_lengths(epochs)
         values = {
             name: _plain(getattr(self, name))
             for name in sorted(solver_parameters(self.solver, self.base_solver))
@@ -428,22 +436,11 @@ class FlatMinimaMLP(Ensemble, Exports, BaseMultilayerPerceptron):
             batch_size=batch_size,
             solver_parameters=values,
             averaging=self._averaging_settings(epochs),
-            ema_decay=self._decay(is_automatic=is_automatic),
+            ema_decay=self._averaging_decay(
+                epochs * n_batches, is_automatic=is_automatic
+            ),
+            schedule=self._schedule(None if incremental else epochs),
             **{name: _plain(getattr(self, name)) for name in _SHARED_SETTINGS},
-        )
-
-    def _averaging_settings(self, epochs):
-        if not self.swa:
-            return None
-        if self.max_steps is not None:
-            self._check_averaging(epochs)
-        start = self._averaging_start(epochs)
-        return AveragingSettings(
-            scheme="swa",
-            start=start,
-            freq=int(self.swa_freq),
-            length=epochs - start,
-            lr=_plain(self.swa_lr),
         )
 
     def _clipped_batch_size(self, n_samples, *, is_automatic):
@@ -510,9 +507,11 @@ class FlatMinimaMLP(Ensemble, Exports, BaseMultilayerPerceptron):
         self._no_improvement_count = progress.no_improvement_count
         if result.random_state is not self._random_state:
             self._random_state.set_state(result.random_state.get_state(legacy=False))
+        if result.snapshots:
+            self._take_snapshots(result.snapshots)
 
 
-_STATE_ATTRIBUTES = ("_optimizer", "_averaging", "_iterate")
+_STATE_ATTRIBUTES = ("_optimizer", "_averaging", "_iterate", "_holds_snapshots")
 
 _PROGRESS_ATTRIBUTES = (
     "loss_curve_",
@@ -537,11 +536,6 @@ _SHARED_SETTINGS = (
     "verbose",
     "device",
 )
-
-
-def _plain(value):
-    """Return a number of Python's own in the place of numpy's."""
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _digest(weights):

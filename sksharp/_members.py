@@ -28,6 +28,9 @@ PARTS_OF_ONE = 3
 ENOUGH_KEPT = 300
 LEAST_ROWS = 100
 
+# average of the weights, unless the user asks for another or for none
+DECAY_OF_AUTO = 0.99
+
 # a fold of a single network's gives up after this share of the epochs without a better
 # loss, and is at its best as long as the loss is within this share of the lowest
 PATIENCE_OF_ONE = 0.2
@@ -117,13 +120,11 @@ class Ensemble:
             network._take(result)
         self._keep_out_of_fold(networks, X, folds)
         job = self._job(X, y, sample_weight, rows, validation)
-        if validation is None and not self.swa:
+        if validation is None and job.settings.averaging is None:
             job = dataclasses.replace(
                 job,
-                epochs=epochs_at_best(outcome, jobs),
-                settings=dataclasses.replace(
-                    job.settings, n_iter_no_change=np.inf, averaging=None
-                ),
+                epochs=max(1, round(share_at_best(outcome, jobs) * job.epochs)),
+                settings=dataclasses.replace(job.settings, n_iter_no_change=np.inf),
                 should_converge=False,
             )
         (result,) = self._run([job])
@@ -198,10 +199,12 @@ class Ensemble:
             "early_stopping": False,
             "cv": None,  # splits that are drawn once cannot be copied
             "callbacks": None,
+            "n_snapshots": 1,
         }
         if self._is_automatic(y, sample_weight):
             # a network with a radius of its own does not know what was automatic
-            own["ema_decay"] = self._decay(is_automatic=True)
+            if self.ema_decay is None and not self.swa:
+                own["ema_decay"] = DECAY_OF_AUTO
             if self.batch_size == "auto":
                 own["batch_size"] = self._clipped_batch_size(len(y), is_automatic=True)
         return {**params, **own}
@@ -472,16 +475,17 @@ def check_scores(results):
         )
 
 
-def epochs_at_best(results, jobs):
-    """Return for how many epochs to train: as long as the folds did well, on average."""
-    epochs = []
+def share_at_best(results, jobs):
+    """Return the share of their epochs for which the folds did well, on average."""
+    shares = []
     for result, job in zip(results, jobs, strict=True):
         losses = -np.asarray(result.progress.validation_scores)
         lowest = losses[np.isfinite(losses)].min()
         is_good = losses <= lowest + AS_GOOD_AS_BEST * abs(lowest)
         n_looks = np.flatnonzero(is_good)[-1] + 1
-        epochs.append(min(n_looks * job.validation.freq, result.progress.n_iter))
-    return max(1, round(np.mean(epochs)))
+        epochs = min(n_looks * job.validation.freq, result.progress.n_iter)
+        shares.append(epochs / job.epochs)
+    return float(np.mean(shares))
 
 
 def out_of_fold(networks, X, folds, n_outputs):

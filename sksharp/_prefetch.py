@@ -35,11 +35,17 @@ FREE = (
     "learning_rate",
     "learning_rate_init",
     "lookahead_alpha",
+    "lr_flat",
+    "lr_gamma",
+    "lr_milestones",
+    "lr_min",
+    "lr_step_size",
     "momentum",
     "n_iter_no_change",
     "power_t",
     "rho",
     "tol",
+    "warmup",
 )
 
 

@@ -29,6 +29,7 @@ VARIANTS = [
     {"solver": "adam"},
     {"solver": "sgd"},
     {"swa": True},
+    {"learning_rate": "step", "warmup": 2},
 ]
 # some checks ask for a good score, which takes the default learning rate many epochs
 QUICK = {"max_iter": 20, "learning_rate_init": 0.03}

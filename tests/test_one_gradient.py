@@ -144,7 +144,7 @@ def test_a_stalled_training_stops(solver):
         (4,), solver=solver, learning_rate_init=0.02, max_iter=400, random_state=0
     )
     rows = np.repeat(X, 5, axis=0)
-    clf.set_params(tol=1e-2).fit(rows, np.repeat(labels, 5))
+    clf.set_params(tol=1e-2, rho=0.05).fit(rows, np.repeat(labels, 5))
     assert clf.n_iter_ < 400
     if solver != "lookahead":  # some of its epochs are of the fast weights alone
         assert clf.best_loss_ == min(clf.loss_curve_)

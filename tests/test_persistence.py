@@ -28,6 +28,12 @@ VARIANTS = {
     "sgd": SAMMLPClassifier(**SMALL, solver="sgd", learning_rate="invscaling"),
     "swa": SAMMLPClassifier(**SMALL, swa=True, swa_start=2, learning_rate_init=0.01),
     "swa-of-ranger": SAMMLPRegressor(**SMALL, swa=True, swa_start=2, solver="ranger"),
+    "decay": SAMMLPClassifier(
+        **SMALL, learning_rate="step", lr_step_size=2, warmup=1, solver="ranger"
+    ),
+    "annealed-swa": SAMMLPRegressor(
+        **SMALL, swa=True, swa_start=1, swa_lr=1e-4, swa_anneal=3
+    ),
     "random-state": SAMMLPClassifier(
         **{**SMALL, "random_state": np.random.RandomState(3)}
     ),

@@ -227,7 +227,7 @@ def test_the_rate_is_held_when_averaging_begins_early():
 # -- stopping ------------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("early_stopping", [False, True], ids=["loss", "score"])
 @every_solver
 def test_a_stall_begins_the_averaging_and_the_averaging_ends_the_fit(

@@ -1,4 +1,4 @@
-"""Averages of weights along a training run.
+"""Averages of weights along a training run, and ensembles of them.
 
 The classes are imported when they are first asked for, so that the registry can be read
 without importing torch.
@@ -8,19 +8,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .bn import update_bn as update_bn
     from .ema import EMA as EMA
+    from .snapshots import Snapshots as Snapshots
     from .swa import SWA as SWA
 
-__all__ = ["EMA", "SWA"]
+__all__ = ["EMA", "SWA", "Snapshots", "update_bn"]
 
 # the estimators' parameter that switches a scheme on, and its class
-AVERAGERS: dict[str, str] = {"swa": "SWA", "ema_decay": "EMA"}
+AVERAGERS: dict[str, str] = {
+    "swa": "SWA",
+    "ema_decay": "EMA",
+    "n_snapshots": "Snapshots",
+}
+
+_MODULES = {"update_bn": "bn"}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{name.lower()}", __name__), name)
+    module = _MODULES.get(name, name.lower())
+    return getattr(import_module(f".{module}", __name__), name)
 
 
 def __dir__() -> list[str]:

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from .. import averaging
 from .._contract import AveragingSettings, AveragingState
+from .._schedules import AveragingRate
+from ..averaging._base import RunningAverage
 from ._bridge import state_to_arrays, state_to_tensors
 
 
@@ -36,8 +38,10 @@ class AveragingPhase:
         self.settings = settings
         self.scheme: Any = getattr(averaging, averaging.AVERAGERS[settings.scheme])()
         self.epochs, self.began = 0, None if settings.start else 0
+        # the learning rate when it began
+        self.lr: float | None = None
         if state is not None:
-            self.epochs, self.began = state.epochs, state.began
+            self.epochs, self.began, self.lr = state.epochs, state.began, state.lr
             self.scheme.load_state_dict(state_to_tensors(state.scheme_state, device))
 
     @property
@@ -57,8 +61,24 @@ class AveragingPhase:
         self.epochs += 1
         if self.began is None:
             return
-        if (self.epochs - self.began) % self.settings.freq == 0:
+        among, freq = self.settings.epochs, self.settings.freq
+        if (
+            (self.epochs - self.began) % freq == 0
+            if among is None
+            else self.epochs in among
+        ):
             self.scheme.update([weights])
+
+    def rates(self, n_steps: int) -> list[float] | None:
+        """Return the learning rate of every step of the next epoch, None if it stands."""
+        settings = self.settings
+        moves = settings.cycle is not None or settings.anneal > 0
+        if self.began is None or settings.lr is None or self.lr is None or not moves:
+            return None
+        rate = AveragingRate(
+            self.lr, settings.lr, settings.anneal, settings.strategy, settings.cycle
+        )
+        return rate.rates(self.epochs - self.began, n_steps)
 
     def begins(self, *, stalled: bool) -> bool:
         """Return whether averaging begins now: it is time, or training has stalled."""
@@ -68,15 +88,22 @@ class AveragingPhase:
         return True
 
     def average(self) -> Tensor | None:
-        """Return the averaged weights, None if nothing was collected."""
-        mean: Tensor | None = (
-            self.scheme.averaged[0] if self.scheme.n_averaged else None
-        )
+        """Return the averaged weights, None if there is no average."""
+        mean: Tensor | None = None
+        if isinstance(self.scheme, RunningAverage) and self.scheme.n_averaged:
+            mean = self.scheme.averaged[0]
         return mean
+
+    def members(self) -> list[tuple[int, Tensor]]:
+        """Return the epochs and the weights that were collected one by one."""
+        if isinstance(self.scheme, RunningAverage):
+            return []
+        collected = [weights for (weights,) in self.scheme.members]
+        return list(zip(self.settings.epochs or (), collected, strict=False))
 
     def state(self) -> AveragingState:
         """Return what is needed to continue."""
         scheme_state = state_to_arrays(self.scheme.state_dict())
         return AveragingState(
-            self.settings.scheme, self.epochs, self.began, scheme_state
+            self.settings.scheme, self.epochs, self.began, scheme_state, self.lr
         )

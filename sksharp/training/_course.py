@@ -72,14 +72,31 @@ class Course:
         self.best = flatten(job.weights, device)
         self.warnings: list[tuple[str, type[Warning]]] = []
         self.phase: AveragingPhase | None = None
+        self.is_paused = self.is_interrupted = False
+        if not job.is_resumed:
+            self.progress.n_iter = 0
+        # what the optimizer has trained for before this call
+        self._epochs_before = 0
+        if job.is_incremental and job.optimizer_state is not None:
+            self._epochs_before = job.optimizer_state.epochs
         if job.settings.averaging is not None:
             self.phase = AveragingPhase(
                 job.settings.averaging, job.averaging_state, device
             )
             self._hold_rate(self.phase)
-        self.is_paused = self.is_interrupted = False
-        if not job.is_resumed:
-            self.progress.n_iter = 0
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that the optimizer has trained for."""
+        return self._epochs_before + self.progress.n_iter
+
+    def rates(self) -> list[float] | None:
+        """Return the learning rate of every step of the next epoch, None if it stands."""
+        if self.phase is not None:
+            rates = self.phase.rates(self.rate.n_steps)
+            if rates is not None:
+                return rates
+        return self.rate.of_epoch(self.epochs)
 
     @property
     def wants_score(self) -> bool:
@@ -151,8 +168,12 @@ class Course:
         self._hold_rate(phase)
 
     def _hold_rate(self, phase: AveragingPhase) -> None:
-        if phase.is_on and phase.settings.lr is not None:
-            self.rate.hold(phase.settings.lr)
+        if not phase.is_on or phase.settings.lr is None:
+            return
+        if phase.lr is None:
+            cycles = phase.settings.cycle is not None
+            phase.lr = self.rate.initial if cycles else self.rate.at_epoch(self.epochs)
+        self.rate.hold(phase.settings.lr)
 
     def end(
         self, weights: Tensor, score_of: Callable[[Tensor], float]

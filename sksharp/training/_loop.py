@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .._contract import OptimizerState, TrainingResult
+from .._contract import OptimizerState, Snapshot, TrainingResult
 from ..optim import solver_chain
 from ._batches import Batches
 from ._bridge import state_to_arrays, unflatten
@@ -37,9 +37,14 @@ class Loop:
         self.validator = Validator(
             jobs, net.module_, net.criterion_.loss, net.torch_device
         )
-        rates = Rates(net.optimizer_, len(jobs))
+        self.rates = Rates(net.optimizer_, len(jobs))
+        n_steps = len(self.batches)
         self.courses = [
-            Course(job, LearningRate(rates, job.settings, k), net.torch_device)
+            Course(
+                job,
+                LearningRate(self.rates, job.settings, k, n_steps),
+                net.torch_device,
+            )
             for k, job in enumerate(jobs)
         ]
         # where the results of the models that are left belong
@@ -68,6 +73,8 @@ class Loop:
     def _epoch(self) -> list[int]:
         """Train an epoch; return the models for which it was the last."""
         net = self.net
+        # what to write before every step, None if no rate changes within the epoch
+        self.lrs = self.rates.plan([course.rates() for course in self.courses])
         datasets = {} if net.listeners is None else net.listeners.datasets
         net.notify("on_epoch_begin", **datasets)
         losses = net.run_single_epoch(
@@ -103,9 +110,9 @@ class Loop:
         self.net.keep(left)
         self.batches.keep(left)
         self.validator.keep(self.net.jobs)
-        rates = Rates(self.net.optimizer_, len(left))
+        self.rates = Rates(self.net.optimizer_, len(left))
         for k, course in enumerate(self.courses):
-            course.rate.move(rates, k)
+            course.rate.move(self.rates, k)
 
     def _result(self, k: int) -> TrainingResult:
         """Return the weights of a model to keep and the state to continue from."""
@@ -124,6 +131,9 @@ class Loop:
         goes_on_from = kept if returns else iterate
         hides_iterate = not torch.equal(kept, goes_on_from)
         averaging = None if returns else self.net.averaging_state(k, course.phase)
+        snapshots = () if course.is_paused else self._snapshots(k)
+        if snapshots:
+            averaging = None
         return TrainingResult(
             weights=unflatten(kept, job.weights),
             iterate=unflatten(goes_on_from, job.weights) if hides_iterate else None,
@@ -137,6 +147,22 @@ class Loop:
             warnings=tuple(course.warnings),
             rows=self.batches.order(k) if course.is_paused else None,
             is_interrupted=course.is_interrupted,
+            snapshots=snapshots,
+        )
+
+    def _snapshots(self, k: int) -> tuple[Snapshot, ...]:
+        course, n_samples = self.courses[k], int(self.batches.n_samples[k])
+        progress = course.progress
+        t_before = progress.t - progress.n_iter * n_samples
+        return tuple(
+            Snapshot(
+                unflatten(weights, course.job.weights),
+                epoch,
+                t_before + epoch * n_samples,
+            )
+            for epoch, weights in (
+                [] if course.phase is None else course.phase.members()
+            )
         )
 
     def _state(self, k: int, *, returns: bool) -> OptimizerState:
@@ -147,4 +173,5 @@ class Loop:
         return OptimizerState(
             solvers=tuple(solver_chain(settings.solver, settings.base_solver)),
             state_dict=state_to_arrays(optimizer.state_dict()),
+            epochs=self.courses[k].epochs,
         )

@@ -304,12 +304,16 @@ class MLPNet(NeuralNet):  # type: ignore[misc]
         optimizer, listeners, ema = self.optimizer_, self.listeners, self.ema
         alphas = np.array([job.settings.alpha for job in self.jobs])
         loss = EpochLoss(self.gradient, self.criterion_.loss, alphas)
+        rates, lrs = self.loop.rates, self.loop.lrs
+        next_lr = None if lrs is None else iter(lrs)
         saw_model = False
         for chunk in iterator:
             means = loss.begin(chunk)
             for batch, mean in zip(chunk.batches, means, strict=True):
                 saw_model = saw_model or optimizer.sees_model
                 loss.before_step()
+                if next_lr is not None:
+                    rates.write(next(next_lr))
                 if listeners is None:
                     step_fn(batch, mean)
                 else:

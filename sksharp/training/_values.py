@@ -18,7 +18,7 @@ def shared_or_each(values: Sequence[float], like: Tensor) -> Hyperparameter:
     """
     if all(value == values[0] for value in values):
         return values[0]
-    return torch.tensor(values, dtype=like.dtype, device=like.device)
+    return torch.tensor(values, dtype=like.dtype).to(like.device)
 
 
 def select_model(state: Any, k: int) -> Any:

@@ -7,9 +7,10 @@ mix devices and operations that need a value on the host raise.
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
-from sksharp.averaging import SWA
+from sksharp.averaging import EMA, SWA, Snapshots
 from sksharp.optim import SOLVERS, base_solvers, make_optimizer
 from sksharp.training._gradient import Backprop, Batch
 from sksharp.training._losses import LOSSES
@@ -93,12 +94,15 @@ def test_steps_and_averages_stay_on_the_device_and_wait_for_nothing(
     optimizer = make_optimizer(
         [module.flat], solver, base_solver, SINGLE, layout=module.shapes
     )
-    average = SWA()
+    average, snapshots = SWA(), Snapshots()
+    ema = EMA(0.9, warm_up=True)
     for _ in range(2):
         steps(module, gradient, batches, optimizer)
-        average.update(optimizer.evaluation_params())
+        for collector in (average, ema, snapshots):
+            collector.update(optimizer.evaluation_params())
     assert module.flat.device == module.flat.grad.device == fake
-    assert average.averaged[0].device == fake
+    assert average.averaged[0].device == ema.averaged[0].device == fake
+    assert {member[0].device for member in snapshots.members} == {fake}
     for state in optimizer.state.values():
         tensors = [value for value in state.values() if torch.is_tensor(value)]
         assert {tensor.device for tensor in tensors} <= {fake}
@@ -185,6 +189,10 @@ FITS = {
     "wsam over sgd": (*REGRESSOR, {"solver": "wsam", "base_solver": "sgd"}),
     "ranger": (*CLASSIFIER, {"solver": "ranger"}),
     "sgd": (*REGRESSOR, {"solver": "sgd", "learning_rate": "invscaling"}),
+    "cosine": (*CLASSIFIER, {"learning_rate": "cosine", "warmup": 0.2}),
+    "swa in cycles": (*CLASSIFIER, {"swa_lr": 1e-4, "swa_cycle": 1}),
+    "ema of a length": (*CLASSIFIER, {"ema_decay": "auto", "swa": False}),
+    "snapshots": (*CLASSIFIER, {"n_snapshots": 2, "swa": False}),
 }
 
 
@@ -211,12 +219,13 @@ def test_an_epoch_waits_for_the_device_when_it_ends_and_never_before(
     from sksharp.training._net import MLPNet
 
     estimator, y, sample_weight, params = FITS[case]
+    estimator = clone(estimator)
     transfers = Transfers(monkeypatch)
 
     def waits(batch_size):
         """Train for two epochs and return how often the host waited for the device."""
         estimator.set_params(
-            **params, batch_size=batch_size, max_iter=2, swa=True, swa_start=1
+            **{"swa": True, **params}, batch_size=batch_size, max_iter=2, swa_start=1
         )
         job = job_of(estimator, X, y, sample_weight=sample_weight)
         before = transfers.n
@@ -227,3 +236,22 @@ def test_an_epoch_waits_for_the_device_when_it_ends_and_never_before(
     with_one_step = waits(batch_size=30)
     assert 2 <= with_one_step <= 4
     assert waits(batch_size=10) == with_one_step
+
+
+def test_rates_of_many_models_are_planned_and_kept_without_a_wait(accelerator):
+    from sksharp.training._schedule import Rates
+
+    with fake_tensor.FakeTensorMode(allow_non_fake_inputs=False):
+        params = [torch.zeros(2, 3, device=accelerator)]
+        optimizer = make_optimizer(params, "adam", "-", SINGLE, model_ndim=1)
+        rates = Rates(optimizer, 2)
+        each = [[0.3, 0.2, 0.1], [0.1, 0.2, 0.3]]
+        lrs = rates.plan(each)
+        assert {lr.device for lr in lrs} == {accelerator}
+        for lr in lrs:
+            rates.write(lr)
+        assert [rates.get(k) for k in range(2)] == pytest.approx([0.1, 0.3])
+        rates.set(1, 0.7)
+        assert [rates.get(k) for k in range(2)] == pytest.approx([0.1, 0.7])
+        assert rates.plan([[0.5] * 3, None]) is None
+        assert [rates.get(k) for k in range(2)] == pytest.approx([0.5, 0.7])

@@ -49,7 +49,55 @@ SGD_VARIANTS = [
     {"learning_rate": "adaptive", "tol": 0.1, "n_iter_no_change": 1},
     {"learning_rate_init": 0.1, "random_state": 3},
 ]
+# schedules that change the rate step by step, epoch by epoch and not at all
+SCHEDULE_VARIANTS = [
+    {"learning_rate": "cosine"},
+    {"learning_rate": "cosine", "learning_rate_init": 0.05, "lr_min": 0.01},
+    {"learning_rate": "flat_cosine", "rho": 0.2, "max_iter": 7},
+    {"learning_rate": "onecycle", "alpha": 1.0, "n_iter_no_change": 9},
+    {"learning_rate": "step", "lr_step_size": 4, "lr_gamma": 0.5, "random_state": 1},
+    {"learning_rate": "multistep", "lr_milestones": (0.2, 5)},
+    {"learning_rate": "exponential", "warmup": 2},
+    {"warmup": 0.3, "tol": 0.02},
+    {"tol": 0.02, "learning_rate_init": 0.05},
+]
+SNAPSHOT_VARIANTS = [
+    {"n_snapshots": 3},
+    {"n_snapshots": 2, "lr_min": 0.001, "random_state": 1, "max_iter": 16},
+    {"n_snapshots": 3, "snapshot_schedule": "triangular", "snapshot_start": 5},
+    {"warmup": 2, "n_snapshots": 4, "rho": 0.2},
+    {},
+]
 SETTINGS = {
+    "schedules": ({}, SCHEDULE_VARIANTS),
+    "schedules of one length": ({"n_iter_no_change": 100}, SCHEDULE_VARIANTS),
+    "schedules of ranger": ({"solver": "ranger"}, SCHEDULE_VARIANTS),
+    "schedules of wsam over sgd": (
+        {"solver": "wsam", "base_solver": "sgd"},
+        [*SCHEDULE_VARIANTS, {"learning_rate": "adaptive", "tol": 0.1}],
+    ),
+    "a schedule for all": (
+        {"learning_rate": "cosine", "warmup": 1},
+        [{}, {"alpha": 1.0}, {"rho": 0.2, "max_iter": 25, "tol": 0.02}],
+    ),
+    "schedules and early stopping": (
+        {"early_stopping": True, "validation_fraction": 0.3},
+        SCHEDULE_VARIANTS,
+    ),
+    "snapshots": ({}, SNAPSHOT_VARIANTS),
+    "rates of averaging": (
+        {"swa": True, "swa_start": 10, "n_iter_no_change": 6},
+        [
+            {},
+            {"swa_lr": 0.001},
+            {"swa_lr": 0.03, "swa_anneal": 5},
+            {"swa_lr": 0.001, "swa_anneal": 0.5, "swa_anneal_strategy": "linear"},
+            {"swa_lr": 0.001, "swa_cycle": 4},
+            {"swa_lr": 0.001, "swa_anneal": 3, "learning_rate": "cosine"},
+            {"swa_lr": 0.001, "swa_cycle": 3, "max_iter": 17, "tol": 0.02},
+        ],
+    ),
+    "ema of a length": ({"ema_decay": "auto"}, VARIANTS),
     "sam": ({}, VARIANTS),
     "adam": ({"solver": "adam"}, VARIANTS),
     "wsam": ({"solver": "wsam"}, [*VARIANTS, {"gamma": 0.3}]),
@@ -120,6 +168,13 @@ def assert_same_result(together, alone):
     assert together.n_averaged == alone.n_averaged
     assert (together.iterate is None) == (alone.iterate is None)
     assert together.warnings == alone.warnings
+    assert len(together.snapshots) == len(alone.snapshots)
+    for snapshot, other in zip(together.snapshots, alone.snapshots, strict=True):
+        assert (snapshot.n_iter, snapshot.t) == (other.n_iter, other.t)
+        for array, expected in zip(
+            snapshot.weights.coefs, other.weights.coefs, strict=True
+        ):
+            assert_allclose(array, expected, rtol=1e-9, atol=1e-9)
     assert_array_equal(
         together.random_state.get_state()[1], alone.random_state.get_state()[1]
     )
@@ -269,6 +324,26 @@ PAUSED = {
     "ema": {"ema_decay": 0.9},
     "ema and early stopping": {"ema_decay": 0.9, "early_stopping": True},
     "without shuffling": {"shuffle": False},
+    "cosine": {"learning_rate": "cosine", "warmup": 0.2},
+    "one cycle of ranger": {"learning_rate": "onecycle", "solver": "ranger"},
+    "drops": {"learning_rate": "multistep", "lr_milestones": (3, 5, 8)},
+    "decay of sgd": {"learning_rate": "exponential", "solver": "sgd", "warmup": 5},
+    "ema of a length": {"ema_decay": "auto"},
+    "swa after annealing": {
+        "swa": True,
+        "swa_start": 3,
+        "swa_lr": 1e-3,
+        "swa_anneal": 6,
+        "learning_rate": "cosine",
+    },
+    "swa in cycles": {"swa": True, "swa_start": 3, "swa_lr": 1e-3, "swa_cycle": 3},
+    "snapshots": {"n_snapshots": 5},
+    "snapshots of ranger": {
+        "n_snapshots": 3,
+        "solver": "ranger",
+        "snapshot_schedule": "triangular",
+        "snapshot_start": 3,
+    },
 }
 
 
@@ -297,6 +372,14 @@ def test_a_pause_leaves_no_trace(case, together, job_of):
             assert_array_equal(array, other)
         assert result.progress == whole.progress
         assert result.warnings == whole.warnings
+        assert result.n_averaged == whole.n_averaged
+        assert len(result.snapshots) == len(whole.snapshots)
+        for snapshot, other in zip(result.snapshots, whole.snapshots, strict=True):
+            assert (snapshot.n_iter, snapshot.t) == (other.n_iter, other.t)
+            for array, expected in zip(
+                snapshot.weights.coefs, other.weights.coefs, strict=True
+            ):
+                assert_array_equal(array, expected)
 
 
 def test_processes_train_what_one_process_trains(job_of):

@@ -131,3 +131,66 @@ def test_an_inverse_rate_drives_the_weights_of_a_linear_model():
     regr.set_params(max_iter=5, learning_rate_init=0.5).fit(X, y)
     assert_allclose(regr.coefs_[0].ravel(), w, rtol=1e-12)
     assert_allclose(regr.intercepts_[0], b, rtol=1e-12)
+
+
+# -- rates of steps ----------------------------------------------------------------------
+
+
+def make_rates(n_models, dtype=torch.float64):
+    shape = (n_models, 2) if n_models > 1 else (2,)
+    optimizer = SGD([torch.zeros(shape, dtype=dtype)], lr=0.1)
+    return Rates(optimizer, n_models), optimizer.param_groups[0]
+
+
+def test_rates_that_stand_are_left_alone():
+    rates, group = make_rates(3)
+    assert rates.plan([None] * 3) is None
+    assert group["lr"] == 0.1
+
+
+def test_a_rate_that_stands_for_an_epoch_is_written_before_it():
+    rates, group = make_rates(1)
+    assert rates.plan([[0.3, 0.3]]) is None
+    assert group["lr"] == 0.3
+    rates, group = make_rates(2)
+    assert rates.plan([[0.3, 0.3], None]) is None
+    assert group["lr"].tolist() == [0.3, 0.1]
+    assert rates.plan([[0.2, 0.2], [0.2, 0.2]]) is None
+    assert group["lr"] == 0.2
+
+
+def test_models_that_agree_share_a_number_for_every_step():
+    rates, _ = make_rates(3)
+    lrs = rates.plan([[0.3, 0.2]] * 3)
+    assert list(lrs) == [0.3, 0.2]
+    assert all(isinstance(lr, float) for lr in lrs)
+
+
+def test_models_that_differ_have_a_rate_each_for_every_step():
+    rates, group = make_rates(3)
+    lrs = rates.plan([[0.3, 0.2], None, [0.5, 0.4]])
+    seen = []
+    for lr in lrs:
+        rates.write(lr)
+        seen.append(group["lr"].tolist())
+    assert seen == [[0.3, 0.1, 0.5], [0.2, 0.1, 0.4]]
+    assert [rates.get(k) for k in range(3)] == [0.2, 0.1, 0.4]
+
+
+def test_a_rate_that_somebody_else_has_written_is_seen():
+    rates, group = make_rates(2)
+    rates.plan([[0.3, 0.2], None])
+    group["lr"] = torch.tensor([0.7, 0.8], dtype=torch.float64)
+    assert [rates.get(k) for k in range(2)] == [0.7, 0.8]
+    rates.set(0, 0.6)
+    assert group["lr"].tolist() == [0.6, 0.8]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_is_remembered_is_what_is_written_bit_for_bit(dtype):
+    rates, group = make_rates(2, dtype)
+    rates.set(1, 0.3)
+    assert [rates.get(k) for k in range(2)] == group["lr"].tolist()
+    for lr in rates.plan([[0.3, 0.2], [0.1, 0.7]]):
+        rates.write(lr)
+    assert [rates.get(k) for k in range(2)] == group["lr"].tolist()

@@ -1,0 +1,69 @@
+"""Parameters that have no effect, as far as the registries tell."""
+
+import inspect
+import warnings
+
+import numpy as np
+from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
+
+from ._schedules import SCHEDULES
+from .exceptions import UnusedParameterWarning
+from .optim import SOLVERS, solver_chain, solver_parameters
+
+
+def warn_of_unused(estimator):
+    """Warn of parameters that were changed and that nothing reads."""
+    for name in ("solver", "learning_rate"):
+        unread = _UNREAD[name](estimator)
+        changed = _changed(estimator, unread)
+        if changed:
+            values = ", ".join(f"{key}={value!r}" for key, value in changed.items())
+            warnings.warn(
+                f"Parameters that {name}={getattr(estimator, name)!r} does not read have "
+                f"no effect, got {values}. Set another {name}, or leave them at their "
+                "defaults.",
+                UnusedParameterWarning,
+                stacklevel=3,
+            )
+
+
+def _unread_by_solver(estimator):
+    theirs = inspect.signature(BaseMultilayerPerceptron.__init__).parameters
+    names = {name for solver in SOLVERS.values() for name in solver.arguments.values()}
+    unread = (names | {"base_solver"}) - theirs.keys()
+    if estimator.solver in SOLVERS:
+        unread -= solver_parameters(estimator.solver, estimator.base_solver)
+        if len(solver_chain(estimator.solver, estimator.base_solver)) > 1:
+            unread.discard("base_solver")
+    return unread
+
+
+def _unread_by_schedule(estimator):
+    unread = {name for schedule in SCHEDULES.values() for name in schedule.reads}
+    if estimator.solver in SOLVERS and estimator.learning_rate in SCHEDULES:
+        unread -= set(SCHEDULES[estimator.learning_rate].reads)
+    if estimator.n_snapshots > 1:
+        unread.discard("lr_min")
+    return unread
+
+
+_UNREAD = {"solver": _unread_by_solver, "learning_rate": _unread_by_schedule}
+
+
+def _changed(estimator, names):
+    """Return the parameters among names that are not at their defaults."""
+    defaults = inspect.signature(type(estimator).__init__).parameters
+    return {
+        name: getattr(estimator, name)
+        for name in sorted(names & defaults.keys())
+        if not _is_same(getattr(estimator, name), defaults[name].default)
+    }
+
+
+def _is_same(value, default):
+    if value is default or isinstance(value, str) or isinstance(default, str):
+        return value is default or value == default
+    try:
+        return bool(np.array_equal(value, default))
+    except (TypeError, ValueError):
+        return False
