@@ -66,6 +66,7 @@ class Settings:
     device: str
     averaging: AveragingSettings | None
     ema_decay: float | None = None
+    micro_batch_size: int | None = None
 
 
 @dataclass

@@ -46,6 +46,20 @@ class FlatMinimaMLP(Ensemble, BaseMultilayerPerceptron):
         "n_members": [Interval(Integral, 1, None, closed="left")],
         "max_steps": [Interval(Integral, 1, None, closed="left"), None],
         "gamma": [Interval(Real, 0, 1, closed="left")],
+        "asam_eta": [Interval(Real, 0, None, closed="left")],
+        "gsam_alpha": [Interval(Real, 0, None, closed="left")],
+        "fisher_eta": [Interval(Real, 0, None, closed="left")],
+        "friendly_sigma": [Interval(Real, 0, None, closed="left")],
+        "friendly_decay": [Interval(Real, 0, 1, closed="left")],
+        "looksam_k": [Interval(Integral, 1, None, closed="left")],
+        "looksam_alpha": [Interval(Real, 0, None, closed="left")],
+        "esam_fraction": [Interval(Real, 0, 1, closed="right")],
+        "sam_interval": [Interval(Integral, 1, None, closed="left")],
+        "sam_start": [
+            Interval(RealNotInt, 0, 1, closed="left"),
+            Interval(Integral, 0, None, closed="left"),
+        ],
+        "micro_batch_size": [Interval(Integral, 1, None, closed="left"), None],
         "lookahead_k": [Interval(Integral, 1, None, closed="left")],
         "lookahead_alpha": [Interval(Real, 0, 1, closed="both")],
         "ema_decay": [Interval(Real, 0, 1, closed="left"), None],
@@ -154,6 +168,8 @@ class FlatMinimaMLP(Ensemble, BaseMultilayerPerceptron):
             )
         if self.swa and self.max_steps is None and not incremental:
             self._check_averaging(self.max_iter)
+        if self.max_steps is None and not incremental:
+            self._check_ascent(self.max_iter)
         if self.callbacks and (self.n_members > 1 or self._searches()):
             name = "n_members" if self.n_members > 1 else "rho"
             raise ValueError(
@@ -180,8 +196,18 @@ class FlatMinimaMLP(Ensemble, BaseMultilayerPerceptron):
                 f"rho_grid={self.rho_grid}."
             )
 
+    def _check_ascent(self, epochs):
+        is_ascent = self.solver in SOLVERS and SOLVERS[self.solver].is_ascent
+        if is_ascent and self._first_epoch(self.sam_start, epochs) >= epochs:
+            length = "max_iter" if self.max_steps is None else "max_steps"
+            raise ValueError(
+                f"sam_start must lie before {length}={getattr(self, length)}, got "
+                f"sam_start={self.sam_start}. There would never be an ascent; lower "
+                f"sam_start, raise {length}, or set solver={self.base_solver!r}."
+            )
+
     def _check_averaging(self, epochs):
-        start = self._averaging_start(epochs)
+        start = self._first_epoch(self.swa_start, epochs)
         length = "max_iter" if self.max_steps is None else "max_steps"
         if start >= epochs:
             raise ValueError(
@@ -196,10 +222,10 @@ class FlatMinimaMLP(Ensemble, BaseMultilayerPerceptron):
                 f"be averaged; lower swa_freq or swa_start, or raise {length}."
             )
 
-    def _averaging_start(self, epochs):
-        if isinstance(self.swa_start, Integral):
-            return int(self.swa_start)
-        return int(self.swa_start * epochs)
+    @staticmethod
+    def _first_epoch(start, epochs):
+        """Return the epochs before something starts, given as a number or a fraction."""
+        return int(start) if isinstance(start, Integral) else int(start * epochs)
 
     def _prepare(self, X, y, sample_weight, incremental):
         """Validate the data and make the network ready, new or as it was."""
@@ -316,7 +342,7 @@ class FlatMinimaMLP(Ensemble, BaseMultilayerPerceptron):
             sample_weight=sample_weight,
             rows=rows,
             random_state=self._random_state,
-            settings=self._settings(batch_size, epochs),
+            settings=self._settings(n_samples, batch_size, epochs, incremental),
             progress=self._progress(),
             epochs=1 if incremental else epochs,
             is_incremental=incremental,
@@ -365,18 +391,36 @@ class FlatMinimaMLP(Ensemble, BaseMultilayerPerceptron):
             return np.nan
         return self._metric(y, predictions, sample_weight=sample_weight)
 
-    def _settings(self, batch_size, epochs):
+    def _settings(self, n_samples, batch_size, epochs, incremental):
         values = {
             name: _plain(getattr(self, name))
             for name in sorted(solver_parameters(self.solver, self.base_solver))
         }
         if self._searches():
             values["rho"] = self.rho_
+        micro_batch_size = None
+        if SOLVERS[self.solver].is_ascent:
+            if self.max_steps is not None and not incremental:
+                self._check_ascent(epochs)
+            n_batches = -(-n_samples // batch_size)
+            values["sam_start"] = n_batches * self._first_epoch(self.sam_start, epochs)
+            micro_batch_size = _plain(self.micro_batch_size)
+            if "friendly_sigma" in values and n_samples <= (
+                micro_batch_size or batch_size
+            ):
+                warnings.warn(
+                    "solver='friendly_sam' perturbs along the noise of minibatches, and "
+                    f"one that holds all {n_samples} rows has none. It is going to be "
+                    "'sam'; lower batch_size or set micro_batch_size.",
+                    stacklevel=2,
+                )
+                values["friendly_sigma"] = 0.0
         return Settings(
             out_activation=self.out_activation_,
             batch_size=batch_size,
             solver_parameters=values,
             averaging=self._averaging_settings(epochs),
+            micro_batch_size=micro_batch_size,
             ema_decay=_plain(self.ema_decay),
             **{name: _plain(getattr(self, name)) for name in _SHARED_SETTINGS},
         )
@@ -386,7 +430,7 @@ class FlatMinimaMLP(Ensemble, BaseMultilayerPerceptron):
             return None
         if self.max_steps is not None:
             self._check_averaging(epochs)
-        start = self._averaging_start(epochs)
+        start = self._first_epoch(self.swa_start, epochs)
         return AveragingSettings(
             scheme="swa",
             start=start,

@@ -28,17 +28,28 @@ from .optim import SOLVERS
 # hyperparameters of a training that do not change how it begins
 FREE = (
     "alpha",
+    "asam_eta",
     "beta_1",
     "beta_2",
     "epsilon",
+    "esam_fraction",
+    "fisher_eta",
+    "friendly_decay",
+    "friendly_sigma",
     "gamma",
+    "gsam_alpha",
     "learning_rate",
     "learning_rate_init",
     "lookahead_alpha",
+    "looksam_alpha",
+    "looksam_k",
+    "micro_batch_size",
     "momentum",
     "n_iter_no_change",
     "power_t",
     "rho",
+    "sam_interval",
+    "sam_start",
     "tol",
 )
 

@@ -25,13 +25,20 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
     activation : {'identity', 'logistic', 'tanh', 'relu'}, default='relu'
         Activation of the hidden layers.
 
-    solver : {'sam', 'wsam', 'ranger', 'adam', 'sgd', 'lbfgs'}, default='sam'
+    solver : {'sam', 'wsam', 'asam', 'gsam', 'fisher_sam', 'friendly_sam', 'looksam', \
+            'esam', 'ranger', 'adam', 'sgd', 'lbfgs'}, default='sam'
         How the weights are found.
 
         - 'sam' descends with the gradient of the worst point in a neighbourhood of the
           weights, with a step of ``base_solver``. Two gradients a step.
         - 'wsam' weighs the sharpness against the loss by ``gamma``. Two gradients a
           step.
+        - 'asam' is 'sam' with the neighbourhood measured in units of the weights.
+        - 'gsam' descends on the gap between the two losses too, by ``gsam_alpha``.
+        - 'fisher_sam' measures the neighbourhood by the squared gradient.
+        - 'friendly_sam' climbs along the noise of the minibatch only.
+        - 'looksam' climbs every ``looksam_k`` steps and reuses the direction in between.
+        - 'esam' takes the second gradient from the rows whose loss rose most.
         - 'ranger' is rectified Adam with Lookahead.
         - 'adam', 'sgd' and 'lbfgs' are scikit-learn's.
 
@@ -125,7 +132,7 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         where an epoch is few of them. Not used when ``solver`` is 'lbfgs'.
 
     base_solver : {'adam', 'sgd', 'ranger'}, default='adam'
-        Solver of the descent step. Only used when ``solver`` is 'sam' or 'wsam'.
+        Solver of the descent step. Only used when ``solver`` is a sharpness-aware one.
 
     rho : float or 'auto', default=0.05
         Radius of the neighbourhood, in the Euclidean norm over all weights and biases of
@@ -133,8 +140,8 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         from 0 to about 1: search it, or let 'auto' choose it from ``rho_grid`` by the
         loss of rows that were left out. 'auto' trains all radii and folds at once and
         drops the hopeless ones on the way. With one member it then trains on all rows,
-        for as many steps as were best for the folds. Only used when ``solver`` is 'sam'
-        or 'wsam'.
+        for as many steps as were best for the folds. Only used when ``solver`` is a
+        sharpness-aware one, from 'sam' to 'esam'.
 
     rho_grid : array-like of float, default=(0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
         Radii among which ``rho='auto'`` chooses. With ``solver='wsam'`` they are those of
@@ -146,6 +153,55 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         gives 'sam' (over 'sgd' without momentum only), more goes beyond it, as 'sam'
         with a radius of ``rho * gamma / (1 - gamma)``. Only used when ``solver`` is
         'wsam'.
+
+    asam_eta : float, default=0.01
+        Added to the size of the weights, in whose units the neighbourhood is measured.
+        Only used when ``solver`` is 'asam'.
+
+    gsam_alpha : float, default=0.4
+        Weight of the descent on the surrogate gap. 0 gives 'sam'. Only used when
+        ``solver`` is 'gsam'.
+
+    fisher_eta : float, default=1.0
+        Weight of the squared gradient against the identity in the metric of the
+        neighbourhood. 0 gives 'sam'. Search it in powers of ten. Only used when
+        ``solver`` is 'fisher_sam'.
+
+    friendly_sigma : float, default=1.0
+        How much of the mean gradient is taken out of the perturbation. 0 gives 'sam', and
+        is used when a minibatch holds all rows. Only used when ``solver`` is
+        'friendly_sam'.
+
+    friendly_decay : float, default=0.9
+        Decay of the mean gradient, in [0, 1). Only used when ``solver`` is
+        'friendly_sam'.
+
+    looksam_k : int, default=5
+        Every how many steps there is an ascent, whose direction is reused in between. 1
+        gives 'sam'. Only used when ``solver`` is 'looksam'.
+
+    looksam_alpha : float, default=0.7
+        Length of the reused direction relative to the gradient. Only used when
+        ``solver`` is 'looksam'.
+
+    esam_fraction : float, default=0.5
+        Part of the rows of a minibatch whose second gradient is taken, in (0, 1]: those
+        whose loss rises most. 1 gives 'sam'. Only used when ``solver`` is 'esam'.
+
+    sam_interval : int, default=1
+        Every how many steps a sharpness-aware solver makes its step of two gradients. The
+        others are the base solver's. Only used when ``solver`` is a sharpness-aware one.
+
+    sam_start : float or int, default=0.0
+        Epochs before the first such step: a fraction of ``max_iter`` if float, a number
+        of epochs if int. Calls of ``partial_fit`` count as epochs. Training that stops
+        before stays the base solver's. Only used when ``solver`` is a sharpness-aware
+        one.
+
+    micro_batch_size : int or None, default=None
+        Rows that a perturbation is made of. A minibatch is cut into parts of so many rows,
+        each is perturbed by itself, and the gradients are averaged. None for the whole
+        minibatch. Only used when ``solver`` is a sharpness-aware one.
 
     lookahead_k : int, default=6
         Steps between two updates of the slow weights. Only used when ``solver`` or
@@ -371,6 +427,17 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         rho=0.05,
         rho_grid=(0.0, 0.05, 0.1, 0.2, 0.5, 1.0),
         gamma=0.9,
+        asam_eta=0.01,
+        gsam_alpha=0.4,
+        fisher_eta=1.0,
+        friendly_sigma=1.0,
+        friendly_decay=0.9,
+        looksam_k=5,
+        looksam_alpha=0.7,
+        esam_fraction=0.5,
+        sam_interval=1,
+        sam_start=0.0,
+        micro_batch_size=None,
         lookahead_k=6,
         lookahead_alpha=0.5,
         n_members=1,
@@ -415,6 +482,17 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         self.rho = rho
         self.rho_grid = rho_grid
         self.gamma = gamma
+        self.asam_eta = asam_eta
+        self.gsam_alpha = gsam_alpha
+        self.fisher_eta = fisher_eta
+        self.friendly_sigma = friendly_sigma
+        self.friendly_decay = friendly_decay
+        self.looksam_k = looksam_k
+        self.looksam_alpha = looksam_alpha
+        self.esam_fraction = esam_fraction
+        self.sam_interval = sam_interval
+        self.sam_start = sam_start
+        self.micro_batch_size = micro_batch_size
         self.lookahead_k = lookahead_k
         self.lookahead_alpha = lookahead_alpha
         self.n_members = n_members

@@ -61,10 +61,10 @@ def refuse_shared_name(wrapper: object, base_optimizer: Any, name: str) -> None:
 def check_count(name: str, value: object, low: int) -> None:
     """Raise unless ``value`` is an integer of at least ``low``.
 
-    Steps are counted for all models at once, so a tensor is not one.
+    It counts for all models at once, so a tensor is not one.
     """
     if not isinstance(value, Integral):
-        raise TypeError(f"{name} must be a number of steps, got {name}={value!r}.")
+        raise TypeError(f"{name} must be an integer, got {name}={value!r}.")
     check_interval(name, int(value), low)
 
 

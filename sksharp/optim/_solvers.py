@@ -27,12 +27,17 @@ class Solver:
 
     has_schedule : bool
         Whether the estimator's ``learning_rate`` schedule applies.
+
+    scales_weights : bool
+        Whether the optimizer treats weights and biases differently, and is told how many
+        entries are weights.
     """
 
     optimizer: str
     arguments: Mapping[str, str] = field(default_factory=dict)
     is_ascent: bool = False
     has_schedule: bool = False
+    scales_weights: bool = False
 
 
 _SGD = {
@@ -47,13 +52,30 @@ _ADAM = {
     "eps": "epsilon",
 }
 _LOOKAHEAD = {"k": "lookahead_k", "alpha": "lookahead_alpha"}
+_ASCENT = {"rho": "rho", "interval": "sam_interval", "start": "sam_start"}
 
 SOLVERS: dict[str, Solver] = {
     "sgd": Solver("SGD", _SGD, has_schedule=True),
     "adam": Solver("Adam", _ADAM),
     "ranger": Solver("Ranger", {**_ADAM, **_LOOKAHEAD}),
-    "sam": Solver("SAM", {"rho": "rho"}, is_ascent=True),
-    "wsam": Solver("WSAM", {"rho": "rho", "gamma": "gamma"}, is_ascent=True),
+    "sam": Solver("SAM", _ASCENT, is_ascent=True),
+    "wsam": Solver("WSAM", {**_ASCENT, "gamma": "gamma"}, is_ascent=True),
+    "asam": Solver(
+        "ASAM", {**_ASCENT, "eta": "asam_eta"}, is_ascent=True, scales_weights=True
+    ),
+    "gsam": Solver("GSAM", {**_ASCENT, "gsam_alpha": "gsam_alpha"}, is_ascent=True),
+    "fisher_sam": Solver("FisherSAM", {**_ASCENT, "eta": "fisher_eta"}, is_ascent=True),
+    "friendly_sam": Solver(
+        "FriendlySAM",
+        {**_ASCENT, "sigma": "friendly_sigma", "decay": "friendly_decay"},
+        is_ascent=True,
+    ),
+    "looksam": Solver(
+        "LookSAM",
+        {**_ASCENT, "looksam_k": "looksam_k", "looksam_alpha": "looksam_alpha"},
+        is_ascent=True,
+    ),
+    "esam": Solver("ESAM", {**_ASCENT, "fraction": "esam_fraction"}, is_ascent=True),
 }
 BASE_SOLVERS = [name for name, solver in SOLVERS.items() if not solver.is_ascent]
 
@@ -76,6 +98,7 @@ def make_optimizer(
     values: Mapping[str, Any],
     *,
     model_ndim: int = 0,
+    n_weights: int | None = None,
 ) -> LightOptimizer:
     """Make the optimizer of a solver, for networks without dropout or batch statistics.
 
@@ -93,6 +116,10 @@ def make_optimizer(
     model_ndim : int, default=0
         How many leading axes of every parameter count models.
 
+    n_weights : int or None, default=None
+        How many leading entries of the last axis of every parameter are weights, if they
+        share it with biases.
+
     Returns
     -------
     optimizer : torch.optim.Optimizer
@@ -107,6 +134,8 @@ def make_optimizer(
     for name in ascents:
         own = {arg: values[param] for arg, param in SOLVERS[name].arguments.items()}
         own |= {"model_ndim": model_ndim, "replay": False}
+        if SOLVERS[name].scales_weights:
+            own["n_scaled"] = n_weights
         arguments |= {"base_optimizer": optimizer, **own}
         optimizer = getattr(optim, SOLVERS[name].optimizer)
     result: LightOptimizer = optimizer(params, **arguments)
