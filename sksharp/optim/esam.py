@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ._ascent import GradientPerturbation
@@ -101,7 +101,7 @@ class ESAM(SharpnessAware):
     model_ndim : int, default=0
         How many leading axes of every parameter count models.
 
-    replay : bool, default=True
+    replay : bool or Module, default=True
         Whether the second evaluation replays the first, as in :class:`SAM`.
 
     **base
@@ -171,7 +171,7 @@ class ESAM(SharpnessAware):
         start: int = 0,
         max_grad_norm: Hyperparameter | None = None,
         model_ndim: int = 0,
-        replay: bool = True,
+        replay: bool | nn.Module = True,
         **base: Any,
     ) -> None:
         self.fraction = _check_fraction(fraction)

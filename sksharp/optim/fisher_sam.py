@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ._ascent import Active, Perturbation
@@ -91,7 +91,7 @@ class FisherSAM(SharpnessAware):
     model_ndim : int, default=0
         How many leading axes of every parameter count models.
 
-    replay : bool, default=True
+    replay : bool or Module, default=True
         Whether the second evaluation replays the first, as in :class:`SAM`.
 
     **base
@@ -152,7 +152,7 @@ class FisherSAM(SharpnessAware):
         start: int = 0,
         max_grad_norm: Hyperparameter | None = None,
         model_ndim: int = 0,
-        replay: bool = True,
+        replay: bool | nn.Module = True,
         **base: Any,
     ) -> None:
         super().__init__(

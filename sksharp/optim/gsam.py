@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import nn
 from torch.optim import Optimizer
 
 from ._ascent import Bypass, Combination, GradientPerturbation, Pair, clamp_norm_
@@ -92,7 +93,7 @@ class GSAM(SharpnessAware):
     model_ndim : int, default=0
         How many leading axes of every parameter count models.
 
-    replay : bool, default=True
+    replay : bool or Module, default=True
         Whether the second evaluation replays the first, as in :class:`SAM`.
 
     **base
@@ -154,7 +155,7 @@ class GSAM(SharpnessAware):
         start: int = 0,
         max_grad_norm: Hyperparameter | None = None,
         model_ndim: int = 0,
-        replay: bool = True,
+        replay: bool | nn.Module = True,
         **base: Any,
     ) -> None:
         super().__init__(

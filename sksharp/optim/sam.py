@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from torch import nn
 from torch.optim import Optimizer
 
 from ._ascent import GradientPerturbation
@@ -51,10 +52,11 @@ class SAM(SharpnessAware):
         How many leading axes of every parameter count models: 0 for one model, 1 for
         parameters of shape ``(n_models, ...)``.
 
-    replay : bool, default=True
+    replay : bool or Module, default=True
         Whether the second evaluation replays the first: the same dropout masks, and
         running statistics of normalization layers that count each batch once. Turn it
-        off for modules with neither, to save a little time.
+        off for modules with neither, to save a little time. Give the module if it is
+        compiled, because what is compiled does not tell of its layers.
 
     **base
         Arguments of ``base_optimizer``.
@@ -117,7 +119,7 @@ class SAM(SharpnessAware):
         start: int = 0,
         max_grad_norm: Hyperparameter | None = None,
         model_ndim: int = 0,
-        replay: bool = True,
+        replay: bool | nn.Module = True,
         **base: Any,
     ) -> None:
         super().__init__(

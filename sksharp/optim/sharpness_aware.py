@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ._ascent import (
@@ -84,10 +84,11 @@ class SharpnessAware(Wrapper):
         How many leading axes of every parameter count models: 0 for one model, 1 for
         parameters of shape ``(n_models, ...)``.
 
-    replay : bool, default=True
+    replay : bool or Module, default=True
         Whether the second evaluation replays the first: the same dropout masks, and
         running statistics of normalization layers that count each batch once. Turn it
-        off for modules with neither, to save a little time.
+        off for modules with neither, to save a little time. Give the module if it is
+        compiled, because what is compiled does not tell of its layers.
 
     **base
         Arguments of ``base_optimizer``.
@@ -158,7 +159,7 @@ class SharpnessAware(Wrapper):
         start: int = 0,
         max_grad_norm: Hyperparameter | None = None,
         model_ndim: int = 0,
-        replay: bool = True,
+        replay: bool | nn.Module = True,
         **base: Any,
     ) -> None:
         self.perturbation = perturbation or GradientPerturbation()
@@ -227,7 +228,7 @@ class SharpnessAware(Wrapper):
         self.memory.forget()
         leader = self.param_groups[0]
         turn = Trigger.turn(leader)
-        if self.is_off and not self.replay:
+        if self.is_off and self.replay is False:
             # nobody sees whether the second evaluation takes place
             turn = None
         ascends = turn is not None and self.combination.ascends(turn, leader)
@@ -257,7 +258,7 @@ class SharpnessAware(Wrapper):
         return self.evaluate_start(closure), self._with_grads(), []
 
     def _two_passes(self, closure: Any) -> Evaluated:
-        second_pass = Replay(self._devices()) if self.replay else NO_REPLAY
+        second_pass = self._second_pass()
         loss = self.evaluate_start(closure)
         active = self._with_grads()
         params = [p for p, _ in active]
@@ -275,6 +276,12 @@ class SharpnessAware(Wrapper):
             for p, w in zip(params, start, strict=True):
                 p.copy_(w)
         return loss, active, grads
+
+    def _second_pass(self) -> contextlib.AbstractContextManager[None]:
+        if self.replay is False:
+            return NO_REPLAY
+        module = self.replay if isinstance(self.replay, nn.Module) else None
+        return Replay(self._devices(), module)
 
     def _in_parts(self, closures: Sequence[Any], *, ascends: bool) -> Evaluated:
         """Evaluate micro-batches one by one and leave the mean of their gradients."""
