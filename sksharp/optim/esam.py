@@ -20,6 +20,10 @@ from .sharpness_aware import SharpnessAware
 class RowClosure(Protocol):
     """What ESAM asks of a minibatch."""
 
+    @property
+    def weights(self) -> Tensor | None:
+        """Weights of the rows, of shape (n_samples,) or (n_models, n_samples)."""
+
     def backward(self, rows: Tensor | None = None) -> Tensor:
         """Write the gradient of the mean loss of rows and return their losses.
 
@@ -29,12 +33,17 @@ class RowClosure(Protocol):
             Their places in the minibatch, None for all.
         """
 
+    def backward_weighted(self, weights: Tensor) -> None:
+        """Write the gradient of the mean loss of all rows with other weights."""
+
     def losses(self) -> Tensor:
         """Return the losses of all rows, of shape (*model_shape, n_samples)."""
 
 
 class _Autograd:
     """The closure of a user, which returns the losses of rows."""
+
+    weights: Tensor | None = None
 
     def __init__(self, closure: Callable[..., Any], optimizer: Optimizer) -> None:
         self.closure, self.optimizer = closure, optimizer
@@ -45,6 +54,9 @@ class _Autograd:
             losses = self._evaluate() if rows is None else self._evaluate(rows)
             torch.autograd.backward(losses.mean(-1).sum())
         return losses.detach()
+
+    def backward_weighted(self, weights: Tensor) -> None:
+        raise NotImplementedError  # rows without weights are selected by their places
 
     def losses(self) -> Tensor:
         return self._evaluate()
@@ -200,15 +212,53 @@ class ESAM(SharpnessAware):
         rows = self._rows_of(closure)
         n_samples = self._before.shape[-1]
         n_selected = max(1, round(self.fraction * n_samples))
-        if self.is_off or n_selected == n_samples:
+        if self.is_off or self.fraction == 1:
             rows.backward()
-            return
-        rise = rows.losses() - self._before
-        # by place, not by a threshold, which ties would make select none or all
-        rows.backward(rise.topk(n_selected, dim=-1).indices)
+        elif rows.weights is not None:
+            rise = rows.losses() - self._before
+            rows.backward_weighted(select_weights(rise, rows.weights, self.fraction))
+        elif n_selected == n_samples:
+            rows.backward()
+        else:
+            rise = rows.losses() - self._before
+            # by place, not by a threshold, which ties would make select none or all
+            rows.backward(rise.topk(n_selected, dim=-1).indices)
 
     def _rows_of(self, closure: Any) -> RowClosure:
         return closure if isinstance(closure, RowClosure) else _Autograd(closure, self)
+
+
+def select_weights(rise: Tensor, weights: Tensor, fraction: float) -> Tensor:
+    """Return the weights of a part of the rows, those whose loss rose most.
+
+    A row of weight 2 counts as two rows, and of the last one as much is taken as is due.
+
+    Parameters
+    ----------
+    rise : Tensor of shape (*model_shape, n_samples)
+        By how much the losses rose.
+
+    weights : Tensor of shape (n_samples,) or (*model_shape, n_samples)
+        Weights of the rows, not negative.
+
+    fraction : float
+        Part of the weight to select.
+
+    Returns
+    -------
+    selected : Tensor of shape (*model_shape, n_samples)
+        At most ``weights``, zero for rows that are not selected.
+    """
+    rise = rise.masked_fill(weights == 0, -torch.inf)
+    order = rise.argsort(dim=-1, descending=True)
+    ranked = weights.expand_as(rise).gather(-1, order)
+    due = fraction * ranked.sum(-1, keepdim=True)
+    # a whole number of rows, and one at least, whatever the scale of the weights
+    at_least = torch.maximum(due, ranked[..., :1].clamp(max=1))
+    due = torch.where(due >= 1, due.round(), at_least)
+    left = due - (ranked.cumsum(-1) - ranked)
+    selected = torch.minimum(left.clamp(min=0), ranked)
+    return torch.zeros_like(rise).scatter(-1, order, selected)
 
 
 def _check_fraction(fraction: Any) -> float:

@@ -64,30 +64,31 @@ class Batch:
             X = self.X[..., rows, :]
         weights = None if self.weights is None else self.weights[..., rows]
         total = rows.stop - rows.start if weights is None else weights.sum(-1)
-        return rows, Batch(X, self.y[..., rows, :], weights, total, self.total)
+        return rows, Batch(X, self.y[..., rows, :], weights, total, self.total_of_whole)
 
     def take(self, rows: Tensor) -> Batch:
-        """Return some of the rows, given by their places.
+        """Return some rows of a minibatch without weights, given by their places.
 
         Parameters
         ----------
         rows : Tensor of int of shape (n_rows,) or (n_models, n_rows)
             Their places. Of sparse rows the others stay, with a weight of zero.
         """
-        whole = self.total if self.whole is None else self.whole
         if self.X.is_sparse:
-            n_samples = len(self)
-            weights = self.y.new_zeros(*rows.shape[:-1], n_samples)
-            weights.scatter_(-1, rows, 1)
-            if self.weights is not None:
-                weights.mul_(self.weights)
-            return Batch(self.X, self.y, weights, weights.sum(-1), whole)
-        taken: Tensor | None = None
-        total: Hyperparameter = rows.shape[-1]
-        if self.weights is not None:
-            taken = _take(self.weights.unsqueeze(-1), rows).squeeze(-1)
-            total = taken.sum(-1)
-        return Batch(_take(self.X, rows), _take(self.y, rows), taken, total, whole)
+            weights = self.y.new_zeros(*rows.shape[:-1], len(self))
+            return self.reweigh(weights.scatter_(-1, rows, 1))
+        X, y = _take(self.X, rows), _take(self.y, rows)
+        return Batch(X, y, None, rows.shape[-1], self.total_of_whole)
+
+    def reweigh(self, weights: Tensor) -> Batch:
+        """Return the same rows with other weights."""
+        total = weights.sum(-1)
+        return Batch(self.X, self.y, weights, total, self.total_of_whole)
+
+    @property
+    def total_of_whole(self) -> Hyperparameter:
+        """What the penalty is divided by."""
+        return self.total if self.whole is None else self.whole
 
 
 def _take(source: Tensor, rows: Tensor) -> Tensor:
@@ -198,8 +199,7 @@ class Backprop:
         delta.mul_(1 / expand(_divisor(batch), delta))
         self._backward(X, buffers)
         if self.is_penalized:
-            whole = batch.total if batch.whole is None else batch.whole
-            scale = self.alpha / expand(whole, self.weights)
+            scale = self.alpha / expand(batch.total_of_whole, self.weights)
             add_scaled_(self.weight_grads, self.weights, scale)
 
     def predict(self, batch: Batch, mean: Tensor) -> None:

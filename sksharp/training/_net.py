@@ -99,15 +99,22 @@ class Evaluation:
             self._write(batch, mean)
         return self.gradient.loss.row_losses(mean, batch.y)
 
+    @property
+    def weights(self) -> Tensor | None:
+        """Weights of the rows."""
+        return self.batch.weights
+
+    def backward_weighted(self, weights: Tensor) -> None:
+        """Write the gradient of all rows with other weights."""
+        batch = self.batch.reweigh(weights)
+        self._write(batch, self.gradient.scratch(len(batch)))
+
     def losses(self) -> Tensor:
-        """Return the losses of all rows, that of a row without weight as the least."""
+        """Return the losses of all rows."""
         batch = self.batch
         mean = self.gradient.scratch(len(batch))
         self.gradient.predict(batch, mean)
-        losses = self.gradient.loss.row_losses(mean, batch.y)
-        if batch.weights is None:
-            return losses
-        return losses.masked_fill(batch.weights == 0, -torch.inf)
+        return self.gradient.loss.row_losses(mean, batch.y)
 
 
 class MLPNet(NeuralNet):  # type: ignore[misc]

@@ -108,9 +108,9 @@ def shared_settings(job: TrainingJob) -> Any:
         values.get("sam_interval"),
         values.get("sam_start"),
         settings.micro_batch_size,
-        # of every minibatch as many rows are taken
         values.get("esam_fraction"),
-        "esam_fraction" in values and job.n_samples,
+        # rows that fill up a short minibatch are no rows to select or to cut
+        ("esam_fraction" in values or settings.micro_batch_size) and job.n_samples,
         # a step without an ascent costs half
         values.get("rho") == 0,
         # the rows of sparse matrices are not gathered for several streams
