@@ -162,10 +162,11 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         Weight of the descent on the surrogate gap. 0 gives 'sam'. Only used when
         ``solver`` is 'gsam'.
 
-    fisher_eta : float, default=1.0
+    fisher_eta : float, default=10000.0
         Weight of the squared gradient against the identity in the metric of the
-        neighbourhood. 0 gives 'sam'. Search it in powers of ten. Only used when
-        ``solver`` is 'fisher_sam'.
+        neighbourhood. 0 gives 'sam', and so does any that is small against one over the
+        squared gradient: search it in powers of ten. Only used when ``solver`` is
+        'fisher_sam'.
 
     friendly_sigma : float, default=1.0
         How much of the mean gradient is taken out of the perturbation. 0 gives 'sam', and
@@ -429,7 +430,7 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         gamma=0.9,
         asam_eta=0.01,
         gsam_alpha=0.4,
-        fisher_eta=1.0,
+        fisher_eta=10000.0,
         friendly_sigma=1.0,
         friendly_decay=0.9,
         looksam_k=5,

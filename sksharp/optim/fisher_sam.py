@@ -28,11 +28,11 @@ class FisherPerturbation(Perturbation):
     rho : float or Tensor of shape (n_models,), default=0.05
         Radius of the neighbourhood, in the norm of :math:`F`.
 
-    eta : float or Tensor of shape (n_models,), default=1.0
+    eta : float or Tensor of shape (n_models,), default=1e4
         Weight of the squared gradient against the identity, which damps it.
     """
 
-    def __init__(self, rho: Hyperparameter = 0.05, eta: Hyperparameter = 1.0) -> None:
+    def __init__(self, rho: Hyperparameter = 0.05, eta: Hyperparameter = 1e4) -> None:
         check_interval("eta", eta, 0)
         super().__init__(rho, eta=eta)
 
@@ -77,9 +77,10 @@ class FisherSAM(SharpnessAware):
         Radius of the neighbourhood, :math:`\sqrt{\epsilon^\top F \epsilon}`. 0 gives the
         base optimizer, bit for bit.
 
-    eta : float or Tensor of shape (n_models,), default=1.0
+    eta : float or Tensor of shape (n_models,), default=1e4
         Weight :math:`\eta` of the squared gradient against the damping. 0 gives SAM, and
-        so does any that is small against :math:`1 / g_i^2`: search it in powers of ten.
+        so does any that is small against :math:`1 / g_i^2`, as 1 is for most networks:
+        search it in powers of ten.
 
     interval, start : int, default=1 and 0
         When there is an ascent, as in :class:`SAM`.
@@ -147,7 +148,7 @@ class FisherSAM(SharpnessAware):
         base_optimizer: Callable[..., Optimizer] = SGD,
         *,
         rho: Hyperparameter = 0.05,
-        eta: Hyperparameter = 1.0,
+        eta: Hyperparameter = 1e4,
         interval: int = 1,
         start: int = 0,
         max_grad_norm: Hyperparameter | None = None,
