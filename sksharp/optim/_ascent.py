@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -34,6 +35,10 @@ class Memory:
     def __init__(self, state: dict[Tensor, State]) -> None:
         self.state = state
         self._staged: dict[tuple[Tensor, str], Tensor] = {}
+
+    def __bool__(self) -> bool:
+        """Whether anything is staged."""
+        return bool(self._staged)
 
     def get(self, p: Tensor, name: str) -> Tensor | None:
         """Return what was set last, None if nothing was."""
@@ -101,8 +106,12 @@ class Perturbation(ABC):
             return
         vectors, norm = self.direction(active, grads, optimizer)
         clamp_norm_(norm)
+        device = norm.device
         for (p, group), vector in zip(active, vectors, strict=True):
-            add_direction_(p, vector, norm.to(p.device), group["rho"])
+            if p.device != device:
+                device = p.device
+                norm = norm.to(device)
+            add_direction_(p, vector, norm, group["rho"])
 
 
 class GradientPerturbation(Perturbation):
@@ -225,8 +234,14 @@ class Trigger:
 
 def clamp_norm_(norm: Tensor) -> Tensor:
     """Raise a norm, in place, to where it may be divided by."""
+    return norm.clamp_min_(_smallest_norm(norm.dtype))
+
+
+@functools.cache
+def _smallest_norm(dtype: torch.dtype) -> float:
     # below this the squares underflow: the norm is rounding, the gradient zero
-    return norm.clamp_min_(torch.finfo(norm.dtype).tiny ** 0.5)
+    smallest: float = torch.finfo(dtype).tiny ** 0.5
+    return smallest
 
 
 def rounding(tensors: Iterable[Tensor]) -> float:

@@ -225,10 +225,11 @@ class SharpnessAware(Wrapper):
         """
         if closure is None:
             refuse_missing_closure(self)
-        self.memory.forget()
+        if self.memory:  # a step that was not finished
+            self.memory.forget()
         leader = self.param_groups[0]
         turn = Trigger.turn(leader)
-        if self.is_off and self.replay is False:
+        if self.replay is False and self.is_off:
             # nobody sees whether the second evaluation takes place
             turn = None
         ascends = turn is not None and self.combination.ascends(turn, leader)
@@ -249,7 +250,8 @@ class SharpnessAware(Wrapper):
         self.base_optimizer.step()
         for p, group, term, weight in bypass:
             add_scaled_(p, term, -expand(group["lr"] * weight, p))
-        self.memory.commit()
+        if self.memory:
+            self.memory.commit()
         for group in self.param_groups:
             group["n_steps"] += 1
         return loss
