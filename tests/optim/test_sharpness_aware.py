@@ -217,6 +217,12 @@ def test_a_micro_batch_that_fails_leaves_the_weights_as_they_were(failing):
     expected = Training(partial(FriendlySAM, rho=0.5), initial_weights(0))
     expected.run(3)
     assert equal(training.params, expected.params)
+    for p, q in zip(training.params, expected.params, strict=True):
+        mean, expected_mean = (
+            run.optimizer.state[w]["friendly_mean"]
+            for run, w in ((training, p), (expected, q))
+        )
+        assert torch.equal(mean, expected_mean)
 
 
 def test_batch_normalization_counts_each_micro_batch_once():
@@ -466,6 +472,29 @@ def test_what_is_remembered_may_come_after_torchs_own_state(method):
         training.run(3)
         state = training.optimizer.state[training.params[1]]
         assert len(state) >= 2
+
+
+def test_nothing_is_remembered_of_a_parameter_that_took_no_part_in_the_step():
+    """torch's Adam, which has no state of it yet, would trip over one."""
+    always, sometimes = (nn.Parameter(torch.tensor([2.0])) for _ in range(2))
+    optimizer = FriendlySAM([always, sometimes], torch.optim.Adam, lr=0.1)
+    n_evaluations = 0
+
+    def closure():
+        nonlocal n_evaluations
+        n_evaluations += 1
+        optimizer.zero_grad()
+        loss = always.square().sum()
+        if n_evaluations != 2:  # the second evaluation of the first step
+            loss = loss + sometimes.square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    assert sometimes not in optimizer.state or not optimizer.state[sometimes]
+    assert_allclose(sometimes.detach(), [2.0])
+    optimizer.step(closure)
+    assert_allclose(sometimes.detach(), [2.0 - 0.1], rtol=1e-6)
 
 
 @each_method
