@@ -405,9 +405,9 @@ class FlatMinimaMLP(Ensemble, BaseMultilayerPerceptron):
             n_batches = -(-n_samples // batch_size)
             values["sam_start"] = n_batches * self._first_epoch(self.sam_start, epochs)
             micro_batch_size = _plain(self.micro_batch_size)
-            if "friendly_sigma" in values and n_samples <= (
-                micro_batch_size or batch_size
-            ):
+            is_whole = n_samples <= (micro_batch_size or batch_size)
+            # the rows of one call of partial_fit are a minibatch of all that come
+            if "friendly_sigma" in values and is_whole and not incremental:
                 warnings.warn(
                     "solver='friendly_sam' perturbs along the noise of minibatches, and "
                     f"one that holds all {n_samples} rows has none. It is going to be "

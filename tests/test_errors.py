@@ -13,9 +13,10 @@ from sksharp import SAMMLPClassifier, SAMMLPRegressor
 from sksharp.optim import SOLVERS
 from sksharp.training._gradient import Backprop
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::sklearn.exceptions.ConvergenceWarning",
-)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore:solver='friendly_sam' perturbs along the noise"),
+]
 
 rng = np.random.RandomState(0)
 X = rng.normal(size=(40, 3))

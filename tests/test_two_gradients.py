@@ -214,6 +214,20 @@ def test_friendly_sam_of_whole_batches_is_sam_and_says_so():
     assert_array_equal(flat(friendly), flat(fit("sam", **params)))
 
 
+def test_the_rows_of_a_call_of_partial_fit_have_noise(recwarn):
+    """They are a minibatch of all that come, whole or not."""
+    both = [
+        SAMMLPClassifier(solver=solver, **SETTINGS)
+        for solver in ("friendly_sam", "sam")
+    ]
+    for network in both:
+        for start in (0, 20, 40):
+            rows = slice(start, start + 20)
+            network.partial_fit(X[rows], LABELS[rows], classes=[0, 1, 2])
+    assert not any("noise" in str(warning.message) for warning in recwarn.list)
+    assert abs(flat(both[0]) - flat(both[1])).max() > 1e-4
+
+
 def test_friendly_sam_of_micro_batches_has_noise(recwarn):
     friendly = fit("friendly_sam", batch_size=60, micro_batch_size=20)
     assert not any("noise" in str(warning.message) for warning in recwarn.list)
