@@ -164,11 +164,7 @@ def test_asam_of_vectors_is_sam_bit_for_bit(base):
     """R5: biases are not scaled, whatever they are called."""
 
     def train_vectors(method):
-        def make(params):
-            for p in params:
-                p.data = p.data.clone()
-            return method(params, base, rho=0.3)
-
+        make = partial(method, base_optimizer=base, rho=0.3)
         start = [0.5, -1.0, 2.0, 0.3]
         return walk(make, quadratic(np.diag([4.0, 1.0, 0.5, 2.0])), start, n_steps=6)
 
