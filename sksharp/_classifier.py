@@ -24,14 +24,21 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
     activation : {'identity', 'logistic', 'tanh', 'relu'}, default='relu'
         Activation of the hidden layers.
 
-    solver : {'sam', 'wsam', 'msam', 'ranger', 'lookahead', 'radam', 'adamw', \
-            'schedule_free', 'muon', 'yellowfin', 'adam', 'sgd', 'lbfgs'}, default='sam'
+    solver : {'sam', 'wsam', 'asam', 'gsam', 'fisher_sam', 'friendly_sam', 'looksam', \
+            'esam', 'msam', 'ranger', 'lookahead', 'radam', 'adamw', 'schedule_free', \
+            'muon', 'yellowfin', 'adam', 'sgd', 'lbfgs'}, default='sam'
         How the weights are found.
 
         - 'sam' descends with the gradient of the worst point in a neighbourhood of the
           weights, with a step of ``base_solver``. Two gradients a step.
         - 'wsam' weighs the sharpness against the loss by ``gamma``. Two gradients a
           step.
+        - 'asam' is 'sam' with the neighbourhood measured in units of the weights.
+        - 'gsam' descends on the gap between the two losses too, by ``gsam_alpha``.
+        - 'fisher_sam' measures the neighbourhood by the squared gradient.
+        - 'friendly_sam' climbs along the noise of the minibatch only.
+        - 'looksam' climbs every ``looksam_k`` steps and reuses the direction in between.
+        - 'esam' takes the second gradient from the rows whose loss rose most.
         - 'msam' perturbs the weights along the momentum of ``base_solver``. One gradient
           a step.
         - 'ranger' is rectified Adam with Lookahead, 'radam' without.
@@ -186,9 +193,9 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
 
     rho : float or 'auto', default='auto'
         Radius of the neighbourhood, in the Euclidean norm over all weights and biases of
-        the network. The best value is a property of the data, from 0 to about 1; 'msam'
-        wants a larger one, such as 0.3 over 'sgd' and 1 over 'adam'. Only used when
-        ``solver`` is 'sam', 'wsam' or 'msam'.
+        the network. The best value is a property of the data, from 0 to about 1; 'asam'
+        and 'msam' want one about ten times as large. Only used when ``solver`` is a
+        sharpness-aware one, from 'sam' to 'msam'.
 
         A number trains as scikit-learn does, with that radius; 0 gives the base solver.
         'auto' chooses the radius from ``rho_grid`` by the loss of rows that are left out.
@@ -204,15 +211,66 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
 
     rho_grid : array-like of float or None, default=None
         Radii among which ``rho='auto'`` chooses. None for 0, 0.1 and 0.5, and with
-        ``n_members`` for 0, 0.05, 0.1, 0.2, 0.5 and 1. With ``solver='wsam'`` they are
-        those of the perturbation that the weight amounts to,
-        ``rho * gamma / (1 - gamma)``. Only used when ``rho`` is 'auto'.
+        ``n_members`` for 0, 0.05, 0.1, 0.2, 0.5 and 1, with ``solver`` 'asam' and 'msam'
+        ten times that. With ``solver='wsam'`` they are those of the perturbation that
+        the weight amounts to, ``rho * gamma / (1 - gamma)``. Only used when ``rho`` is
+        'auto'.
 
     gamma : float, default=0.9
         Weight of the sharpness in the objective, in [0, 1): 0 gives the base solver, 0.5
         gives 'sam' (over 'sgd' without momentum only), more goes beyond it, as 'sam'
         with a radius of ``rho * gamma / (1 - gamma)``. Only used when ``solver`` is
         'wsam'.
+
+    asam_eta : float, default=0.01
+        Added to the size of the weights, in whose units the neighbourhood is measured.
+        Only used when ``solver`` is 'asam'.
+
+    gsam_alpha : float, default=0.4
+        Weight of the descent on the surrogate gap. 0 gives 'sam'. Only used when
+        ``solver`` is 'gsam'.
+
+    fisher_eta : float, default=10000.0
+        Weight of the squared gradient against the identity in the metric of the
+        neighbourhood. 0 gives 'sam', and so does any that is small against one over the
+        squared gradient: search it in powers of ten. Only used when ``solver`` is
+        'fisher_sam'.
+
+    friendly_sigma : float, default=1.0
+        How much of the mean gradient is taken out of the perturbation. 0 gives 'sam', and
+        is used when a minibatch holds all rows. Only used when ``solver`` is
+        'friendly_sam'.
+
+    friendly_decay : float, default=0.9
+        Decay of the mean gradient, in [0, 1). Only used when ``solver`` is
+        'friendly_sam'.
+
+    looksam_k : int, default=5
+        Every how many steps there is an ascent, whose direction is reused in between. 1
+        gives 'sam'. Only used when ``solver`` is 'looksam'.
+
+    looksam_alpha : float, default=0.7
+        Length of the reused direction relative to the gradient. Only used when
+        ``solver`` is 'looksam'.
+
+    esam_fraction : float, default=0.5
+        Part of the rows of a minibatch whose second gradient is taken, in (0, 1]: those
+        whose loss rises most. 1 gives 'sam'. Only used when ``solver`` is 'esam'.
+
+    sam_interval : int, default=1
+        Every how many steps a sharpness-aware solver makes its step of two gradients. The
+        others are the base solver's. Only used when ``solver`` is a sharpness-aware one.
+
+    sam_start : float or int, default=0.0
+        Epochs before the first such step: a fraction of ``max_iter`` if float, a number
+        of epochs if int. Calls of ``partial_fit`` count as epochs. Training that stops
+        before stays the base solver's. Only used when ``solver`` is a sharpness-aware
+        one.
+
+    micro_batch_size : int or None, default=None
+        Rows that a perturbation is made of. A minibatch is cut into parts of so many rows,
+        each is perturbed by itself, and the gradients are averaged. None for the whole
+        minibatch. Only used when ``solver`` is a sharpness-aware one.
 
     lookahead_k : int, default=6
         Steps between two updates of the slow weights. Only used when ``solver`` is
@@ -522,6 +580,17 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         rho="auto",
         rho_grid=None,
         gamma=0.9,
+        asam_eta=0.01,
+        gsam_alpha=0.4,
+        fisher_eta=10000.0,
+        friendly_sigma=1.0,
+        friendly_decay=0.9,
+        looksam_k=5,
+        looksam_alpha=0.7,
+        esam_fraction=0.5,
+        sam_interval=1,
+        sam_start=0.0,
+        micro_batch_size=None,
         lookahead_k=6,
         lookahead_alpha=0.5,
         weight_decay=0.01,
@@ -581,6 +650,17 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         self.rho = rho
         self.rho_grid = rho_grid
         self.gamma = gamma
+        self.asam_eta = asam_eta
+        self.gsam_alpha = gsam_alpha
+        self.fisher_eta = fisher_eta
+        self.friendly_sigma = friendly_sigma
+        self.friendly_decay = friendly_decay
+        self.looksam_k = looksam_k
+        self.looksam_alpha = looksam_alpha
+        self.esam_fraction = esam_fraction
+        self.sam_interval = sam_interval
+        self.sam_start = sam_start
+        self.micro_batch_size = micro_batch_size
         self.lookahead_k = lookahead_k
         self.lookahead_alpha = lookahead_alpha
         self.weight_decay = weight_decay

@@ -88,6 +88,7 @@ class Settings:
     averaging: AveragingSettings | None
     ema_decay: float | None = None
     schedule: Schedule | None = None
+    micro_batch_size: int | None = None
 
 
 @dataclass

@@ -11,7 +11,7 @@ from sklearn.base import is_classifier
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from sklearn.utils.validation import _check_sample_weight
 
 from ._contract import (
@@ -66,6 +66,20 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
         "n_members": [Interval(Integral, 1, None, closed="left")],
         "max_steps": [Interval(Integral, 1, None, closed="left"), None],
         "gamma": [Interval(Real, 0, 1, closed="left")],
+        "asam_eta": [Interval(Real, 0, None, closed="left")],
+        "gsam_alpha": [Interval(Real, 0, None, closed="left")],
+        "fisher_eta": [Interval(Real, 0, None, closed="left")],
+        "friendly_sigma": [Interval(Real, 0, None, closed="left")],
+        "friendly_decay": [Interval(Real, 0, 1, closed="left")],
+        "looksam_k": [Interval(Integral, 1, None, closed="left")],
+        "looksam_alpha": [Interval(Real, 0, None, closed="left")],
+        "esam_fraction": [Interval(Real, 0, 1, closed="right")],
+        "sam_interval": [Interval(Integral, 1, None, closed="left")],
+        "sam_start": [
+            Interval(RealNotInt, 0, 1, closed="left"),
+            Interval(Integral, 0, None, closed="left"),
+        ],
+        "micro_batch_size": [Interval(Integral, 1, None, closed="left"), None],
         "lookahead_k": [Interval(Integral, 1, None, closed="left")],
         "lookahead_alpha": [Interval(Real, 0, 1, closed="both")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
@@ -177,6 +191,8 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
             )
         if stochastic:
             self._check_scheduling(incremental)
+        if self.max_steps is None and not incremental:
+            self._check_ascent(self.max_iter)
         if self.callbacks and self.n_members > 1:
             raise ValueError(
                 "callbacks see one network, got callbacks and "
@@ -207,7 +223,10 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
         """Return the radius to train with, where none is being searched."""
         if not isinstance(self.rho, str):
             return _plain(self.rho)
-        return getattr(self, "rho_", RHO_UNTIL_CHOSEN)
+        return getattr(self, "rho_", self._radius_until_chosen())
+
+    def _radius_until_chosen(self):
+        return RHO_UNTIL_CHOSEN * SOLVERS[self.solver].radius
 
     def _check_grid(self):
         grid = np.asarray(self._grid(), dtype=np.float64)
@@ -218,8 +237,18 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
                 f"rho_grid={self.rho_grid}."
             )
 
+    def _check_ascent(self, epochs):
+        is_ascent = self.solver in SOLVERS and SOLVERS[self.solver].is_ascent
+        if is_ascent and self._first_epoch(self.sam_start, epochs) >= epochs:
+            length = "max_iter" if self.max_steps is None else "max_steps"
+            raise ValueError(
+                f"sam_start must lie before {length}={getattr(self, length)}, got "
+                f"sam_start={self.sam_start}. There would never be an ascent; lower "
+                f"sam_start, raise {length}, or set solver={self.base_solver!r}."
+            )
+
     def _check_averaging(self, epochs):
-        start = self._averaging_start(epochs)
+        start = self._first_epoch(self.swa_start, epochs)
         length = "max_iter" if self.max_steps is None else "max_steps"
         if start >= epochs:
             raise ValueError(
@@ -234,10 +263,10 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
                 f"be averaged; lower swa_freq or swa_start, or raise {length}."
             )
 
-    def _averaging_start(self, epochs):
-        if isinstance(self.swa_start, Integral):
-            return int(self.swa_start)
-        return int(self.swa_start * epochs)
+    @staticmethod
+    def _first_epoch(start, epochs):
+        """Return the epochs before something starts, given as a number or a fraction."""
+        return int(start) if isinstance(start, Integral) else int(start * epochs)
 
     def _prepare(self, X, y, sample_weight, incremental):
         """Validate the data and make the network ready, new or as it was."""
@@ -312,7 +341,7 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
             if self._is_automatic(y, sample_weight):
                 self._search(X, y, sample_weight)
                 return
-            self.rho_ = RHO_UNTIL_CHOSEN
+            self.rho_ = self._radius_until_chosen()
         rows, validation = self._split(X, y, sample_weight)
         job = self._job(X, y, sample_weight, rows, validation, incremental=incremental)
         (result,) = self._run([job])
@@ -355,7 +384,6 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
                 stacklevel=2,
             )
         epochs = self._epochs(n_samples, batch_size)
-        n_batches = -(-n_samples // batch_size)
         job = TrainingJob(
             weights=weights,
             # what the solver itself was at, unless the public weights were written to
@@ -367,8 +395,8 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
             rows=rows,
             random_state=self._random_state,
             settings=self._settings(
+                n_samples,
                 batch_size,
-                n_batches,
                 epochs,
                 incremental=incremental,
                 is_automatic=is_automatic,
@@ -422,7 +450,8 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
             return np.nan
         return self._metric(y, predictions, sample_weight=sample_weight)
 
-    def _settings(self, batch_size, n_batches, epochs, *, incremental, is_automatic):
+    def _settings(self, n_samples, batch_size, epochs, *, incremental, is_automatic):
+        n_batches = -(-n_samples // batch_size)
         if self.max_steps is not None and not incremental:
             self._check_lengths(epochs)
         values = {
@@ -431,11 +460,28 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
         }
         if "rho" in values:
             values["rho"] = self._radius()
+        micro_batch_size = None
+        if SOLVERS[self.solver].is_ascent:
+            if self.max_steps is not None and not incremental:
+                self._check_ascent(epochs)
+            values["sam_start"] = n_batches * self._first_epoch(self.sam_start, epochs)
+            micro_batch_size = _plain(self.micro_batch_size)
+            is_whole = n_samples <= (micro_batch_size or batch_size)
+            # the rows of one call of partial_fit are a minibatch of all that come
+            if "friendly_sigma" in values and is_whole and not incremental:
+                warnings.warn(
+                    "solver='friendly_sam' perturbs along the noise of minibatches, and "
+                    f"one that holds all {n_samples} rows has none. It is going to be "
+                    "'sam'; lower batch_size or set micro_batch_size.",
+                    stacklevel=2,
+                )
+                values["friendly_sigma"] = 0.0
         return Settings(
             out_activation=self.out_activation_,
             batch_size=batch_size,
             solver_parameters=values,
             averaging=self._averaging_settings(epochs),
+            micro_batch_size=micro_batch_size,
             ema_decay=self._averaging_decay(
                 epochs * n_batches, is_automatic=is_automatic
             ),

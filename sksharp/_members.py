@@ -11,6 +11,7 @@ from sklearn.model_selection import KFold, StratifiedKFold, check_cv
 from sklearn.utils.validation import validate_data
 
 from ._contract import Validation
+from .optim import SOLVERS
 
 # steps between two looks at a fold, unless an epoch is longer
 STEPS_BETWEEN_SCORES = 20
@@ -149,7 +150,8 @@ class Ensemble:
     def _grid(self):
         if self.rho_grid is not None:
             return self.rho_grid
-        return RADII_OF_ONE if self.n_members == 1 else RADII_OF_MEMBERS
+        radii = RADII_OF_ONE if self.n_members == 1 else RADII_OF_MEMBERS
+        return np.multiply(radii, SOLVERS[self.solver].radius)
 
     def _make_folds(self, y, sample_weight, n_folds, draws):
         if not hasattr(self, "_fold_seed"):

@@ -231,7 +231,7 @@ class Scheduling:
             )
         if self.swa:
             self._check_averaging(epochs)
-            left = epochs - self._averaging_start(epochs)
+            left = epochs - self._first_epoch(self.swa_start, epochs)
             if isinstance(self.swa_anneal, Integral) and self.swa_anneal > left:
                 raise ValueError(
                     f"swa_anneal must not exceed the {left} epochs after swa_start="
@@ -321,7 +321,7 @@ class Scheduling:
             )
         if not self.swa:
             return None
-        start = self._averaging_start(epochs)
+        start = self._first_epoch(self.swa_start, epochs)
         anneal = _plain(self.swa_anneal)
         return AveragingSettings(
             scheme="swa",

@@ -7,9 +7,10 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sksharp import SAMMLPClassifier
 from sksharp.optim import SOLVERS
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::sklearn.exceptions.ConvergenceWarning",
-)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore:solver='friendly_sam' perturbs along the noise"),
+]
 
 rng = np.random.RandomState(0)
 X = rng.normal(size=(60, 3))

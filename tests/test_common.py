@@ -15,12 +15,22 @@ from sklearn.utils.estimator_checks import (
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
 
 # most checks train for max_iter epochs on a few rows
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore:solver='friendly_sam' perturbs along the noise"),
+]
 
 ESTIMATORS = [SAMMLPClassifier, SAMMLPRegressor]
 # beside the default, 'sam'
 VARIANTS = [
     {"solver": "wsam"},
+    {"solver": "asam"},
+    {"solver": "gsam"},
+    {"solver": "fisher_sam"},
+    {"solver": "friendly_sam"},
+    {"solver": "looksam"},
+    {"solver": "esam"},
+    {"sam_interval": 2, "sam_start": 0.5},
     {"solver": "ranger"},
     {"solver": "msam"},
     {"solver": "schedule_free"},

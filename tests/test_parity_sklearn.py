@@ -1,9 +1,9 @@
 """Where a solver reduces to scikit-learn's, it walks scikit-learn's trajectory.
 
-The solvers 'adam' and 'sgd', SAM with ``rho=0`` and WSAM with ``gamma=0`` begin at the
-same weights, keep the same rows for validation, see the others in the same order and take
-the same steps as scikit-learn's estimators. Whatever training leaves is then the same to
-rounding error.
+The solvers 'adam' and 'sgd', SAM and ASAM with ``rho=0`` and WSAM with ``gamma=0`` begin
+at the same weights, keep the same rows for validation, see the others in the same order
+and take the same steps as scikit-learn's estimators. Whatever training leaves is then the
+same to rounding error.
 """
 
 import copy
@@ -38,6 +38,12 @@ REDUCTIONS = {
         "solver": "sam",
         "base_solver": solver,
         "rho": 0,
+    },
+    "micro-batches-of-asam-without-rho": lambda solver: {
+        "solver": "asam",
+        "base_solver": solver,
+        "rho": 0,
+        "micro_batch_size": 16,
     },
     # coupled over 'adam', decoupled over 'sgd'
     "wsam-without-gamma": lambda solver: {

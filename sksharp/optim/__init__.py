@@ -16,9 +16,22 @@ from ._solvers import solver_chain as solver_chain
 from ._solvers import solver_parameters as solver_parameters
 
 if TYPE_CHECKING:
+    from ._ascent import Combination as Combination
+    from ._ascent import GradientPerturbation as GradientPerturbation
     from .adam import Adam as Adam
     from .adamw import AdamW as AdamW
+    from .asam import ASAM as ASAM
+    from .asam import AdaptivePerturbation as AdaptivePerturbation
+    from .esam import ESAM as ESAM
+    from .fisher_sam import FisherPerturbation as FisherPerturbation
+    from .fisher_sam import FisherSAM as FisherSAM
+    from .friendly_sam import FriendlyPerturbation as FriendlyPerturbation
+    from .friendly_sam import FriendlySAM as FriendlySAM
+    from .gsam import GSAM as GSAM
+    from .gsam import SurrogateGap as SurrogateGap
     from .lookahead import Lookahead as Lookahead
+    from .looksam import LookSAM as LookSAM
+    from .looksam import ReusedDirection as ReusedDirection
     from .msam import MSAM as MSAM
     from .muon import Muon as Muon
     from .radam import RAdam as RAdam
@@ -26,30 +39,63 @@ if TYPE_CHECKING:
     from .sam import SAM as SAM
     from .schedulefree import ScheduleFree as ScheduleFree
     from .sgd import SGD as SGD
+    from .sharpness_aware import SharpnessAware as SharpnessAware
     from .wsam import WSAM as WSAM
+    from .wsam import WeightedSharpness as WeightedSharpness
     from .yellowfin import YellowFin as YellowFin
 
 __all__ = [
+    "ASAM",
+    "ESAM",
+    "GSAM",
     "MSAM",
     "SAM",
     "SGD",
     "WSAM",
     "Adam",
     "AdamW",
+    "AdaptivePerturbation",
+    "Combination",
+    "FisherPerturbation",
+    "FisherSAM",
+    "FriendlyPerturbation",
+    "FriendlySAM",
+    "GradientPerturbation",
+    "LookSAM",
     "Lookahead",
     "Muon",
     "RAdam",
     "Ranger",
+    "ReusedDirection",
     "ScheduleFree",
+    "SharpnessAware",
+    "SurrogateGap",
+    "WeightedSharpness",
     "YellowFin",
 ]
+
+# classes whose module is not their name in lower case
+_MODULES = {
+    "AdaptivePerturbation": "asam",
+    "Combination": "_ascent",
+    "FisherPerturbation": "fisher_sam",
+    "FisherSAM": "fisher_sam",
+    "FriendlyPerturbation": "friendly_sam",
+    "FriendlySAM": "friendly_sam",
+    "GradientPerturbation": "_ascent",
+    "ReusedDirection": "looksam",
+    "SharpnessAware": "sharpness_aware",
+    "SurrogateGap": "gsam",
+    "WeightedSharpness": "wsam",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     # `from .sam import SAM` binds the class beside its module sam
-    return getattr(import_module(f".{name.lower()}", __name__), name)
+    module = import_module(f".{_MODULES.get(name, name.lower())}", __name__)
+    return getattr(module, name)
 
 
 def __dir__() -> list[str]:

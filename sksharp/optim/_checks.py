@@ -1,6 +1,8 @@
 """Errors that the optimizers share."""
 
+from collections.abc import Sequence
 from math import inf
+from numbers import Integral
 from typing import Any, NoReturn
 
 from torch import Tensor
@@ -32,7 +34,8 @@ def refuse_missing_closure(optimizer: object) -> NoReturn:
     raise TypeError(
         f"{type(optimizer).__name__}.step needs a closure, because it evaluates the "
         "gradient twice. Pass a function that clears the gradients, computes the loss, "
-        "calls backward and returns the loss."
+        "calls backward and returns the loss. A GradScaler calls step without one: train "
+        "in bfloat16 autocast, which needs no scaler, or in float32."
     )
 
 
@@ -63,3 +66,40 @@ def refuse_owner(wrapper: object, base_optimizer: object, does: str) -> NoReturn
         f"them from weights of its own. {type(wrapper).__name__} {does}, and that would "
         "be lost. Choose another base_optimizer."
     )
+
+
+def check_count(name: str, value: object, low: int) -> None:
+    """Raise unless ``value`` is an integer of at least ``low``.
+
+    It counts for all models at once, so a tensor is not one.
+    """
+    if not isinstance(value, Integral):
+        raise TypeError(f"{name} must be an integer, got {name}={value!r}.")
+    check_interval(name, int(value), low)
+
+
+def check_parts(closures: Any) -> tuple[list[tuple[Any, Any]], Any]:
+    """Return the closures of micro-batches with their sizes, and the sum of the sizes.
+
+    Raises
+    ------
+    TypeError
+        If they are not callables, or pairs of a callable and a size.
+    ValueError
+        If there are none.
+    """
+    parts = [
+        (part, 1.0) if callable(part) else part
+        for part in (closures if isinstance(closures, Sequence) else [closures])
+    ]
+    if not parts:
+        raise ValueError(
+            "closure must hold the closure of at least one micro-batch, got none."
+        )
+    for part in parts:
+        if not (isinstance(part, tuple) and len(part) == 2 and callable(part[0])):
+            raise TypeError(
+                "closure must be a function, or a sequence of functions or of pairs of a "
+                f"function and the size of its micro-batch, got {part!r}."
+            )
+    return parts, sum(size for _, size in parts)

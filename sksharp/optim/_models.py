@@ -78,3 +78,25 @@ def _model_norm(tensor: Tensor, model_ndim: int) -> Tensor:
         tensor = tensor.reshape(*tensor.shape[:model_ndim], -1)
     norm: Tensor = torch.linalg.vector_norm(tensor, dim=dim, dtype=dtype)
     return norm
+
+
+def joint_dot(
+    first: Sequence[Tensor], second: Sequence[Tensor], model_ndim: int = 0
+) -> Tensor:
+    """Scalar product of two lists of tensors taken as vectors, one value per model.
+
+    Computed in at least single precision, on the device of the first tensor.
+    """
+    dots = [_model_dot(a, b, model_ndim) for a, b in zip(first, second, strict=True)]
+    if len(dots) == 1:
+        return dots[0]
+    return torch.stack([dot.to(dots[0].device) for dot in dots]).sum(0)
+
+
+def _model_dot(a: Tensor, b: Tensor, model_ndim: int) -> Tensor:
+    shape = (*a.shape[:model_ndim], -1)
+    a, b = a.reshape(shape), b.reshape(shape)
+    if a.dtype in (torch.float16, torch.bfloat16):
+        a, b = a.float(), b.float()
+    dot: Tensor = torch.linalg.vecdot(a, b)
+    return dot

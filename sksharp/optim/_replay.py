@@ -18,11 +18,23 @@ class Replay:
     the random number generators and the running statistics are as the first pass left
     them, so that a step with two passes leaves the same traces as a step with one.
 
-    Normalization layers are found as they are called: the optimizer knows parameters,
-    not modules.
+    Normalization layers are found as they are called, unless they are in a module that is
+    given: the optimizer knows parameters, not modules. Of a compiled module all layers
+    are taken, because what is compiled calls no hooks.
+
+    Parameters
+    ----------
+    devices : iterable of torch.device
+        Where random numbers are drawn.
+
+    module : Module or None, default=None
+        The module, if it is known.
     """
 
-    def __init__(self, devices: Iterable[torch.device]) -> None:
+    def __init__(
+        self, devices: Iterable[torch.device], module: nn.Module | None = None
+    ) -> None:
+        self._module = module
         self._accelerators = [d for d in devices if d.type not in ("cpu", "meta")]
         self._before = self._random_states()
         self._statistics: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {}
@@ -31,22 +43,38 @@ class Replay:
         self._after = self._random_states()
         self._set_random_states(self._before)
         self._thread = threading.get_ident()
-        self._hook = register_module_forward_pre_hook(self._keep_statistics)
+        self._hook = None
+        if self._module is None:
+            self._hook = register_module_forward_pre_hook(self._before_call)
+        else:
+            self._keep_all(self._module)
 
     def __exit__(self, *exception: object) -> None:
-        self._hook.remove()
+        if self._hook is not None:
+            self._hook.remove()
         self._set_random_states(self._after)
         for buffers in self._statistics.values():
             for buffer, value in buffers:
                 buffer.copy_(value)
 
-    def _keep_statistics(self, module: nn.Module, inputs: Any) -> None:
+    def _before_call(self, module: nn.Module, inputs: Any) -> None:
         # the hook is called for the modules of all threads
+        if threading.get_ident() != self._thread:
+            return
+        if hasattr(module, "_orig_mod"):  # what torch.compile returns
+            self._keep_all(module)
+        else:
+            self._keep_statistics(module)
+
+    def _keep_all(self, module: nn.Module) -> None:
+        for layer in module.modules():
+            self._keep_statistics(layer)
+
+    def _keep_statistics(self, module: nn.Module) -> None:
         if (
             isinstance(module, _NormBase)
             and module.training
             and module not in self._statistics
-            and threading.get_ident() == self._thread
         ):
             buffers = list(module.buffers(recurse=False))
             self._statistics[module] = [(b, b.clone()) for b in buffers]

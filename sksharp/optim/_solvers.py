@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -39,8 +40,12 @@ class Solver:
         Base solvers that do not go with it.
 
     told : tuple of str
-        What the optimizer is told of the network: of 'model_ndim' and 'layout'. An ascent
-        is told of 'model_ndim' in any case.
+        What the optimizer is told of the network: of 'model_ndim', 'layout' and
+        'n_scaled', the number of entries that are weights. An ascent is told of
+        'model_ndim' in any case.
+
+    radius : float
+        How long its radii are, in those of 'sam' that do as much. 1 if it has none.
     """
 
     optimizer: str
@@ -51,6 +56,7 @@ class Solver:
     is_base: bool = True
     refuses: tuple[str, ...] = ()
     told: tuple[str, ...] = ()
+    radius: float = 1.0
 
     @property
     def takes_base(self) -> bool:
@@ -71,13 +77,34 @@ _ADAM = {
 }
 _DECAY = {"weight_decay": "weight_decay"}
 _LOOKAHEAD = {"k": "lookahead_k", "alpha": "lookahead_alpha"}
+_ASCENT = {"rho": "rho", "interval": "sam_interval", "start": "sam_start"}
 
 SOLVERS: dict[str, Solver] = {
     "sgd": Solver("SGD", _SGD, has_schedule=True),
     "adam": Solver("Adam", _ADAM),
     "ranger": Solver("Ranger", {**_ADAM, **_LOOKAHEAD}),
-    "sam": Solver("SAM", {"rho": "rho"}, is_ascent=True),
-    "wsam": Solver("WSAM", {"rho": "rho", "gamma": "gamma"}, is_ascent=True),
+    "sam": Solver("SAM", _ASCENT, is_ascent=True),
+    "wsam": Solver("WSAM", {**_ASCENT, "gamma": "gamma"}, is_ascent=True),
+    "asam": Solver(
+        "ASAM",
+        {**_ASCENT, "eta": "asam_eta"},
+        is_ascent=True,
+        told=("n_scaled",),
+        radius=10.0,
+    ),
+    "gsam": Solver("GSAM", {**_ASCENT, "gsam_alpha": "gsam_alpha"}, is_ascent=True),
+    "fisher_sam": Solver("FisherSAM", {**_ASCENT, "eta": "fisher_eta"}, is_ascent=True),
+    "friendly_sam": Solver(
+        "FriendlySAM",
+        {**_ASCENT, "sigma": "friendly_sigma", "decay": "friendly_decay"},
+        is_ascent=True,
+    ),
+    "looksam": Solver(
+        "LookSAM",
+        {**_ASCENT, "looksam_k": "looksam_k", "looksam_alpha": "looksam_alpha"},
+        is_ascent=True,
+    ),
+    "esam": Solver("ESAM", {**_ASCENT, "fraction": "esam_fraction"}, is_ascent=True),
     "adamw": Solver("AdamW", {**_ADAM, **_DECAY}, told=("layout",)),
     "radam": Solver("RAdam", _ADAM),
     "schedule_free": Solver(
@@ -98,6 +125,7 @@ SOLVERS: dict[str, Solver] = {
         has_base=True,
         refuses=("schedule_free",),
         told=("model_ndim",),
+        radius=10.0,
     ),
     "lookahead": Solver(
         "Lookahead", _LOOKAHEAD, has_base=True, refuses=("ranger", "schedule_free")
@@ -161,7 +189,15 @@ def make_optimizer(
     optimizer : torch.optim.Optimizer
         The solver's optimizer.
     """
-    network = {"model_ndim": model_ndim, "layout": layout, "replay": False}
+    n_scaled = None
+    if layout is not None:  # weights come first
+        n_scaled = sum(prod(shape) for shape in layout if len(shape) > 1)
+    network = {
+        "model_ndim": model_ndim,
+        "layout": layout,
+        "n_scaled": n_scaled,
+        "replay": False,
+    }
     *wrappers, descent = solver_chain(solver, base_solver)
     base = SOLVERS[descent]
     arguments = {arg: values[name] for arg, name in base.arguments.items()}

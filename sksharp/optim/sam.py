@@ -3,17 +3,17 @@
 from collections.abc import Callable
 from typing import Any
 
-import torch
-from torch import Tensor
+from torch import nn
 from torch.optim import Optimizer
 
-from ._base import Ascent, Group, Params
-from ._checks import check_interval
-from ._models import Hyperparameter, add_direction_, joint_norm
+from ._ascent import GradientPerturbation
+from ._base import Params
+from ._models import Hyperparameter
 from .sgd import SGD
+from .sharpness_aware import SharpnessAware
 
 
-class SAM(Ascent):
+class SAM(SharpnessAware):
     r"""Sharpness-aware minimization: descend with the gradient of the worst neighbour.
 
     .. math::
@@ -37,14 +37,26 @@ class SAM(Ascent):
         Radius of the neighbourhood, in the Euclidean norm over all parameters. 0 gives
         the base optimizer, bit for bit. A group may have its own.
 
+    interval : int, default=1
+        Every how many steps there is an ascent. The others are the base optimizer's, for
+        one gradient.
+
+    start : int, default=0
+        Steps of the base optimizer before the first ascent.
+
+    max_grad_norm : float, Tensor of shape (n_models,) or None, default=None
+        Largest Euclidean norm of the gradient that is descended with. A longer one is
+        scaled down.
+
     model_ndim : int, default=0
         How many leading axes of every parameter count models: 0 for one model, 1 for
         parameters of shape ``(n_models, ...)``.
 
-    replay : bool, default=True
+    replay : bool or Module, default=True
         Whether the second evaluation replays the first: the same dropout masks, and
         running statistics of normalization layers that count each batch once. Turn it
-        off for modules with neither, to save a little time.
+        off for modules with neither, to save a little time. Give the module if it is
+        compiled, because what is compiled does not tell of its layers.
 
     **base
         Arguments of ``base_optimizer``.
@@ -60,11 +72,14 @@ class SAM(Ascent):
     ValueError
         If ``rho`` is negative or NaN.
     TypeError
-        If ``base_optimizer`` cannot be called.
+        If ``base_optimizer`` cannot be called, or ``interval`` or ``start`` is no
+        integer.
 
     See Also
     --------
     WSAM : Weighs the sharpness against the loss.
+    ASAM : Measures the neighbourhood in units of the weights.
+    SharpnessAware : Any composition.
 
     Notes
     -----
@@ -100,35 +115,21 @@ class SAM(Ascent):
         base_optimizer: Callable[..., Optimizer] = SGD,
         *,
         rho: Hyperparameter = 0.05,
+        interval: int = 1,
+        start: int = 0,
+        max_grad_norm: Hyperparameter | None = None,
         model_ndim: int = 0,
-        replay: bool = True,
+        replay: bool | nn.Module = True,
         **base: Any,
     ) -> None:
-        check_interval("rho", rho, 0)
         super().__init__(
             params,
             base_optimizer,
-            base,
-            {"rho": rho},
+            perturbation=GradientPerturbation(rho),
+            interval=interval,
+            start=start,
+            max_grad_norm=max_grad_norm,
             model_ndim=model_ndim,
             replay=replay,
+            **base,
         )
-
-    @property
-    def is_off(self) -> bool:
-        """Whether ``rho`` is 0 for every parameter."""
-        radii = [group["rho"] for group in self.param_groups]
-        return not any(isinstance(rho, Tensor) or rho != 0 for rho in radii)
-
-    def ascend(self, active: list[tuple[Group, list[Tensor]]]) -> None:
-        """Add ``rho`` times the direction of the gradient to the parameters."""
-        grads = [p.grad for _, members in active for p in members if p.grad is not None]
-        if not grads:
-            return
-        norm = joint_norm(grads, self.model_ndim)
-        # below this the squares underflow: the norm is rounding, the gradient zero
-        norm.clamp_min_(torch.finfo(norm.dtype).tiny ** 0.5)
-        for group, members in active:
-            for p in members:
-                assert p.grad is not None
-                add_direction_(p, p.grad, norm.to(p.device), group["rho"])

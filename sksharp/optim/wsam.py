@@ -1,20 +1,79 @@
 """Weighted sharpness-aware minimization."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import nn
 from torch.optim import Optimizer
 
+from ._ascent import Bypass, Combination, GradientPerturbation, Pair
 from ._base import Group, Params
 from ._checks import check_interval
 from ._models import Hyperparameter, add_scaled_, expand
-from .sam import SAM
 from .sgd import SGD
+from .sharpness_aware import SharpnessAware
 
 
-class WSAM(SAM):
+class WeightedSharpness(Combination):
+    r"""WSAM's combination: the loss, and the sharpness with a weight.
+
+    Parameters
+    ----------
+    gamma : float or Tensor of shape (n_models,), default=0.9
+        Weight of the sharpness, in [0, 1).
+
+    decouple : bool or None, default=None
+        Whether the sharpness term bypasses the base optimizer. None decouples over
+        stochastic gradient descent only.
+    """
+
+    keeps_ascent_grads = True
+
+    def __init__(
+        self, gamma: Hyperparameter = 0.9, decouple: bool | None = None
+    ) -> None:
+        check_interval("gamma", gamma, 0, 1)
+        super().__init__(gamma=gamma)
+        self.decouple = decouple
+
+    def bind(self, base_optimizer: object) -> WeightedSharpness:
+        """Return the combination, decoupled or not, for a base optimizer."""
+        if self.decouple is not None:
+            return self
+        is_sgd = isinstance(base_optimizer, SGD | torch.optim.SGD)
+        return WeightedSharpness(self.hyperparameters["gamma"], is_sgd)
+
+    def combine(self, pairs: list[Pair], optimizer: SharpnessAware) -> list[Bypass]:
+        """Write the weighted gradient, or the first one and return the sharpness."""
+        if self.decouple:
+            return [_decouple(pair, optimizer) for pair in pairs]
+        for pair in pairs:
+            kappa = expand(_kappa(pair.group), pair.p)
+            # not g + kappa (g~ - g): this form is exact at gamma of 0 and 0.5
+            descent_grad = pair.ascended_grad.mul_(kappa)
+            if pair.grad is not None:
+                add_scaled_(descent_grad, pair.grad, 1 - kappa)
+        return []
+
+
+def _decouple(pair: Pair, optimizer: SharpnessAware) -> Bypass:
+    p, group, grad = pair
+    descent_grad = pair.ascended_grad
+    if grad is None:
+        grad = torch.zeros_like(descent_grad)
+    sharpness = optimizer.keep_copy("sharpness", p, descent_grad).sub_(grad)
+    descent_grad.copy_(grad)
+    return Bypass(p, group, sharpness, _kappa(group))
+
+
+def _kappa(group: Group) -> Any:
+    return group["gamma"] / (1 - group["gamma"])
+
+
+class WSAM(SharpnessAware):
     r"""Weighted SAM: the sharpness is a term of the objective, with a weight.
 
     The objective is :math:`L + \kappa (L_{SAM} - L)` with
@@ -50,10 +109,16 @@ class WSAM(SAM):
         an adaptive optimizer normalizes its own step but not the decoupled term, which
         at its small learning rates then does next to nothing.
 
+    interval, start : int, default=1 and 0
+        When there is an ascent, as in :class:`SAM`.
+
+    max_grad_norm : float, Tensor of shape (n_models,) or None, default=None
+        Largest Euclidean norm of the weighted gradient, as in :class:`SAM`.
+
     model_ndim : int, default=0
         How many leading axes of every parameter count models.
 
-    replay : bool, default=True
+    replay : bool or Module, default=True
         Whether the second evaluation replays the first, as in :class:`SAM`.
 
     **base
@@ -103,8 +168,6 @@ class WSAM(SAM):
     0.75
     """
 
-    keeps_ascent_grads = True
-
     def __init__(
         self,
         params: Params,
@@ -113,77 +176,30 @@ class WSAM(SAM):
         rho: Hyperparameter = 0.05,
         gamma: Hyperparameter = 0.9,
         decouple: bool | None = None,
+        interval: int = 1,
+        start: int = 0,
+        max_grad_norm: Hyperparameter | None = None,
         model_ndim: int = 0,
-        replay: bool = True,
+        replay: bool | nn.Module = True,
         **base: Any,
     ) -> None:
-        check_interval("gamma", gamma, 0, 1)
         super().__init__(
             params,
             base_optimizer,
-            rho=rho,
+            perturbation=GradientPerturbation(rho),
+            combination=WeightedSharpness(gamma, decouple),
+            interval=interval,
+            start=start,
+            max_grad_norm=max_grad_norm,
             model_ndim=model_ndim,
             replay=replay,
             **base,
         )
-        self.defaults["gamma"] = gamma
-        for group in self.param_groups:
-            group.setdefault("gamma", gamma)
-        if decouple is None:
-            decouple = isinstance(self.base_optimizer, SGD | torch.optim.SGD)
-        if decouple:
-            self.refuse_owner("adds the decoupled term to the parameters")
-        self.decouple = decouple
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "decouple": self.decouple}
-
-    def descend(
-        self, active: list[tuple[Group, list[Tensor]]], grads: list[Tensor]
-    ) -> None:
-        """Step with the sharpness weighted against the loss."""
-        ascended = [p for _, members in active for p in members]
-        of_ascent = dict(zip(ascended, grads, strict=True))
-        # a parameter without a gradient in one evaluation has one of zero there
-        params = [
-            (p, group, of_ascent.get(p))
-            for group in self.param_groups
-            for p in group["params"]
-            if p in of_ascent or p.grad is not None
-        ]
         if self.decouple:
-            self._descend_decoupled(params)
-            return
-        for p, group, grad in params:
-            kappa = expand(_kappa(group), p)
-            # not g + kappa (g~ - g): this form is exact at gamma of 0 and 0.5
-            descent_grad = _descent_grad(p).mul_(kappa)
-            if grad is not None:
-                add_scaled_(descent_grad, grad, 1 - kappa)
-        self.base_optimizer.step()
+            self.refuse_owner("adds the decoupled term to the parameters")
 
-    def _descend_decoupled(
-        self, params: list[tuple[Tensor, Group, Tensor | None]]
-    ) -> None:
-        sharpness = []
-        for p, _, grad in params:
-            descent_grad = _descent_grad(p)
-            if grad is None:
-                grad = torch.zeros_like(descent_grad)
-            (term,) = self._kept("sharpness", [p], [descent_grad])
-            sharpness.append(term.sub_(grad))
-            descent_grad.copy_(grad)
-        self.base_optimizer.step()
-        for (p, group, _), term in zip(params, sharpness, strict=True):
-            add_scaled_(p, term, -expand(group["lr"] * _kappa(group), p))
-
-
-def _kappa(group: Group) -> Any:
-    return group["gamma"] / (1 - group["gamma"])
-
-
-def _descent_grad(p: Tensor) -> Tensor:
-    """Gradient of the second pass, zero for a parameter that took no part in it."""
-    if p.grad is None:
-        p.grad = torch.zeros_like(p)
-    return p.grad
+    @property
+    def decouple(self) -> bool:
+        """Whether the sharpness term bypasses the base optimizer."""
+        assert isinstance(self.combination, WeightedSharpness)
+        return bool(self.combination.decouple)

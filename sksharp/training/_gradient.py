@@ -29,15 +29,74 @@ class Batch:
 
     total : float or Tensor of shape (n_models,)
         Sum of the weights, or number of rows.
+
+    whole : float, Tensor of shape (n_models,) or None, default=None
+        That of the minibatch that these rows are a part of, None if they are all of it.
     """
 
     X: Tensor
     y: Tensor
     weights: Tensor | None
     total: Hyperparameter
+    whole: Hyperparameter | None = None
 
     def __len__(self) -> int:
         return self.y.shape[-2]
+
+    def cut(self, size: int) -> list[tuple[slice, Batch]]:
+        """Return parts of at most ``size`` rows, each with the places of its rows.
+
+        The mean of their objectives, weighted by ``total``, is that of the minibatch.
+        """
+        n_samples = len(self)
+        if size >= n_samples:
+            return [(slice(0, n_samples), self)]
+        starts = range(0, n_samples, size)
+        return [
+            self._part(slice(start, min(start + size, n_samples))) for start in starts
+        ]
+
+    def _part(self, rows: slice) -> tuple[slice, Batch]:
+        if self.X.is_sparse:
+            places = torch.arange(rows.start, rows.stop, device=self.X.device)
+            X = self.X.index_select(0, places)
+        else:
+            X = self.X[..., rows, :]
+        weights = None if self.weights is None else self.weights[..., rows]
+        total = rows.stop - rows.start if weights is None else weights.sum(-1)
+        return rows, Batch(X, self.y[..., rows, :], weights, total, self.total_of_whole)
+
+    def take(self, rows: Tensor) -> Batch:
+        """Return some rows of a minibatch without weights, given by their places.
+
+        Parameters
+        ----------
+        rows : Tensor of int of shape (n_rows,) or (n_models, n_rows)
+            Their places. Of sparse rows the others stay, with a weight of zero.
+        """
+        if self.X.is_sparse:
+            weights = self.y.new_zeros(*rows.shape[:-1], len(self))
+            return self.reweigh(weights.scatter_(-1, rows, 1))
+        X, y = _take(self.X, rows), _take(self.y, rows)
+        return Batch(X, y, None, rows.shape[-1], self.total_of_whole)
+
+    def reweigh(self, weights: Tensor) -> Batch:
+        """Return the same rows with other weights."""
+        total = weights.sum(-1)
+        return Batch(self.X, self.y, weights, total, self.total_of_whole)
+
+    @property
+    def total_of_whole(self) -> Hyperparameter:
+        """What the penalty is divided by."""
+        return self.total if self.whole is None else self.whole
+
+
+def _take(source: Tensor, rows: Tensor) -> Tensor:
+    """Gather rows of (n_samples, width) or (n_models, n_samples, width)."""
+    if source.ndim == 2:
+        return source[rows]
+    index = rows.expand(len(source), rows.shape[-1]).unsqueeze(-1)
+    return torch.take_along_dim(source, index, -2)
 
 
 def objective(
@@ -132,19 +191,26 @@ class Backprop:
         mean : Tensor of shape (*model_shape, n_samples, n_outputs)
             Where the predicted mean is written.
         """
-        buffers = self._buffers_for(len(batch))
-        X = batch.X
-        if self.model_shape and X.ndim == 2 and not X.is_sparse:
-            X = X.expand(*self.model_shape, *X.shape)
+        buffers, X = self._buffers_for(len(batch)), self._rows(batch)
         self._forward(X, buffers, mean)
         delta = torch.sub(mean, batch.y, out=buffers.deltas[-1])
         if batch.weights is not None:
             delta.mul_(batch.weights.unsqueeze(-1))
-        delta.mul_(1 / expand(batch.total, delta))
+        delta.mul_(1 / expand(_divisor(batch), delta))
         self._backward(X, buffers)
         if self.is_penalized:
-            scale = self.alpha / expand(batch.total, self.weights)
+            scale = self.alpha / expand(batch.total_of_whole, self.weights)
             add_scaled_(self.weight_grads, self.weights, scale)
+
+    def predict(self, batch: Batch, mean: Tensor) -> None:
+        """Write the predicted mean of the rows, of the shape that a call writes."""
+        self._forward(self._rows(batch), self._buffers_for(len(batch)), mean)
+
+    def _rows(self, batch: Batch) -> Tensor:
+        X = batch.X
+        if self.model_shape and X.ndim == 2 and not X.is_sparse:
+            X = X.expand(*self.model_shape, *X.shape)
+        return X
 
     def weight_norm(self) -> Tensor:
         """Return the Euclidean norm of all weights, one per model."""
@@ -208,3 +274,11 @@ class Backprop:
             out.copy_(torch.bmm(a, b, out=self._contiguous[place]))
         else:
             torch.mm(a, b, out=out)
+
+
+def _divisor(batch: Batch) -> Hyperparameter:
+    """Return the total, 1 where a part of a minibatch has no weight."""
+    total = batch.total
+    if batch.whole is None or not isinstance(total, Tensor):
+        return total
+    return torch.where(total == 0, 1, total)

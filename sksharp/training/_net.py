@@ -54,6 +54,8 @@ class Criterion(nn.Module):
 class Evaluation:
     """The closure of a step, which leaves the prediction of its first call in place.
 
+    It is a ``RowClosure`` too, for solvers that look at the losses of the rows.
+
     Parameters
     ----------
     gradient : Backprop
@@ -78,10 +80,41 @@ class Evaluation:
         self.on_gradient = on_gradient
 
     def __call__(self) -> Any:
-        self.gradient(self.batch, self.mean)
+        self._write(self.batch, self.mean)
         self.mean = self.gradient.scratch(len(self.batch))
+
+    def _write(self, batch: Batch, mean: Tensor) -> None:
+        self.gradient(batch, mean)
         if self.on_gradient is not None:
-            self.on_gradient(self.batch)
+            self.on_gradient(batch)
+
+    def backward(self, rows: Tensor | None = None) -> Tensor:
+        """Write the gradient of all rows or some, and return their losses."""
+        if rows is None:
+            batch, mean = self.batch, self.mean
+            self()
+        else:
+            batch = self.batch.take(rows)
+            mean = self.gradient.scratch(len(batch))
+            self._write(batch, mean)
+        return self.gradient.loss.row_losses(mean, batch.y)
+
+    @property
+    def weights(self) -> Tensor | None:
+        """Weights of the rows."""
+        return self.batch.weights
+
+    def backward_weighted(self, weights: Tensor) -> None:
+        """Write the gradient of all rows with other weights."""
+        batch = self.batch.reweigh(weights)
+        self._write(batch, self.gradient.scratch(len(batch)))
+
+    def losses(self) -> Tensor:
+        """Return the losses of all rows."""
+        batch = self.batch
+        mean = self.gradient.scratch(len(batch))
+        self.gradient.predict(batch, mean)
+        return self.gradient.loss.row_losses(mean, batch.y)
 
 
 class MLPNet(NeuralNet):  # type: ignore[misc]
@@ -117,6 +150,7 @@ class MLPNet(NeuralNet):  # type: ignore[misc]
         self.jobs = list(jobs)
         self.torch_device = device
         self.model_shape = (len(jobs),) if len(jobs) > 1 else ()
+        self.micro_batch_size = job.settings.micro_batch_size
 
     @property
     def job(self) -> TrainingJob:
@@ -328,7 +362,17 @@ class MLPNet(NeuralNet):  # type: ignore[misc]
         """Update the weights once, and write the prediction before the update."""
         listeners = self.listeners
         on_gradient = None if listeners is None else listeners.on_gradient
-        self.optimizer_.step(Evaluation(self.gradient, batch, mean, on_gradient))
+        if self.micro_batch_size is None:
+            self.optimizer_.step(Evaluation(self.gradient, batch, mean, on_gradient))
+            return
+        parts = [
+            (
+                Evaluation(self.gradient, part, mean[..., rows, :], on_gradient),
+                part.total,
+            )
+            for rows, part in batch.cut(self.micro_batch_size)
+        ]
+        self.optimizer_.step(parts)
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
         """Tell the callbacks, if any, that something happened."""

@@ -104,6 +104,13 @@ def shared_settings(job: TrainingJob) -> Any:
         # numbers that the steps of all models share
         values.get("lookahead_k"),
         values.get("nesterovs_momentum"),
+        values.get("looksam_k"),
+        values.get("sam_interval"),
+        values.get("sam_start"),
+        settings.micro_batch_size,
+        values.get("esam_fraction"),
+        # rows that fill up a short minibatch are no rows to select or to cut
+        ("esam_fraction" in values or settings.micro_batch_size) and job.n_samples,
         # a step without an ascent costs half
         values.get("rho") == 0,
         # the rows of sparse matrices are not gathered for several streams

@@ -14,17 +14,26 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import StepLR
 
 from sksharp.optim import (
+    ASAM,
+    ESAM,
+    GSAM,
     MSAM,
     SAM,
     SGD,
     WSAM,
     Adam,
     AdamW,
+    AdaptivePerturbation,
+    FisherSAM,
+    FriendlySAM,
     Lookahead,
+    LookSAM,
     Muon,
     RAdam,
     Ranger,
     ScheduleFree,
+    SharpnessAware,
+    WeightedSharpness,
     YellowFin,
 )
 
@@ -41,6 +50,10 @@ RHO = {"rho": [0.0, 0.02, 0.1, 0.5]}
 GAMMA = {"gamma": [0.0, 0.5, 0.8, 0.9]}
 DECAY = {"weight_decay": [0.0, 1.0, 0.3, 0.01]}
 WARMUP = {"warmup": [0.0, 1.0, 9.0, 3.0]}
+ETA = {"eta": [0.0, 0.01, 0.1, 1.0]}
+GSAM_ALPHA = {"gsam_alpha": [0.0, 0.1, 0.4, 1.0]}
+FRIENDLY = {"sigma": [0.0, 0.5, 1.0, 1.0], "decay": [0.0, 0.5, 0.9, 0.99]}
+LOOKSAM_ALPHA = {"looksam_alpha": [0.0, 0.2, 0.7, 1.0]}
 N_MODELS = 4
 MODEL = 2  # the one that tests of a single model take
 
@@ -52,6 +65,8 @@ class Case(NamedTuple):
     per_model: dict[str, list[float]]
     # what takes a model_ndim without being an ascent
     knows_models: bool = False
+    # whether each evaluation of the first step has gradients on, if not as usual
+    evaluations: tuple[bool, ...] | None = None
 
     @property
     def is_ascent(self) -> bool:
@@ -80,6 +95,16 @@ class Case(NamedTuple):
         numbers = {name: getattr(self.values(), name) for name in shared}
         axis = {"model_ndim": 1} if self.is_ascent or self.knows_models else {}
         return self.optimizer(params, **{**tensors, **numbers}, **axis)
+
+
+def weighted_asam(params: Any, *, rho: Any, eta: Any, gamma: Any, **other: Any) -> Any:
+    """Make WSAM's combination of ASAM's perturbation."""
+    return SharpnessAware(
+        params,
+        perturbation=AdaptivePerturbation(rho, eta),
+        combination=WeightedSharpness(gamma),
+        **other,
+    )
 
 
 torch_sgd = partial(torch.optim.SGD, lr=0.02, momentum=0.9, nesterov=True)
@@ -146,6 +171,44 @@ CASES = {
         partial(Lookahead, base_optimizer=partial(SAM, base_optimizer=Adam), k=3),
         RHO | LR | MOMENTS | ALPHA,
     ),
+    # entries 0 and 1 of the last axis of every parameter, so that vectors have some
+    "ASAM over SGD": Case(partial(ASAM, n_scaled=2), RHO | ETA | LR | MOMENTUM),
+    "ASAM over torch's Adam": Case(partial(ASAM, base_optimizer=torch_adam), RHO | ETA),
+    "GSAM over SGD": Case(GSAM, RHO | GSAM_ALPHA | LR | MOMENTUM),
+    "GSAM over Ranger": Case(
+        partial(GSAM, base_optimizer=Ranger, k=3),
+        RHO | GSAM_ALPHA | LR | MOMENTS | ALPHA,
+    ),
+    "FisherSAM over Adam": Case(
+        partial(FisherSAM, base_optimizer=Adam), RHO | ETA | LR | MOMENTS
+    ),
+    "FriendlySAM over SGD": Case(FriendlySAM, RHO | FRIENDLY | LR | MOMENTUM),
+    "FriendlySAM over torch's Adam": Case(
+        partial(FriendlySAM, base_optimizer=torch_adam), RHO | FRIENDLY
+    ),
+    "LookSAM over SGD": Case(
+        partial(LookSAM, looksam_k=7), RHO | LOOKSAM_ALPHA | LR | MOMENTUM
+    ),
+    "LookSAM over torch's Adam": Case(
+        partial(LookSAM, base_optimizer=torch_adam, looksam_k=7), RHO | LOOKSAM_ALPHA
+    ),
+    "SAM over Adam, late and every third step": Case(
+        partial(SAM, base_optimizer=Adam, interval=3, start=1),
+        RHO | LR | MOMENTS,
+        evaluations=(True,),
+    ),
+    "clipped WSAM over SGD": Case(
+        WSAM,
+        RHO | GAMMA | LR | MOMENTUM | {"max_grad_norm": [0.1, 1.0, 0.4, 0.01]},
+    ),
+    "weighted ASAM over Adam": Case(
+        partial(weighted_asam, base_optimizer=Adam), RHO | ETA | GAMMA | LR | MOMENTS
+    ),
+    "ESAM over Adam": Case(
+        partial(ESAM, base_optimizer=Adam, fraction=0.3),
+        {"rho": [0.01, 0.02, 0.1, 0.5]} | LR | MOMENTS,
+        evaluations=(True, False, True),
+    ),
 }
 
 
@@ -171,18 +234,31 @@ class Training:
         self.n_steps = 0
         self.loss_scale: float | Tensor = 1.0
 
+    @property
+    def takes_rows(self) -> bool:
+        """Whether the closure returns the losses of rows and leaves the rest."""
+        return isinstance(self.optimizer, ESAM)
+
     def loss(self) -> Tensor:
         """Loss of each model on the minibatch of this step."""
+        return self.row_losses().mean(-1)
+
+    def row_losses(self, rows: Any = slice(None)) -> Tensor:
+        """Loss of each model on the rows of the minibatch of this step, or on some."""
         generator = torch.Generator().manual_seed(self.n_steps)
         x = torch.randn(20, 5, generator=generator, dtype=torch.float64)
         y = (2 * x[:, :2]).sin()
+        x, y = x[rows], y[rows]
         w_1, b_1, w_2, b_2 = self.params
         hidden = torch.tanh(x @ w_1 + b_1.unsqueeze(-2))
         output = hidden @ w_2 + b_2.unsqueeze(-2)
-        return self.loss_scale * (output - y).square().mean((-2, -1))
+        losses = (output - y).square().mean(-1)
+        return torch.as_tensor(self.loss_scale).unsqueeze(-1) * losses
 
-    def closure(self) -> Tensor:
+    def closure(self, *rows: Tensor) -> Tensor:
         """Evaluate the loss and its gradients."""
+        if self.takes_rows:
+            return self.row_losses(*rows)
         self.optimizer.zero_grad()
         losses = self.loss()
         losses.sum().backward()

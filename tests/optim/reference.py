@@ -108,6 +108,93 @@ def sam(base, rho):
     return step
 
 
+def asam(base, rho, eta, is_weight):
+    def step(w, gradient):
+        g = gradient(w)
+        t = np.where(is_weight, abs(w) + eta, 1)
+        perturbed = w + rho * t**2 * g / np.linalg.norm(t * g)
+        return base(w, lambda _: gradient(perturbed))
+
+    return step
+
+
+def fisher_sam(base, rho, eta):
+    def step(w, gradient):
+        g = gradient(w)
+        f = 1 + eta * g**2
+        perturbed = w + rho * g / f / np.sqrt(g @ (g / f))
+        return base(w, lambda _: gradient(perturbed))
+
+    return step
+
+
+def gsam(base, rho, alpha):
+    def step(w, gradient):
+        g = gradient(w)
+        h = gradient(w + rho * g / np.linalg.norm(g))
+        orthogonal = g - (g @ h) / (h @ h) * h
+        return base(w, lambda _: h - alpha * orthogonal)
+
+    return step
+
+
+def friendly_sam(base, rho, sigma, decay):
+    m = None
+
+    def step(w, gradient):
+        nonlocal m
+        g = gradient(w)
+        noise = g if m is None else g - sigma * (decay * m + (1 - decay) * g)
+        m = g if m is None else decay * m + (1 - decay) * g
+        if np.linalg.norm(noise) < 1e-14:
+            noise = g
+        perturbed = w + rho * noise / np.linalg.norm(noise)
+        return base(w, lambda _: gradient(perturbed))
+
+    return step
+
+
+def looksam(base, rho, k, alpha):
+    t, v = 0, 0.0
+
+    def step(w, gradient):
+        nonlocal t, v
+        g, t = gradient(w), t + 1
+        if (t - 1) % k:
+            return base(w, lambda _: g + alpha * np.linalg.norm(g) * v)
+        h = gradient(w + rho * g / np.linalg.norm(g))
+        v = h - (h @ g) / (g @ g) * g
+        v = v / np.linalg.norm(v) if np.linalg.norm(v) > 1e-14 else 0 * v
+        return base(w, lambda _: h)
+
+    return step
+
+
+def some_steps(method, base, interval, start):
+    """Take a step of a method's now and then, of the base optimizer's else."""
+    t = -1
+
+    def step(w, gradient):
+        nonlocal t
+        t += 1
+        is_on = t >= start and (t - start) % interval == 0
+        return (method if is_on else base)(w, gradient)
+
+    return step
+
+
+def weighted_asam(base, rho, eta, gamma, is_weight):
+    kappa = gamma / (1 - gamma)
+
+    def step(w, gradient):
+        g = gradient(w)
+        t = np.where(is_weight, abs(w) + eta, 1)
+        h = gradient(w + rho * t**2 * g / np.linalg.norm(t * g))
+        return base(w, lambda _: g + kappa * (h - g))
+
+    return step
+
+
 def wsam(base, rho, gamma, decoupled_lr=None):
     """WSAM, coupled unless it is told the rate of the decoupled term."""
     kappa = gamma / (1 - gamma)

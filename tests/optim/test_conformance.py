@@ -19,13 +19,19 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import sksharp
 from sksharp.optim import (
+    ASAM,
+    ESAM,
+    GSAM,
     MSAM,
     SAM,
     SGD,
     WSAM,
     Adam,
     AdamW,
+    FisherSAM,
+    FriendlySAM,
     Lookahead,
+    LookSAM,
     Muon,
     RAdam,
     Ranger,
@@ -41,6 +47,14 @@ each_ascent = pytest.mark.parametrize(
     "case",
     [case for case in CASES.values() if case.is_ascent],
     ids=[name for name, case in CASES.items() if case.is_ascent],
+)
+# whose closures do all that torch asks of one
+PLAIN = {name: case for name, case in CASES.items() if not name.startswith("ESAM")}
+each_plain = pytest.mark.parametrize("case", PLAIN.values(), ids=PLAIN)
+each_plain_ascent = pytest.mark.parametrize(
+    "case",
+    [case for case in PLAIN.values() if case.is_ascent],
+    ids=[name for name, case in PLAIN.items() if case.is_ascent],
 )
 
 
@@ -111,7 +125,35 @@ FORMULAS = {
     "Lookahead over SAM over Adam": lambda v: reference.lookahead(
         FORMULAS["SAM over Adam"](v), 3, v.alpha
     ),
+    "ASAM over SGD": lambda v: reference.asam(
+        FORMULAS["SGD"](v), v.rho, v.eta, [True, True, False] * 2
+    ),
+    "GSAM over SGD": lambda v: reference.gsam(FORMULAS["SGD"](v), v.rho, v.gsam_alpha),
+    "GSAM over Ranger": lambda v: reference.gsam(
+        FORMULAS["Ranger"](v), v.rho, v.gsam_alpha
+    ),
+    "FisherSAM over Adam": lambda v: reference.fisher_sam(
+        FORMULAS["Adam"](v), v.rho, v.eta
+    ),
+    "FriendlySAM over SGD": lambda v: reference.friendly_sam(
+        FORMULAS["SGD"](v), v.rho, v.sigma, v.decay
+    ),
+    "LookSAM over SGD": lambda v: reference.looksam(
+        FORMULAS["SGD"](v), v.rho, 7, v.looksam_alpha
+    ),
+    "SAM over Adam, late and every third step": lambda v: reference.some_steps(
+        *shared_base(reference.sam, FORMULAS["Adam"](v), v.rho), interval=3, start=1
+    ),
+    # vectors are not scaled
+    "weighted ASAM over Adam": lambda v: reference.weighted_asam(
+        FORMULAS["Adam"](v), v.rho, v.eta, v.gamma, False
+    ),
 }
+
+
+def shared_base(method, base, *hyperparameters):
+    """Return a method over a base optimizer, and that base."""
+    return method(base, *hyperparameters), base
 
 
 @pytest.mark.parametrize("model", range(N_MODELS))
@@ -148,13 +190,14 @@ def test_a_closure_is_evaluated_with_gradients_on_and_only_as_often_as_needed(ca
     training = Training(case.make, initial_weights(0))
     evaluations = []
 
-    def closure():
+    def closure(*rows):
         evaluations.append(torch.is_grad_enabled())
-        return training.closure()
+        return training.closure(*rows)
 
     with torch.no_grad():
         training.optimizer.step(closure)
-    assert evaluations == [True] * (2 if case.is_ascent else 1)
+    usual = [True] * (2 if case.is_ascent else 1)
+    assert evaluations == list(case.evaluations or usual)
 
 
 @each
@@ -178,7 +221,7 @@ def column_major(tensor):
 
 @pytest.mark.parametrize("layout", [padded, column_major])
 @pytest.mark.parametrize("of", ["parameters", "gradients"])
-@each
+@each_plain
 def test_the_layout_of_the_memory_does_not_matter(case, of, layout):
     training, plain = (Training(case.make, initial_weights(0)) for _ in range(2))
     if of == "parameters":
@@ -291,6 +334,10 @@ def run_python(code, *arguments):
         "Muon",
         "SAM over Schedule-Free",  # in the warm-up
         "YellowFin",
+        "FriendlySAM over torch's Adam",
+        "LookSAM over torch's Adam",
+        "SAM over Adam, late and every third step",
+        "ESAM over Adam",
     ],
 )
 def test_training_resumed_in_a_fresh_process_is_the_uninterrupted_one(name, tmp_path):
@@ -310,12 +357,14 @@ import sys
 from functools import partial
 from sksharp.optim import MSAM, SAM, SGD, WSAM, Adam, AdamW, Lookahead, Muon, RAdam
 from sksharp.optim import Ranger, ScheduleFree, YellowFin
+from sksharp.optim import ASAM, GSAM, FisherSAM, FriendlySAM, LookSAM, SharpnessAware
 import torch
 
 composition = partial(Lookahead, base_optimizer=partial(SAM, base_optimizer=Adam))
 one_gradient = [AdamW, ScheduleFree, Muon, YellowFin, MSAM]
+ascents = [SAM, WSAM, ASAM, GSAM, FisherSAM, FriendlySAM, LookSAM, SharpnessAware]
 for make in [
-    SGD, Adam, RAdam, Ranger, Lookahead, SAM, WSAM, composition, *one_gradient
+    SGD, Adam, RAdam, Ranger, Lookahead, *ascents, composition, *one_gradient
 ]:
     w = torch.nn.Parameter(torch.ones(2))
     optimizer = make([w], lr=0.1)
@@ -437,8 +486,12 @@ def test_a_nan_gradient_stays_in_its_model(case):
     assert all(p[1].isnan().all() for p in broken.params)
 
 
+# LookSAM scales the difference of two gradients to the length of one, its rounding too
+FOLLOWING = {name: case for name, case in PLAIN.items() if "LookSAM" not in name}
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@each
+@pytest.mark.parametrize("case", FOLLOWING.values(), ids=FOLLOWING)
 def test_half_precision_is_kept_and_follows_the_full_one(case, dtype):
     """To about the rounding of a few steps, whatever the method divides by."""
 
@@ -461,7 +514,7 @@ def test_half_precision_is_kept_and_follows_the_full_one(case, dtype):
         assert_allclose(p, q, rtol=0, atol=0.1)
 
 
-@each
+@each_plain
 def test_a_tied_parameter_moves_once(case):
     """Two layers with one weight train as the function of that weight."""
 
@@ -492,7 +545,7 @@ def test_a_tied_parameter_moves_once(case):
     assert equal(model.parameters(), params)
 
 
-@each_ascent
+@each_plain_ascent
 def test_a_parameter_used_in_the_ascent_only_is_put_back(case):
     w = nn.Parameter(torch.tensor([1.0, 2.0]))
     sometimes = nn.Parameter(torch.tensor([3.0]))
@@ -533,12 +586,13 @@ def test_a_step_whose_closure_fails_is_as_if_it_had_not_been_tried(case, failing
     training.run(7)
     n_calls = 0
 
-    def closure():
+    def closure(*rows):
         nonlocal n_calls
         n_calls += 1
-        training.closure()
+        losses = training.closure(*rows)
         if n_calls == failing:
             raise FloatingPointError("no loss today")
+        return losses
 
     before = [p.detach().clone() for p in training.params]
     with pytest.raises(FloatingPointError, match="no loss today"):
@@ -586,14 +640,49 @@ BAD_HYPERPARAMETERS = [
     (MSAM, "rho", -0.1),
     (MSAM, "rho", np.nan),
     (MSAM, "momentum", 1.1),
-    (SAM, "rho", -0.1),
-    (SAM, "rho", np.nan),
     (SAM, "lr", -0.1),
-    (WSAM, "rho", -0.1),
     (WSAM, "gamma", 1.0),
     (WSAM, "gamma", -0.1),
     (WSAM, "gamma", np.nan),
+    *[
+        (optimizer, *bad)
+        for optimizer in (SAM, WSAM, ASAM, GSAM, FisherSAM, FriendlySAM, LookSAM, ESAM)
+        for bad in [
+            ("rho", -0.1),
+            ("rho", np.nan),
+            ("interval", 0),
+            ("start", -1),
+            ("max_grad_norm", -1.0),
+        ]
+    ],
+    (ASAM, "eta", -0.1),
+    (ASAM, "n_scaled", -1),
+    (FisherSAM, "eta", -0.1),
+    (GSAM, "gsam_alpha", -0.1),
+    (FriendlySAM, "sigma", -0.1),
+    (FriendlySAM, "decay", 1.0),
+    (LookSAM, "looksam_k", 0),
+    (LookSAM, "looksam_alpha", -0.1),
+    (ESAM, "fraction", 0.0),
+    (ESAM, "fraction", 1.1),
+    (ESAM, "fraction", np.nan),
 ]
+COUNTS = [
+    (optimizer, name)
+    for optimizer in (SAM, WSAM, ASAM, GSAM, FisherSAM, FriendlySAM, LookSAM, ESAM)
+    for name in ("interval", "start")
+]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "name"),
+    [*COUNTS, (LookSAM, "looksam_k"), (ASAM, "n_scaled")],
+)
+@pytest.mark.parametrize("value", [2.0, "2", torch.tensor(2)], ids=repr)
+def test_what_counts_steps_or_entries_is_an_integer(optimizer, name, value):
+    params = [nn.Parameter(torch.ones(1))]
+    with pytest.raises(TypeError, match=rf"^{name} .*got {name}="):
+        optimizer(params, **{name: value})
 
 
 @pytest.mark.parametrize(
@@ -607,7 +696,10 @@ def test_an_error_names_the_hyperparameter_and_its_value(optimizer, name, value)
         optimizer(params, **{name: value})
 
 
-@pytest.mark.parametrize("wrapper", [Lookahead, MSAM, SAM, WSAM])
+ASCENTS = [SAM, WSAM, ASAM, GSAM, FisherSAM, FriendlySAM, LookSAM, ESAM]
+
+
+@pytest.mark.parametrize("wrapper", [Lookahead, MSAM, *ASCENTS])
 @pytest.mark.parametrize("base", [None, "adam", 0.1])
 def test_a_base_optimizer_that_cannot_be_called_is_refused(wrapper, base):
     params = [nn.Parameter(torch.ones(1))]
@@ -622,10 +714,10 @@ def test_a_base_optimizer_that_cannot_be_called_is_refused(wrapper, base):
         (WSAM, torch.optim.Adadelta, "rho"),
         (Lookahead, torch.optim.RMSprop, "alpha"),
         (Lookahead, Ranger, "k"),
-        (SAM, SAM, "rho"),
         (SAM, MSAM, "rho"),
         (MSAM, MSAM, "rho"),
         (MSAM, SAM, "rho"),
+        *[(ascent, SAM, "rho") for ascent in ASCENTS],
         (SAM, WSAM, "rho"),
     ],
 )
@@ -658,7 +750,7 @@ def test_a_base_optimizer_that_would_undo_the_wrapper_is_refused(wrapper, base):
         wrapper(params, base)
 
 
-@pytest.mark.parametrize("wrapper", [Lookahead, MSAM, SAM, WSAM])
+@pytest.mark.parametrize("wrapper", [Lookahead, MSAM, *ASCENTS])
 def test_a_base_optimizer_that_comes_with_a_state_keeps_it(wrapper):
     first = Training(Adam, initial_weights(0))
     first.run(3)

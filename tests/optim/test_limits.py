@@ -9,7 +9,29 @@ from numpy.testing import assert_allclose
 from torch import nn
 from torch.nn import functional as F
 
-from sksharp.optim import SAM, SGD, WSAM, Adam, Lookahead, RAdam, Ranger
+from sksharp.optim import (
+    ASAM,
+    ESAM,
+    GSAM,
+    SAM,
+    SGD,
+    WSAM,
+    Adam,
+    AdaptivePerturbation,
+    FisherPerturbation,
+    FisherSAM,
+    FriendlyPerturbation,
+    FriendlySAM,
+    GradientPerturbation,
+    Lookahead,
+    LookSAM,
+    RAdam,
+    Ranger,
+    ReusedDirection,
+    SharpnessAware,
+    SurrogateGap,
+    WeightedSharpness,
+)
 
 from .cases import Training, equal, initial_weights, quadratic, train, walk
 
@@ -47,9 +69,12 @@ def train_with_noise(make, batch_norm, dtype=torch.float32):
         for _ in range(7):
             x, y = torch.randn(20, 6, dtype=dtype), torch.randint(3, (20,))
 
-            def closure(x=x, y=y):
+            def closure(rows=slice(None), x=x, y=y):
+                if isinstance(optimizer, ESAM):
+                    return F.cross_entropy(model(x[rows]), y[rows], reduction="none")
                 optimizer.zero_grad()
-                loss = F.cross_entropy(model(x), y)
+                # reduced as ESAM reduces
+                loss = F.cross_entropy(model(x), y, reduction="none").mean(-1)
                 loss.backward()
                 return loss
 
@@ -65,8 +90,26 @@ def train_with_noise(make, batch_norm, dtype=torch.float32):
         partial(SAM, rho=0.0),
         partial(WSAM, rho=0.0, gamma=0.5, decouple=False),
         partial(WSAM, rho=0.0, gamma=0.9, decouple=True),
+        partial(ASAM, rho=0.0),
+        partial(FisherSAM, rho=0.0, eta=10.0),
+        partial(FriendlySAM, rho=0.0),
+        partial(LookSAM, rho=0.0, looksam_k=3),
+        partial(ESAM, rho=0.0, fraction=0.3),
+        partial(SAM, rho=0.5, start=100),
+        partial(SAM, rho=0.0, interval=2, start=1),
     ],
-    ids=["SAM", "WSAM coupled", "WSAM decoupled"],
+    ids=[
+        "SAM",
+        "WSAM coupled",
+        "WSAM decoupled",
+        "ASAM",
+        "FisherSAM",
+        "FriendlySAM",
+        "LookSAM",
+        "ESAM",
+        "late SAM",
+        "interval SAM",
+    ],
 )
 def test_rho_of_zero_is_the_base_optimizer_bit_for_bit(ascent, base, batch_norm):
     """R1: the weights, the running statistics and the random numbers after."""
@@ -74,6 +117,149 @@ def test_rho_of_zero_is_the_base_optimizer_bit_for_bit(ascent, base, batch_norm)
     assert equal(
         train_with_noise(partial(ascent, base_optimizer=base), batch_norm), expected
     )
+
+
+@each_base
+@pytest.mark.parametrize("alpha", [0.4, 2.0])
+def test_gsam_with_rho_of_zero_is_the_base_optimizer(base, alpha):
+    """R1: only to rounding, for what is orthogonal to itself is rounding."""
+    gsam = partial(GSAM, base_optimizer=base, rho=0.0, gsam_alpha=alpha)
+    assert_close(train(gsam), train(base))
+
+
+IS_SAM = {
+    "GSAM without alpha": partial(GSAM, gsam_alpha=0.0),
+    "LookSAM every step": partial(LookSAM, looksam_k=1),
+    "FisherSAM without eta": partial(FisherSAM, eta=0.0),
+    "FriendlySAM without sigma": partial(FriendlySAM, sigma=0.0),
+    "FriendlySAM without memory": partial(FriendlySAM, decay=0.0),
+    "ESAM of all rows": partial(ESAM, fraction=1.0),
+    "ASAM without weights": partial(ASAM, n_scaled=0),
+    "every step": partial(SAM, interval=1, start=0),
+    "the composition of nothing": partial(
+        SharpnessAware, perturbation=GradientPerturbation(0.2)
+    ),
+    "LookSAM that reuses nothing": partial(LookSAM, looksam_k=3, looksam_alpha=0.0),
+}
+
+
+@each_batch_norm
+@each_base
+@pytest.mark.parametrize("method", IS_SAM.values(), ids=IS_SAM)
+def test_methods_that_reduce_to_sam_are_sam_bit_for_bit(method, base, batch_norm):
+    """R6 and R7, with dropout and batch normalization."""
+    rho = {} if method.func is SharpnessAware else {"rho": 0.2}
+    interval = 3 if "looksam_alpha" in method.keywords else 1
+    sam = partial(SAM, base_optimizer=base, rho=0.2, interval=interval)
+    expected = train_with_noise(sam, batch_norm)
+    assert equal(
+        train_with_noise(partial(method, base_optimizer=base, **rho), batch_norm),
+        expected,
+    )
+    assert not equal(train_with_noise(base, batch_norm), expected)
+
+
+@each_base
+def test_asam_of_vectors_is_sam_bit_for_bit(base):
+    """R5: biases are not scaled, whatever they are called."""
+
+    def train_vectors(method):
+        make = partial(method, base_optimizer=base, rho=0.3)
+        start = [0.5, -1.0, 2.0, 0.3]
+        return walk(make, quadratic(np.diag([4.0, 1.0, 0.5, 2.0])), start, n_steps=6)
+
+    assert np.array_equal(train_vectors(ASAM), train_vectors(SAM))
+
+
+def test_asam_of_weights_whose_size_and_eta_make_one_is_sam():
+    """R5: T = |w| + eta = 1, for a step."""
+    params = [nn.Parameter(torch.full((2, 3), sign * 0.4)) for sign in (1, -1)]
+    twins = [nn.Parameter(p.detach().clone()) for p in params]
+    x = torch.arange(6.0).reshape(2, 3)
+    for make, ps in [(partial(ASAM, eta=0.6), params), (SAM, twins)]:
+        optimizer = make(ps, torch.optim.SGD, rho=0.5, lr=0.1)
+
+        def closure(ps=ps, optimizer=optimizer):
+            optimizer.zero_grad()
+            loss = ((ps[0] * x - ps[1]) ** 2).sum()
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+    assert_close([p.detach() for p in params], [p.detach() for p in twins])
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.4, 3.0])
+def test_gsam_on_an_isotropic_bowl_is_sam(alpha):
+    """R6: the two gradients are parallel, and nothing is orthogonal."""
+    start, bowl = [1.0, -2.0, 0.5], quadratic(2.0 * np.eye(3))
+    gsam = partial(GSAM, rho=0.3, gsam_alpha=alpha, lr=0.1)
+    sam = partial(SAM, rho=0.3, lr=0.1)
+    assert_allclose(walk(gsam, bowl, start, 12), walk(sam, bowl, start, 12), atol=1e-12)
+
+
+@pytest.mark.parametrize("factor", [1.0, 3.0])
+def test_looksam_on_an_isotropic_bowl_is_sam_every_k_steps(factor):
+    """Nothing is orthogonal there, and rounding has no direction to reuse."""
+    bowl = quadratic(factor * np.eye(3))
+    start = [0.1, -0.7, 0.3]
+    looksam = partial(LookSAM, rho=0.3, looksam_k=4, looksam_alpha=5.0, lr=0.03)
+    sam = partial(SAM, rho=0.3, interval=4, lr=0.03)
+    assert_allclose(
+        walk(looksam, bowl, start, 12), walk(sam, bowl, start, 12), rtol=0, atol=1e-12
+    )
+
+
+def test_wsams_weight_of_a_half_makes_any_perturbation_that_methods():
+    """R3, composed: WSAM's combination of ASAM's perturbation is then ASAM."""
+    base = partial(Adam, lr=0.01)
+    for perturbation, method in [
+        (AdaptivePerturbation(0.7, 0.1), partial(ASAM, rho=0.7, eta=0.1)),
+        (FisherPerturbation(0.2, 9.0), partial(FisherSAM, rho=0.2, eta=9.0)),
+        (
+            FriendlyPerturbation(0.2, 0.9, 0.8),
+            partial(FriendlySAM, rho=0.2, sigma=0.9, decay=0.8),
+        ),
+    ]:
+        composed = partial(
+            SharpnessAware,
+            base_optimizer=base,
+            perturbation=perturbation,
+            combination=WeightedSharpness(0.5),
+        )
+        assert equal(train(composed), train(partial(method, base_optimizer=base)))
+
+
+COMPOSED = {
+    "WSAM": (
+        lambda: (GradientPerturbation(0.2), WeightedSharpness(0.8)),
+        partial(WSAM, rho=0.2, gamma=0.8),
+    ),
+    "GSAM": (
+        lambda: (GradientPerturbation(0.2), SurrogateGap(0.3)),
+        partial(GSAM, rho=0.2, gsam_alpha=0.3),
+    ),
+    "LookSAM": (
+        lambda: (GradientPerturbation(0.2), ReusedDirection(3, 0.5)),
+        partial(LookSAM, rho=0.2, looksam_k=3, looksam_alpha=0.5),
+    ),
+    "ASAM": (
+        lambda: (AdaptivePerturbation(0.2, 0.3), None),
+        partial(ASAM, rho=0.2, eta=0.3),
+    ),
+}
+
+
+@each_base
+@pytest.mark.parametrize("name", COMPOSED)
+def test_a_method_with_a_name_is_its_composition_bit_for_bit(name, base):
+    make_parts, method = COMPOSED[name]
+    perturbation, combination = make_parts()
+    composed = partial(
+        SharpnessAware, perturbation=perturbation, combination=combination, interval=2
+    )
+    expected = train(partial(method, base_optimizer=base, interval=2))
+    assert equal(train(partial(composed, base_optimizer=base)), expected)
 
 
 @each_batch_norm
@@ -229,7 +415,8 @@ def test_sgd_without_momentum_is_gradient_descent(nesterov):
 
 
 def test_a_rate_of_zero_is_no_training():
-    for optimizer in (SGD, Adam, RAdam, Ranger, Lookahead, SAM, WSAM):
+    ascents = (SAM, WSAM, ASAM, GSAM, FisherSAM, FriendlySAM, LookSAM, ESAM)
+    for optimizer in (SGD, Adam, RAdam, Ranger, Lookahead, *ascents):
         assert equal(train(partial(optimizer, lr=0.0)), initial_weights(0))
 
 

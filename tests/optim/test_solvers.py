@@ -30,6 +30,16 @@ VALUES = {
     "weight_decay": 0.1,
     "muon_momentum": 0.9,
     "schedule_free_warmup": 5,
+    "asam_eta": 0.1,
+    "gsam_alpha": 0.3,
+    "fisher_eta": 5.0,
+    "friendly_sigma": 0.8,
+    "friendly_decay": 0.7,
+    "looksam_k": 3,
+    "looksam_alpha": 0.6,
+    "esam_fraction": 0.4,
+    "sam_interval": 2,
+    "sam_start": 1,
 }
 CHAINS = [
     (solver, base) for solver in SOLVERS for base in (base_solvers(solver) or ["adam"])

@@ -15,6 +15,7 @@ from sksharp.optim import SOLVERS, base_solvers, make_optimizer
 from sksharp.training._gradient import Backprop, Batch
 from sksharp.training._losses import LOSSES
 from sksharp.training._module import ACTIVATIONS, MLPModule
+from sksharp.training._net import Evaluation
 
 fake_tensor = pytest.importorskip("torch._subclasses.fake_tensor")
 registration = pytest.importorskip("torch.utils.backend_registration")
@@ -33,6 +34,16 @@ SINGLE = {
     "epsilon": 1e-8,
     "rho": 0.05,
     "gamma": 0.9,
+    "asam_eta": 0.01,
+    "gsam_alpha": 0.4,
+    "fisher_eta": 1.0,
+    "friendly_sigma": 1.0,
+    "friendly_decay": 0.9,
+    "looksam_k": 2,
+    "looksam_alpha": 0.7,
+    "esam_fraction": 0.5,
+    "sam_interval": 1,
+    "sam_start": 0,
     "lookahead_k": 3,
     "lookahead_alpha": 0.5,
     "weight_decay": 0.1,
@@ -83,7 +94,7 @@ def steps(module, gradient, batches, optimizer):
     """Take a step on every minibatch, as an epoch does."""
     for batch in batches:
         mean = batch.y.new_empty(*module.flat.shape[:-1], *batch.y.shape)
-        optimizer.step(lambda batch=batch, mean=mean: gradient(batch, mean))
+        optimizer.step(Evaluation(gradient, batch, mean, None))
 
 
 @pytest.mark.parametrize(("solver", "base_solver"), COMBINATIONS)
@@ -114,7 +125,9 @@ def test_steps_of_many_models_stay_on_the_device_and_wait_for_nothing(
 ):
     module, gradient, batches = make_parts(fake, model_shape=(2,))
     values = {
-        name: torch.empty(2, device=fake) if isinstance(value, float) else value
+        name: torch.empty(2, device=fake)
+        if isinstance(value, float) and name != "esam_fraction"
+        else value
         for name, value in SINGLE.items()
     }
     optimizer = make_optimizer(

@@ -33,6 +33,8 @@ VALUES = {
     "weight_decay": 0.5,
     "muon_momentum": 0.9,
     "schedule_free_warmup": 4,
+    "sam_interval": 1,
+    "sam_start": 0,
     "rho": 0.3,
     "lookahead_k": 3,
     "lookahead_alpha": 0.6,

@@ -8,6 +8,7 @@ from sksharp.optim import SOLVERS, base_solvers, make_optimizer
 from sksharp.training._gradient import Backprop, Batch
 from sksharp.training._losses import LOSSES
 from sksharp.training._module import MLPModule
+from sksharp.training._net import Evaluation
 
 K = 3
 UNITS = [4, 6, 5, 3]
@@ -17,7 +18,7 @@ COMBINATIONS = [
     for base_solver in (base_solvers(solver) or ["-"])
 ]
 ALPHA = torch.tensor([0.0, 0.01, 2.0], dtype=torch.float64)
-# one value per model; the number of steps between slow weights is shared
+# one value per model; what counts steps or rows is shared
 VALUES = {
     "learning_rate_init": torch.tensor([0.003, 0.01, 0.1], dtype=torch.float64),
     "momentum": torch.tensor([0.0, 0.5, 0.9], dtype=torch.float64),
@@ -25,8 +26,18 @@ VALUES = {
     "beta_1": torch.tensor([0.0, 0.8, 0.95], dtype=torch.float64),
     "beta_2": torch.tensor([0.2, 0.9, 0.999], dtype=torch.float64),
     "epsilon": torch.tensor([1e-8, 1e-5, 1e-2], dtype=torch.float64),
-    "rho": torch.tensor([0.0, 0.05, 0.5], dtype=torch.float64),
+    "rho": torch.tensor([0.01, 0.05, 0.5], dtype=torch.float64),
     "gamma": torch.tensor([0.0, 0.5, 0.9], dtype=torch.float64),
+    "asam_eta": torch.tensor([0.0, 0.01, 0.5], dtype=torch.float64),
+    "gsam_alpha": torch.tensor([0.0, 0.4, 1.0], dtype=torch.float64),
+    "fisher_eta": torch.tensor([0.0, 1.0, 100.0], dtype=torch.float64),
+    "friendly_sigma": torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64),
+    "friendly_decay": torch.tensor([0.0, 0.6, 0.9], dtype=torch.float64),
+    "looksam_k": 2,
+    "looksam_alpha": torch.tensor([0.0, 0.2, 0.7], dtype=torch.float64),
+    "esam_fraction": 0.3,
+    "sam_interval": 1,
+    "sam_start": 0,
     "lookahead_k": 4,
     "lookahead_alpha": torch.tensor([0.2, 0.5, 1.0], dtype=torch.float64),
     "weight_decay": torch.tensor([0.0, 0.1, 1.0], dtype=torch.float64),
@@ -81,14 +92,8 @@ def train(start, batches, solver, base_solver, values, alpha, out_activation="so
     for i, batch in enumerate(batches):
         shape = (*start.shape[:-1], *batch.y.shape)
         # the first evaluation of a step comes before it
-        seen = []
-
-        def closure(batch=batch, shape=shape, seen=seen):
-            seen.append(torch.empty(shape, dtype=torch.float64))
-            gradient(batch, seen[-1])
-
-        optimizer.step(closure)
-        means.append(seen[0])
+        means.append(torch.empty(shape, dtype=torch.float64))
+        optimizer.step(Evaluation(gradient, batch, means[-1], None))
         if i % 3 == 2:  # an epoch
             average.update(optimizer.evaluation_params())
     (weights,) = optimizer.evaluation_params()

@@ -57,6 +57,7 @@ def test_an_adaptive_rate_ends_at_a_millionth(make_rate):
     assert 5.0**-divisions <= 1e-6 < 5.0 ** -(divisions - 1)
 
 
+@pytest.mark.filterwarnings("ignore:solver='friendly_sam' perturbs along the noise")
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize(("solver", "base_solver"), COMBINATIONS)
 def test_schedules_are_for_gradient_descent_alone(

@@ -1,0 +1,249 @@
+"""What two-gradient methods are made of: perturbation, combination and trigger."""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+
+from ._base import Group, State
+from ._checks import check_count, check_interval
+from ._models import Hyperparameter, add_direction_
+
+if TYPE_CHECKING:
+    from .sharpness_aware import SharpnessAware
+
+Active: TypeAlias = list[tuple[Tensor, Group]]  # parameters and the groups they are in
+
+
+class Memory:
+    """Tensors per parameter that a method carries from step to step.
+
+    What is set in a step is staged, and enters the optimizer's state when the step is
+    done: a step that fails leaves no trace.
+
+    Parameters
+    ----------
+    state : dict
+        The optimizer's ``state``.
+    """
+
+    def __init__(self, state: dict[Tensor, State]) -> None:
+        self.state = state
+        self._staged: dict[tuple[Tensor, str], Tensor] = {}
+
+    def __bool__(self) -> bool:
+        """Whether anything is staged."""
+        return bool(self._staged)
+
+    def get(self, p: Tensor, name: str) -> Tensor | None:
+        """Return what was set last, None if nothing was."""
+        staged = self._staged.get((p, name))
+        return self.state.get(p, {}).get(name) if staged is None else staged
+
+    def set(self, p: Tensor, name: str, value: Tensor) -> None:
+        """Keep a tensor for the steps to come."""
+        self._staged[p, name] = value
+
+    def forget(self) -> None:
+        """Drop what a step has staged that was not finished."""
+        self._staged.clear()
+
+    def commit(self) -> None:
+        """Enter what the step has staged into the state."""
+        for (p, name), value in self._staged.items():
+            # torch's optimizers take a filled state for their own, so it is filled after
+            # their first step, and only for parameters that took part in it
+            if p.grad is not None:
+                self.state[p][name] = value
+        self._staged.clear()
+
+
+class Perturbation(ABC):
+    """Where the weights are moved before the second gradient.
+
+    A subclass writes :meth:`direction`.
+
+    Parameters
+    ----------
+    rho : float or Tensor of shape (n_models,)
+        Radius of the neighbourhood.
+
+    **hyperparameters
+        What else the method reads from the parameter groups.
+    """
+
+    def __init__(self, rho: Hyperparameter, **hyperparameters: Any) -> None:
+        check_interval("rho", rho, 0)
+        self.hyperparameters: dict[str, Any] = {"rho": rho, **hyperparameters}
+
+    @abstractmethod
+    def direction(
+        self, active: Active, grads: list[Tensor], optimizer: SharpnessAware
+    ) -> tuple[list[Tensor], Tensor]:
+        """Return a vector and the norm by which it is divided, one per model.
+
+        Parameters
+        ----------
+        active : list of (Tensor, dict)
+            The parameters that have a gradient, and the groups they are in.
+
+        grads : list of Tensor
+            Their gradients, which must not be written to.
+
+        optimizer : SharpnessAware
+            The optimizer, for its ``model_ndim`` and its ``memory``.
+        """
+
+    def ascend(self, active: Active, optimizer: SharpnessAware) -> None:
+        """Add ``rho`` times the vector over its norm to the parameters, in place."""
+        grads = [p.grad for p, _ in active if p.grad is not None]
+        if not grads:
+            return
+        vectors, norm = self.direction(active, grads, optimizer)
+        clamp_norm_(norm)
+        device = norm.device
+        for (p, group), vector in zip(active, vectors, strict=True):
+            if p.device != device:
+                device = p.device
+                norm = norm.to(device)
+            add_direction_(p, vector, norm, group["rho"])
+
+
+class GradientPerturbation(Perturbation):
+    r"""SAM's perturbation, along the gradient: :math:`\epsilon = \rho\, g / \|g\|_2`.
+
+    Parameters
+    ----------
+    rho : float or Tensor of shape (n_models,), default=0.05
+        Radius of the neighbourhood, in the Euclidean norm over all parameters.
+    """
+
+    def __init__(self, rho: Hyperparameter = 0.05) -> None:
+        super().__init__(rho)
+
+    def direction(
+        self, active: Active, grads: list[Tensor], optimizer: SharpnessAware
+    ) -> tuple[list[Tensor], Tensor]:
+        """Return the gradient and its norm."""
+        return grads, optimizer.joint_norm(grads)
+
+
+class Pair(NamedTuple):
+    """A parameter that had a gradient in one of the evaluations, or in both.
+
+    Parameters
+    ----------
+    p : Tensor
+        The parameter. Its ``grad`` is that at the perturbed weights.
+
+    group : dict
+        The group it is in.
+
+    grad : Tensor or None
+        The gradient at the weights themselves, None for one of zero.
+    """
+
+    p: Tensor
+    group: Group
+    grad: Tensor | None
+
+    @property
+    def ascended_grad(self) -> Tensor:
+        """Gradient at the perturbed weights, zero if the parameter took no part."""
+        if self.p.grad is None:
+            self.p.grad = torch.zeros_like(self.p)
+        return self.p.grad
+
+
+class Bypass(NamedTuple):
+    """A part of the descent that does not go through the base optimizer.
+
+    ``term``, times its weight and the learning rate, is subtracted after the base step.
+    """
+
+    p: Tensor
+    group: Group
+    term: Tensor
+    weight: Hyperparameter
+
+
+class Combination:
+    """What the base optimizer steps with: here the second gradient, as in SAM.
+
+    A subclass that needs both gradients sets ``keeps_ascent_grads`` and writes
+    :meth:`combine`.
+    """
+
+    keeps_ascent_grads = False
+
+    def __init__(self, **hyperparameters: Any) -> None:
+        self.hyperparameters: dict[str, Any] = hyperparameters
+
+    def bind(self, base_optimizer: object) -> Combination:
+        """Return the combination for a base optimizer."""
+        return self
+
+    def ascends(self, turn: int, group: Group) -> bool:
+        """Whether there is an ascent in the method's step of that number, from 0."""
+        return True
+
+    def combine(self, pairs: list[Pair], optimizer: SharpnessAware) -> Iterable[Bypass]:
+        """Write the gradient to step with into ``grad`` of the parameters, in place.
+
+        Returns what bypasses the base optimizer.
+        """
+        return ()
+
+    def reuse(self, active: Active, optimizer: SharpnessAware) -> None:
+        """Change the gradient of a step of the method's without an ascent, in place."""
+
+
+class Trigger:
+    """In which steps there is an ascent; the others are the base optimizer's.
+
+    Parameters
+    ----------
+    interval : int, default=1
+        Every how many steps.
+
+    start : int, default=0
+        Steps of the base optimizer before the first.
+    """
+
+    def __init__(self, interval: int = 1, start: int = 0) -> None:
+        check_count("interval", interval, 1)
+        check_count("start", start, 0)
+        self.hyperparameters: dict[str, Any] = {
+            "interval": int(interval),
+            "start": int(start),
+            "n_steps": 0,
+        }
+
+    @staticmethod
+    def turn(group: Group) -> int | None:
+        """Return how many turns there were before, None if it is none now."""
+        since_start: int = group["n_steps"] - group["start"]
+        turn, rest = divmod(since_start, group["interval"])
+        return None if since_start < 0 or rest else turn
+
+
+def clamp_norm_(norm: Tensor) -> Tensor:
+    """Raise a norm, in place, to where it may be divided by."""
+    return norm.clamp_min_(_smallest_norm(norm.dtype))
+
+
+@functools.cache
+def _smallest_norm(dtype: torch.dtype) -> float:
+    # below this the squares underflow: the norm is rounding, the gradient zero
+    smallest: float = torch.finfo(dtype).tiny ** 0.5
+    return smallest
+
+
+def rounding(tensors: Iterable[Tensor]) -> float:
+    """Return the share of a vector's norm up to which a difference is rounding."""
+    return 16 * max(torch.finfo(tensor.dtype).eps for tensor in tensors)

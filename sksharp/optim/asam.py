@@ -1,0 +1,209 @@
+"""Adaptive sharpness-aware minimization."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ._ascent import Active, Perturbation
+from ._base import Group, Params
+from ._checks import check_count, check_interval
+from ._models import Hyperparameter, expand
+from .sgd import SGD
+from .sharpness_aware import SharpnessAware
+
+
+class AdaptivePerturbation(Perturbation):
+    r"""ASAM's perturbation, in units of the weights.
+
+    .. math::
+        \epsilon = \rho\, T^2 g / \|T g\|_2
+
+    with :math:`T = |w| + \eta` for weights and :math:`T = 1` for biases.
+
+    Parameters
+    ----------
+    rho : float or Tensor of shape (n_models,), default=0.5
+        Radius of the neighbourhood, of :math:`T^{-1} \epsilon`.
+
+    eta : float or Tensor of shape (n_models,), default=0.01
+        Added to the size of the weights.
+
+    n_scaled : int or None, default=None
+        How many leading entries of the last axis of every parameter are weights. None
+        for all of a parameter with two axes or more (beside that of the models), which
+        is a matrix of weights, and none of a vector.
+    """
+
+    def __init__(
+        self,
+        rho: Hyperparameter = 0.5,
+        eta: Hyperparameter = 0.01,
+        n_scaled: int | None = None,
+    ) -> None:
+        check_interval("eta", eta, 0)
+        if n_scaled is not None:
+            check_count("n_scaled", n_scaled, 0)
+        super().__init__(rho, eta=eta, n_scaled=n_scaled)
+
+    def direction(
+        self, active: Active, grads: list[Tensor], optimizer: SharpnessAware
+    ) -> tuple[list[Tensor], Tensor]:
+        """Return the gradient scaled twice, and the norm of that scaled once."""
+        once, scaled = [], []
+        for (p, group), grad in zip(active, grads, strict=True):
+            n_scaled = _n_scaled(p, group, optimizer.model_ndim)
+            if not n_scaled:
+                once.append(grad)
+                continue
+            size = _leading(p, n_scaled).abs().add_(expand(group["eta"], p))
+            vector = grad.clone()
+            part = _leading(vector, n_scaled).mul_(size)
+            once.append(vector)
+            scaled.append((part, size))
+        norm = optimizer.joint_norm(once)
+        for part, size in scaled:
+            part.mul_(size)
+        return once, norm
+
+
+def _n_scaled(p: Tensor, group: Group, model_ndim: int) -> int:
+    """Return how many leading entries of the last axis are weights."""
+    length: int = p.shape[-1] if p.ndim else 0
+    n_scaled: int | None = group["n_scaled"]
+    if n_scaled is not None:
+        return min(n_scaled, length)
+    return length if p.ndim - model_ndim >= 2 else 0
+
+
+def _leading(tensor: Tensor, n: int) -> Tensor:
+    part: Tensor = torch.narrow(tensor, -1, 0, n)
+    return part
+
+
+class ASAM(SharpnessAware):
+    r"""Adaptive SAM: the neighbourhood is measured in units of the weights.
+
+    .. math::
+        \epsilon = \rho\, T^2 g / \|T g\|_2, \qquad
+        w \leftarrow \mathrm{base}(w, \nabla L(w + \epsilon))
+
+    with :math:`T = \mathrm{diag}(|w_i| + \eta)` for the weights of a layer and
+    :math:`T = 1` for biases. Weights that are rescaled from layer to layer, so that the
+    network stays the same function, are perturbed to the same function.
+
+    Parameters
+    ----------
+    params : iterable of Tensor or of dict
+        Parameters or parameter groups, as in :class:`torch.optim.Optimizer`.
+
+    base_optimizer : callable, default=SGD
+        Class of the optimizer that takes the descent step, from this package or from
+        :mod:`torch.optim`, or any function that takes the parameters and ``**base`` and
+        returns an optimizer.
+
+    rho : float or Tensor of shape (n_models,), default=0.5
+        Radius of the neighbourhood, of :math:`T^{-1} \epsilon`: a share of the weights
+        rather than a length, and some ten times SAM's. 0 gives the base optimizer.
+
+    eta : float or Tensor of shape (n_models,), default=0.01
+        Added to the size of the weights, so that one of zero can be perturbed.
+
+    n_scaled : int or None, default=None
+        How many leading entries of the last axis of every parameter are weights, for
+        modules that keep weights and biases in one vector. None for all of a parameter
+        with two axes or more (beside that of the models), and none of a vector. A group
+        may have its own.
+
+    interval, start : int, default=1 and 0
+        When there is an ascent, as in :class:`SAM`.
+
+    max_grad_norm : float, Tensor of shape (n_models,) or None, default=None
+        Largest Euclidean norm of the gradient that is descended with, as in
+        :class:`SAM`.
+
+    model_ndim : int, default=0
+        How many leading axes of every parameter count models.
+
+    replay : bool or Module, default=True
+        Whether the second evaluation replays the first, as in :class:`SAM`.
+
+    **base
+        Arguments of ``base_optimizer``.
+
+    Attributes
+    ----------
+    base_optimizer : torch.optim.Optimizer
+        The optimizer that takes the descent step. It shares ``param_groups`` and
+        ``state`` with this one.
+
+    Raises
+    ------
+    ValueError
+        If ``rho``, ``eta`` or ``n_scaled`` is negative.
+    TypeError
+        If ``base_optimizer`` cannot be called.
+
+    See Also
+    --------
+    SAM : With :math:`T = 1`.
+
+    Notes
+    -----
+    Weights are told from biases by their dimension, not by their name. Biases are left
+    out of :math:`T`, as by the authors: a bias that begins at zero would otherwise stay
+    unperturbed.
+
+    References
+    ----------
+    J. Kwon, J. Kim, H. Park, I. K. Choi. "ASAM: Adaptive sharpness-aware minimization
+    for scale-invariant learning of deep neural networks." ICML 2021.
+    :arxiv:`2102.11600`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sksharp.optim import ASAM
+    >>> w = torch.nn.Parameter(torch.tensor([[2.0]]))
+    >>> optimizer = ASAM([w], torch.optim.SGD, rho=0.5, eta=0.0, lr=0.1)
+    >>> def closure():
+    ...     optimizer.zero_grad()
+    ...     loss = (w**2 / 2).sum()
+    ...     loss.backward()
+    ...     return loss.item()
+    >>> optimizer.step(closure)
+    2.0
+    >>> round(w.item(), 3)  # 2 - 0.1 * (2 + 0.5 * 2)
+    1.7
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        base_optimizer: Callable[..., Optimizer] = SGD,
+        *,
+        rho: Hyperparameter = 0.5,
+        eta: Hyperparameter = 0.01,
+        n_scaled: int | None = None,
+        interval: int = 1,
+        start: int = 0,
+        max_grad_norm: Hyperparameter | None = None,
+        model_ndim: int = 0,
+        replay: bool | nn.Module = True,
+        **base: Any,
+    ) -> None:
+        super().__init__(
+            params,
+            base_optimizer,
+            perturbation=AdaptivePerturbation(rho, eta, n_scaled),
+            interval=interval,
+            start=start,
+            max_grad_norm=max_grad_norm,
+            model_ndim=model_ndim,
+            replay=replay,
+            **base,
+        )

@@ -1,0 +1,169 @@
+"""Fisher sharpness-aware minimization."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ._ascent import Active, Perturbation
+from ._base import Params
+from ._checks import check_interval
+from ._models import Hyperparameter, expand
+from .sgd import SGD
+from .sharpness_aware import SharpnessAware
+
+
+class FisherPerturbation(Perturbation):
+    r"""Fisher SAM's perturbation, in the metric of the batch's Fisher information.
+
+    .. math::
+        \epsilon = \rho\, F^{-1} g / \sqrt{g^\top F^{-1} g}, \qquad
+        F = \mathrm{diag}(1 + \eta\, g_i^2)
+
+    Parameters
+    ----------
+    rho : float or Tensor of shape (n_models,), default=0.05
+        Radius of the neighbourhood, in the norm of :math:`F`.
+
+    eta : float or Tensor of shape (n_models,), default=1e4
+        Weight of the squared gradient against the identity, which damps it.
+    """
+
+    def __init__(self, rho: Hyperparameter = 0.05, eta: Hyperparameter = 1e4) -> None:
+        check_interval("eta", eta, 0)
+        super().__init__(rho, eta=eta)
+
+    def direction(
+        self, active: Active, grads: list[Tensor], optimizer: SharpnessAware
+    ) -> tuple[list[Tensor], Tensor]:
+        """Return ``g / F`` and the norm of ``g`` over the root of ``F``."""
+        roots = [
+            grad.square().mul_(expand(group["eta"], grad)).add_(1).sqrt_()
+            for (_, group), grad in zip(active, grads, strict=True)
+        ]
+        vectors = [grad / root for grad, root in zip(grads, roots, strict=True)]
+        norm = optimizer.joint_norm(vectors)
+        for vector, root in zip(vectors, roots, strict=True):
+            vector.div_(root)
+        return vectors, norm
+
+
+class FisherSAM(SharpnessAware):
+    r"""Fisher SAM: the neighbourhood is one of the outputs, not of the weights.
+
+    .. math::
+        \epsilon = \rho\, F^{-1} g / \sqrt{g^\top F^{-1} g}, \qquad
+        F = \mathrm{diag}(1 + \eta\, g_i^2), \qquad
+        w \leftarrow \mathrm{base}(w, \nabla L(w + \epsilon))
+
+    :math:`F` stands for the Fisher information of the outputs: the squared gradient of
+    the minibatch, damped by the identity. Where the gradient is large the weights are
+    moved less.
+
+    Parameters
+    ----------
+    params : iterable of Tensor or of dict
+        Parameters or parameter groups, as in :class:`torch.optim.Optimizer`.
+
+    base_optimizer : callable, default=SGD
+        Class of the optimizer that takes the descent step, from this package or from
+        :mod:`torch.optim`, or any function that takes the parameters and ``**base`` and
+        returns an optimizer.
+
+    rho : float or Tensor of shape (n_models,), default=0.05
+        Radius of the neighbourhood, :math:`\sqrt{\epsilon^\top F \epsilon}`. 0 gives the
+        base optimizer, bit for bit.
+
+    eta : float or Tensor of shape (n_models,), default=1e4
+        Weight :math:`\eta` of the squared gradient against the damping. 0 gives SAM, and
+        so does any that is small against :math:`1 / g_i^2`, as 1 is for most networks:
+        search it in powers of ten.
+
+    interval, start : int, default=1 and 0
+        When there is an ascent, as in :class:`SAM`.
+
+    max_grad_norm : float, Tensor of shape (n_models,) or None, default=None
+        Largest Euclidean norm of the gradient that is descended with, as in
+        :class:`SAM`.
+
+    model_ndim : int, default=0
+        How many leading axes of every parameter count models.
+
+    replay : bool or Module, default=True
+        Whether the second evaluation replays the first, as in :class:`SAM`.
+
+    **base
+        Arguments of ``base_optimizer``.
+
+    Attributes
+    ----------
+    base_optimizer : torch.optim.Optimizer
+        The optimizer that takes the descent step. It shares ``param_groups`` and
+        ``state`` with this one.
+
+    Raises
+    ------
+    ValueError
+        If ``rho`` or ``eta`` is negative.
+    TypeError
+        If ``base_optimizer`` cannot be called.
+
+    See Also
+    --------
+    SAM : With ``eta=0``.
+
+    Notes
+    -----
+    The squared gradient of the mean loss is not the mean of the squared gradients of the
+    rows. It is the one that costs no further evaluation.
+
+    References
+    ----------
+    M. Kim, D. Li, S. X. Hu, T. M. Hospedales. "Fisher SAM: Information geometry and
+    sharpness aware minimisation." ICML 2022. :arxiv:`2206.04920`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sksharp.optim import FisherSAM
+    >>> w = torch.nn.Parameter(torch.tensor([1.0]))
+    >>> optimizer = FisherSAM([w], torch.optim.SGD, rho=0.5, eta=3.0, lr=0.1)
+    >>> def closure():
+    ...     optimizer.zero_grad()
+    ...     loss = (w**2 / 2).sum()
+    ...     loss.backward()
+    ...     return loss.item()
+    >>> optimizer.step(closure)
+    0.5
+    >>> round(w.item(), 3)  # 1 - 0.1 * (1 + 0.5 / (1 + 3 * 1) ** 0.5)
+    0.875
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        base_optimizer: Callable[..., Optimizer] = SGD,
+        *,
+        rho: Hyperparameter = 0.05,
+        eta: Hyperparameter = 1e4,
+        interval: int = 1,
+        start: int = 0,
+        max_grad_norm: Hyperparameter | None = None,
+        model_ndim: int = 0,
+        replay: bool | nn.Module = True,
+        **base: Any,
+    ) -> None:
+        super().__init__(
+            params,
+            base_optimizer,
+            perturbation=FisherPerturbation(rho, eta),
+            interval=interval,
+            start=start,
+            max_grad_norm=max_grad_norm,
+            model_ndim=model_ndim,
+            replay=replay,
+            **base,
+        )

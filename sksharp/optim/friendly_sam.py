@@ -1,0 +1,203 @@
+"""Friendly sharpness-aware minimization."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ._ascent import Active, Perturbation, rounding
+from ._base import Params
+from ._checks import check_interval
+from ._models import Hyperparameter, add_scaled_, expand
+from .sgd import SGD
+from .sharpness_aware import SharpnessAware
+
+MEAN = "friendly_mean"
+
+
+class FriendlyPerturbation(Perturbation):
+    r"""Friendly SAM's perturbation, along what is noise in the gradient.
+
+    .. math::
+        m \leftarrow \lambda m + (1 - \lambda) g, \qquad d = g - \sigma m, \qquad
+        \epsilon = \rho\, d / \|d\|_2
+
+    Parameters
+    ----------
+    rho : float or Tensor of shape (n_models,), default=0.05
+        Radius of the neighbourhood, in the Euclidean norm over all parameters.
+
+    sigma : float or Tensor of shape (n_models,), default=1.0
+        How much of the mean gradient is taken out.
+
+    decay : float or Tensor of shape (n_models,), default=0.9
+        Decay of the mean gradient, in [0, 1).
+    """
+
+    def __init__(
+        self,
+        rho: Hyperparameter = 0.05,
+        sigma: Hyperparameter = 1.0,
+        decay: Hyperparameter = 0.9,
+    ) -> None:
+        check_interval("sigma", sigma, 0)
+        check_interval("decay", decay, 0, 1)
+        super().__init__(rho, sigma=sigma, decay=decay)
+
+    def direction(
+        self, active: Active, grads: list[Tensor], optimizer: SharpnessAware
+    ) -> tuple[list[Tensor], Tensor]:
+        """Return the gradient without its mean, the gradient itself if nothing is left."""
+        noise = []
+        for (p, group), grad in zip(active, grads, strict=True):
+            mean = optimizer.memory.get(p, MEAN)
+            if mean is None:  # the first step is SAM's: nothing is known to be noise
+                optimizer.memory.set(p, MEAN, grad.clone())
+                noise.append(grad)
+                continue
+            # the gradient as it is enters the mean, not what is left of it
+            mean = torch.lerp(mean, grad, 1 - expand(group["decay"], p))
+            optimizer.memory.set(p, MEAN, mean)
+            sigma = expand(group["sigma"], p)
+            noise.append(add_scaled_(grad.clone(), mean, -sigma))
+        norm, whole = optimizer.joint_norm(noise), optimizer.joint_norm(grads)
+        # a difference that is rounding has no direction
+        is_noise = norm > rounding(grads) * whole
+        vectors = [
+            torch.where(_column(is_noise, grad), vector, grad)
+            for vector, grad in zip(noise, grads, strict=True)
+        ]
+        return vectors, torch.where(is_noise, norm, whole)
+
+
+def _column(value: Tensor, like: Tensor) -> Tensor:
+    column = expand(value, like)
+    assert isinstance(column, Tensor)
+    return column.to(like.device)
+
+
+class FriendlySAM(SharpnessAware):
+    r"""Friendly SAM: perturb along the noise of the minibatch only.
+
+    .. math::
+        m \leftarrow \lambda m + (1 - \lambda) g, \qquad d = g - \sigma m, \qquad
+        \epsilon = \rho\, d / \|d\|_2, \qquad
+        w \leftarrow \mathrm{base}(w, \nabla L(w + \epsilon))
+
+    The mean :math:`m` stands for the gradient of all rows, along which a climb does harm,
+    as the authors find.
+
+    Parameters
+    ----------
+    params : iterable of Tensor or of dict
+        Parameters or parameter groups, as in :class:`torch.optim.Optimizer`.
+
+    base_optimizer : callable, default=SGD
+        Class of the optimizer that takes the descent step, from this package or from
+        :mod:`torch.optim`, or any function that takes the parameters and ``**base`` and
+        returns an optimizer.
+
+    rho : float or Tensor of shape (n_models,), default=0.05
+        Radius of the neighbourhood, in the Euclidean norm over all parameters. 0 gives
+        the base optimizer, bit for bit.
+
+    sigma : float or Tensor of shape (n_models,), default=1.0
+        How much of the mean gradient is taken out, not negative. 0 gives SAM.
+
+    decay : float or Tensor of shape (n_models,), default=0.9
+        Decay :math:`\lambda` of the mean gradient, in [0, 1).
+
+    interval, start : int, default=1 and 0
+        When there is an ascent, as in :class:`SAM`.
+
+    max_grad_norm : float, Tensor of shape (n_models,) or None, default=None
+        Largest Euclidean norm of the gradient that is descended with, as in
+        :class:`SAM`.
+
+    model_ndim : int, default=0
+        How many leading axes of every parameter count models.
+
+    replay : bool or Module, default=True
+        Whether the second evaluation replays the first, as in :class:`SAM`.
+
+    **base
+        Arguments of ``base_optimizer``.
+
+    Attributes
+    ----------
+    base_optimizer : torch.optim.Optimizer
+        The optimizer that takes the descent step. It shares ``param_groups`` and
+        ``state`` with this one.
+
+    Raises
+    ------
+    ValueError
+        If ``rho`` or ``sigma`` is negative, or ``decay`` outside [0, 1).
+    TypeError
+        If ``base_optimizer`` cannot be called.
+
+    See Also
+    --------
+    SAM : With ``sigma=0``.
+
+    Notes
+    -----
+    The mean begins at the first gradient, whose step is SAM's. A step whose :math:`d` is
+    zero, or rounding, is SAM's too: so is every step while the gradient is constant.
+    Minibatches that hold all rows have no noise; what is left of their gradient is how it
+    drifts. The mean is not updated in steps without an ascent (``interval``, ``start``).
+
+    References
+    ----------
+    T. Li, P. Zhou, Z. He, X. Cheng, X. Huang. "Friendly sharpness-aware minimization."
+    CVPR 2024. :arxiv:`2403.12350`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sksharp.optim import FriendlySAM
+    >>> w = torch.nn.Parameter(torch.tensor([1.0]))
+    >>> optimizer = FriendlySAM([w], torch.optim.SGD, rho=0.5, decay=0.5, lr=0.1)
+    >>> def closure():
+    ...     optimizer.zero_grad()
+    ...     loss = (w**2 / 2).sum()
+    ...     loss.backward()
+    ...     return loss.item()
+    >>> _ = optimizer.step(closure)
+    >>> round(w.item(), 3)  # as SAM: 1 - 0.1 * (1 + 0.5)
+    0.85
+    >>> _ = optimizer.step(closure)
+    >>> round(w.item(), 3)  # below the mean: 0.85 - 0.1 * (0.85 - 0.5)
+    0.815
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        base_optimizer: Callable[..., Optimizer] = SGD,
+        *,
+        rho: Hyperparameter = 0.05,
+        sigma: Hyperparameter = 1.0,
+        decay: Hyperparameter = 0.9,
+        interval: int = 1,
+        start: int = 0,
+        max_grad_norm: Hyperparameter | None = None,
+        model_ndim: int = 0,
+        replay: bool | nn.Module = True,
+        **base: Any,
+    ) -> None:
+        super().__init__(
+            params,
+            base_optimizer,
+            perturbation=FriendlyPerturbation(rho, sigma, decay),
+            interval=interval,
+            start=start,
+            max_grad_norm=max_grad_norm,
+            model_ndim=model_ndim,
+            replay=replay,
+            **base,
+        )

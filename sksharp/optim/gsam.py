@@ -1,0 +1,172 @@
+"""Surrogate gap guided sharpness-aware minimization."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from ._ascent import Bypass, Combination, GradientPerturbation, Pair, clamp_norm_
+from ._base import Params
+from ._checks import check_interval
+from ._models import Hyperparameter, add_scaled_, expand, joint_dot
+from .sgd import SGD
+from .sharpness_aware import SharpnessAware
+
+
+class SurrogateGap(Combination):
+    r"""GSAM's combination: descend the perturbed loss and the gap to it.
+
+    Parameters
+    ----------
+    gsam_alpha : float or Tensor of shape (n_models,), default=0.4
+        Weight of the descent on the gap. 0 gives SAM.
+    """
+
+    keeps_ascent_grads = True
+
+    def __init__(self, gsam_alpha: Hyperparameter = 0.4) -> None:
+        check_interval("gsam_alpha", gsam_alpha, 0)
+        super().__init__(gsam_alpha=gsam_alpha)
+
+    def combine(self, pairs: list[Pair], optimizer: SharpnessAware) -> list[Bypass]:
+        """Take out of the second gradient what of the first is orthogonal to it."""
+        descent = [pair.ascended_grad for pair in pairs]
+        grads = [
+            torch.zeros_like(pair.p) if pair.grad is None else pair.grad
+            for pair in pairs
+        ]
+        if not pairs:
+            return []
+        norm = clamp_norm_(optimizer.joint_norm(descent))
+        # divided twice: the square of a small norm underflows
+        share = joint_dot(grads, descent, optimizer.model_ndim) / norm / norm
+        for (p, group, _), grad, to_step in zip(pairs, grads, descent, strict=True):
+            alpha = expand(group["gsam_alpha"], p)
+            # g~ - alpha (g - share g~)
+            to_step.mul_(1 + alpha * expand(share.to(p.device), p))
+            add_scaled_(to_step, grad, -alpha)
+        return []
+
+
+class GSAM(SharpnessAware):
+    r"""SAM guided by the surrogate gap, the rise of the loss to the perturbed one.
+
+    With the gradients :math:`g` at the weights and :math:`\tilde g` at the perturbed
+    ones,
+
+    .. math::
+        g_\perp = g - \frac{g^\top \tilde g}{\|\tilde g\|_2^2}\, \tilde g, \qquad
+        w \leftarrow \mathrm{base}(w, \tilde g - \alpha\, g_\perp)
+
+    To first order this lowers the gap, and the perturbed loss as SAM does: the gradient
+    of the gap along :math:`\tilde g` is left out. The products are over all parameters
+    of a model.
+
+    Parameters
+    ----------
+    params : iterable of Tensor or of dict
+        Parameters or parameter groups, as in :class:`torch.optim.Optimizer`.
+
+    base_optimizer : callable, default=SGD
+        Class of the optimizer that takes the descent step, from this package or from
+        :mod:`torch.optim`, or any function that takes the parameters and ``**base`` and
+        returns an optimizer.
+
+    rho : float or Tensor of shape (n_models,), default=0.05
+        Radius of the neighbourhood, in the Euclidean norm over all parameters. 0 gives
+        the base optimizer, to rounding error.
+
+    gsam_alpha : float or Tensor of shape (n_models,), default=0.4
+        Weight :math:`\alpha` of the descent on the gap, not negative. 0 gives SAM.
+
+    interval, start : int, default=1 and 0
+        When there is an ascent, as in :class:`SAM`.
+
+    max_grad_norm : float, Tensor of shape (n_models,) or None, default=None
+        Largest Euclidean norm of the gradient that is descended with, as in
+        :class:`SAM`.
+
+    model_ndim : int, default=0
+        How many leading axes of every parameter count models.
+
+    replay : bool or Module, default=True
+        Whether the second evaluation replays the first, as in :class:`SAM`.
+
+    **base
+        Arguments of ``base_optimizer``.
+
+    Attributes
+    ----------
+    base_optimizer : torch.optim.Optimizer
+        The optimizer that takes the descent step. It shares ``param_groups`` and
+        ``state`` with this one.
+
+    Raises
+    ------
+    ValueError
+        If ``rho`` or ``gsam_alpha`` is negative.
+    TypeError
+        If ``base_optimizer`` cannot be called.
+
+    See Also
+    --------
+    SAM : With ``gsam_alpha=0``.
+
+    Notes
+    -----
+    The paper ties ``rho`` to the schedule of the learning rate. It is in the parameter
+    groups, so a schedule may set it there; here it is constant.
+
+    References
+    ----------
+    J. Zhuang et al. "Surrogate gap minimization improves sharpness-aware training."
+    ICLR 2022. :arxiv:`2203.08065`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sksharp.optim import GSAM
+    >>> w = torch.nn.Parameter(torch.tensor([1.0, 1.0]))
+    >>> curvature = torch.tensor([1.0, 3.0])
+    >>> optimizer = GSAM([w], torch.optim.SGD, rho=0.1, gsam_alpha=0.5, lr=0.1)
+    >>> def closure():
+    ...     optimizer.zero_grad()
+    ...     loss = (curvature * w**2 / 2).sum()
+    ...     loss.backward()
+    ...     return loss.item()
+    >>> optimizer.step(closure)
+    2.0
+    >>> [round(x, 3) for x in w.tolist()]
+    [0.899, 0.671]
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        base_optimizer: Callable[..., Optimizer] = SGD,
+        *,
+        rho: Hyperparameter = 0.05,
+        gsam_alpha: Hyperparameter = 0.4,
+        interval: int = 1,
+        start: int = 0,
+        max_grad_norm: Hyperparameter | None = None,
+        model_ndim: int = 0,
+        replay: bool | nn.Module = True,
+        **base: Any,
+    ) -> None:
+        super().__init__(
+            params,
+            base_optimizer,
+            perturbation=GradientPerturbation(rho),
+            combination=SurrogateGap(gsam_alpha),
+            interval=interval,
+            start=start,
+            max_grad_norm=max_grad_norm,
+            model_ndim=model_ndim,
+            replay=replay,
+            **base,
+        )

@@ -1,0 +1,222 @@
+"""LookSAM: sharpness-aware minimization that reuses its direction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from ._ascent import (
+    Active,
+    Bypass,
+    Combination,
+    GradientPerturbation,
+    Pair,
+    clamp_norm_,
+    rounding,
+)
+from ._base import Group, Params
+from ._checks import check_count, check_interval
+from ._models import Hyperparameter, add_scaled_, expand, joint_dot
+from .sgd import SGD
+from .sharpness_aware import SharpnessAware
+
+DIRECTION = "looksam_direction"
+
+
+class ReusedDirection(Combination):
+    r"""LookSAM's combination: the part of SAM's gradient that changes slowly, reused.
+
+    Parameters
+    ----------
+    looksam_k : int, default=5
+        Every how many steps there is an ascent.
+
+    looksam_alpha : float or Tensor of shape (n_models,), default=0.7
+        Length of the reused part, relative to the gradient.
+    """
+
+    keeps_ascent_grads = True
+
+    def __init__(self, looksam_k: int = 5, looksam_alpha: Hyperparameter = 0.7) -> None:
+        check_count("looksam_k", looksam_k, 1)
+        check_interval("looksam_alpha", looksam_alpha, 0)
+        super().__init__(looksam_k=int(looksam_k), looksam_alpha=looksam_alpha)
+
+    def ascends(self, turn: int, group: Group) -> bool:
+        """Whether there is an ascent in the method's step of that number, from 0."""
+        k: int = group["looksam_k"]
+        return turn % k == 0
+
+    def combine(self, pairs: list[Pair], optimizer: SharpnessAware) -> list[Bypass]:
+        """Keep the direction of what is orthogonal to the first gradient."""
+        if not pairs:
+            return []
+        descent = [pair.ascended_grad for pair in pairs]
+        grads = [
+            torch.zeros_like(pair.p) if pair.grad is None else pair.grad
+            for pair in pairs
+        ]
+        norm = clamp_norm_(optimizer.joint_norm(grads))
+        share = joint_dot(grads, descent, optimizer.model_ndim) / norm / norm
+        orthogonal = [
+            add_scaled_(g.clone(), grad, -expand(share.to(g.device), g))
+            for g, grad in zip(descent, grads, strict=True)
+        ]
+        length = optimizer.joint_norm(orthogonal)
+        # where the gradients are parallel, what is left is rounding
+        is_left = length > rounding(grads) * optimizer.joint_norm(descent)
+        inverse = torch.where(is_left, 1 / clamp_norm_(length), 0)
+        for (p, _, _), vector in zip(pairs, orthogonal, strict=True):
+            vector.mul_(expand(inverse.to(p.device), p))
+            optimizer.memory.set(p, DIRECTION, vector)
+        return []
+
+    def reuse(self, active: Active, optimizer: SharpnessAware) -> None:
+        """Add the direction to the gradient of a step without an ascent."""
+        grads = [p.grad for p, _ in active if p.grad is not None]
+        if not grads:
+            return
+        norm = optimizer.joint_norm(grads)
+        for (p, group), grad in zip(active, grads, strict=True):
+            direction = optimizer.memory.get(p, DIRECTION)
+            if direction is not None:
+                length = group["looksam_alpha"] * norm.to(p.device)
+                add_scaled_(grad, direction, expand(length, p))
+
+
+class LookSAM(SharpnessAware):
+    r"""LookSAM: an ascent every few steps, and its direction reused in between.
+
+    In every :math:`k`-th step, with the gradients :math:`g` at the weights and
+    :math:`\tilde g` at the perturbed ones,
+
+    .. math::
+        g_v = \tilde g - \frac{\tilde g^\top g}{\|g\|_2^2}\, g, \qquad
+        w \leftarrow \mathrm{base}(w, \tilde g)
+
+    and in the steps between
+
+    .. math::
+        w \leftarrow \mathrm{base}\left(w,
+            g + \alpha\, \|g\|_2\, \frac{g_v}{\|g_v\|_2}\right)
+
+    The norms and products are over all parameters of a model.
+
+    Parameters
+    ----------
+    params : iterable of Tensor or of dict
+        Parameters or parameter groups, as in :class:`torch.optim.Optimizer`.
+
+    base_optimizer : callable, default=SGD
+        Class of the optimizer that takes the descent step, from this package or from
+        :mod:`torch.optim`, or any function that takes the parameters and ``**base`` and
+        returns an optimizer.
+
+    rho : float or Tensor of shape (n_models,), default=0.05
+        Radius of the neighbourhood, in the Euclidean norm over all parameters. 0 gives
+        the base optimizer, bit for bit.
+
+    looksam_k : int, default=5
+        Every how many steps there is an ascent. 1 gives SAM. The same for all models.
+
+    looksam_alpha : float or Tensor of shape (n_models,), default=0.7
+        Length :math:`\alpha` of the reused direction relative to the gradient, not
+        negative. 0 gives SAM every ``looksam_k`` steps.
+
+    interval, start : int, default=1 and 0
+        When there is an ascent, as in :class:`SAM`.
+
+    max_grad_norm : float, Tensor of shape (n_models,) or None, default=None
+        Largest Euclidean norm of the gradient that is descended with, as in
+        :class:`SAM`.
+
+    model_ndim : int, default=0
+        How many leading axes of every parameter count models.
+
+    replay : bool or Module, default=True
+        Whether the second evaluation replays the first, as in :class:`SAM`.
+
+    **base
+        Arguments of ``base_optimizer``.
+
+    Attributes
+    ----------
+    base_optimizer : torch.optim.Optimizer
+        The optimizer that takes the descent step. It shares ``param_groups`` and
+        ``state`` with this one.
+
+    Raises
+    ------
+    ValueError
+        If ``rho`` or ``looksam_alpha`` is negative, or ``looksam_k`` less than 1.
+    TypeError
+        If ``base_optimizer`` cannot be called.
+
+    See Also
+    --------
+    SAM : With ``looksam_k=1``. Its ``interval`` makes plain steps in between.
+
+    Notes
+    -----
+    ``interval`` and ``start`` are counted first: of the steps that they leave, every
+    ``looksam_k``-th has an ascent and the others reuse its direction. Where the two
+    gradients are parallel there is no direction, and the steps between are the base
+    optimizer's.
+
+    References
+    ----------
+    Y. Liu, S. Mai, X. Chen, C.-J. Hsieh, Y. You. "Towards efficient and scalable
+    sharpness-aware minimization." CVPR 2022. :arxiv:`2203.02714`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sksharp.optim import LookSAM
+    >>> w = torch.nn.Parameter(torch.tensor([1.0, 1.0]))
+    >>> curvature = torch.tensor([1.0, 3.0])
+    >>> optimizer = LookSAM([w], torch.optim.SGD, rho=0.1, looksam_k=2, lr=0.1)
+    >>> n_evaluations = 0
+    >>> def closure():
+    ...     global n_evaluations
+    ...     n_evaluations += 1
+    ...     optimizer.zero_grad()
+    ...     loss = (curvature * w**2 / 2).sum()
+    ...     loss.backward()
+    ...     return loss.item()
+    >>> for _ in range(4):
+    ...     _ = optimizer.step(closure)
+    >>> n_evaluations
+    6
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        base_optimizer: Callable[..., Optimizer] = SGD,
+        *,
+        rho: Hyperparameter = 0.05,
+        looksam_k: int = 5,
+        looksam_alpha: Hyperparameter = 0.7,
+        interval: int = 1,
+        start: int = 0,
+        max_grad_norm: Hyperparameter | None = None,
+        model_ndim: int = 0,
+        replay: bool | nn.Module = True,
+        **base: Any,
+    ) -> None:
+        super().__init__(
+            params,
+            base_optimizer,
+            perturbation=GradientPerturbation(rho),
+            combination=ReusedDirection(looksam_k, looksam_alpha),
+            interval=interval,
+            start=start,
+            max_grad_norm=max_grad_norm,
+            model_ndim=model_ndim,
+            replay=replay,
+            **base,
+        )

@@ -1,0 +1,398 @@
+"""Two-gradient steps, composed of a perturbation, a combination and a trigger."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ._ascent import (
+    Active,
+    Bypass,
+    Combination,
+    GradientPerturbation,
+    Memory,
+    Pair,
+    Perturbation,
+    Trigger,
+    clamp_norm_,
+)
+from ._base import Closure, Params, Wrapper, evaluate, light_step
+from ._checks import (
+    check_interval,
+    check_parts,
+    refuse_missing_closure,
+)
+from ._models import Hyperparameter, add_scaled_, expand, joint_norm
+from ._replay import Replay
+from .sgd import SGD
+
+# a closure's loss, the parameters with a gradient, and their gradients before the ascent
+Evaluated: TypeAlias = tuple[Any, Active, list[Tensor]]
+
+NO_REPLAY = contextlib.nullcontext()
+
+
+class SharpnessAware(Wrapper):
+    r"""Two-gradient optimizer of any composition.
+
+    With the gradient :math:`g` at the weights, a step moves the weights by a
+    perturbation, takes the gradient there, goes back, and descends with a combination of
+    the two:
+
+    .. math::
+        \tilde g = \nabla L(w + \epsilon(g)), \qquad
+        w \leftarrow \mathrm{base}(w, d(g, \tilde g))
+
+    :class:`SAM`, :class:`WSAM`, :class:`ASAM`, :class:`GSAM`, :class:`FisherSAM`,
+    :class:`FriendlySAM` and :class:`LookSAM` are compositions with names.
+
+    Parameters
+    ----------
+    params : iterable of Tensor or of dict
+        Parameters or parameter groups, as in :class:`torch.optim.Optimizer`.
+
+    base_optimizer : callable, default=SGD
+        Class of the optimizer that takes the descent step, from this package or from
+        :mod:`torch.optim`, or any function that takes the parameters and ``**base`` and
+        returns an optimizer.
+
+    perturbation : Perturbation, default=None
+        How :math:`\epsilon` is built: ``GradientPerturbation`` (if None),
+        ``AdaptivePerturbation``, ``FisherPerturbation`` or ``FriendlyPerturbation``.
+
+    combination : Combination, default=None
+        How the gradients are combined: ``Combination`` (if None: the second alone),
+        ``WeightedSharpness``, ``SurrogateGap`` or ``ReusedDirection``.
+
+    interval : int, default=1
+        Every how many steps there is an ascent. The others are the base optimizer's, for
+        one gradient.
+
+    start : int, default=0
+        Steps of the base optimizer before the first ascent.
+
+    max_grad_norm : float, Tensor of shape (n_models,) or None, default=None
+        Largest Euclidean norm, over all parameters, of the gradient that is descended
+        with. A longer one is scaled down: the combination, once, and not its parts.
+
+    model_ndim : int, default=0
+        How many leading axes of every parameter count models: 0 for one model, 1 for
+        parameters of shape ``(n_models, ...)``.
+
+    replay : bool or Module, default=True
+        Whether the second evaluation replays the first: the same dropout masks, and
+        running statistics of normalization layers that count each batch once. Turn it
+        off for modules with neither, to save a little time. Give the module if it is
+        compiled, because what is compiled does not tell of its layers.
+
+    **base
+        Arguments of ``base_optimizer``.
+
+    Attributes
+    ----------
+    base_optimizer : torch.optim.Optimizer
+        The optimizer that takes the descent step. It shares ``param_groups`` and
+        ``state`` with this one.
+
+    Raises
+    ------
+    ValueError
+        If a hyperparameter is out of its range, or the base optimizer has one of that
+        name.
+    TypeError
+        If ``base_optimizer`` cannot be called, or ``interval`` or ``start`` is no
+        integer.
+
+    See Also
+    --------
+    SAM : The composition to begin with.
+
+    Notes
+    -----
+    The hyperparameters of perturbation and combination are in the parameter groups, so
+    that a group may have its own ``rho``, for instance. ``interval`` and ``start`` are
+    those of the first group.
+
+    References
+    ----------
+    P. Foret, A. Kleiner, H. Mobahi, B. Neyshabur. "Sharpness-aware minimization for
+    efficiently improving generalization." ICLR 2021. :arxiv:`2010.01412`.
+
+    Examples
+    --------
+    ASAM's perturbation, weighed as WSAM does, in every other step:
+
+    >>> import torch
+    >>> from sksharp.optim import (
+    ...     AdaptivePerturbation, SharpnessAware, WeightedSharpness)
+    >>> w = torch.nn.Parameter(torch.tensor([[1.0]]))
+    >>> optimizer = SharpnessAware(
+    ...     [w], torch.optim.SGD, perturbation=AdaptivePerturbation(rho=0.5, eta=0.0),
+    ...     combination=WeightedSharpness(gamma=0.75), interval=2, lr=0.1)
+    >>> def closure():
+    ...     optimizer.zero_grad()
+    ...     loss = (w**2 / 2).sum()
+    ...     loss.backward()
+    ...     return loss.item()
+    >>> optimizer.step(closure)
+    0.5
+    >>> round(w.item(), 3)  # 1 - 0.1 * (1 + 3 * 0.5)
+    0.75
+    >>> _ = optimizer.step(closure)
+    >>> round(w.item(), 3)  # 0.75 - 0.1 * 0.75
+    0.675
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        base_optimizer: Callable[..., Optimizer] = SGD,
+        *,
+        perturbation: Perturbation | None = None,
+        combination: Combination | None = None,
+        interval: int = 1,
+        start: int = 0,
+        max_grad_norm: Hyperparameter | None = None,
+        model_ndim: int = 0,
+        replay: bool | nn.Module = True,
+        **base: Any,
+    ) -> None:
+        self.perturbation = perturbation or GradientPerturbation()
+        combination = combination or Combination()
+        if max_grad_norm is not None:
+            check_interval("max_grad_norm", max_grad_norm, 0)
+        parts = (self.perturbation, combination, Trigger(interval, start))
+        hyperparameters: dict[str, Any] = {}
+        for part in parts:
+            hyperparameters |= part.hyperparameters
+        super().__init__(params, base_optimizer, base, hyperparameters)
+        self.combination = combination.bind(self.base_optimizer)
+        self.max_grad_norm = max_grad_norm
+        self.model_ndim = model_ndim
+        self.replay = replay
+        self._set_up()
+
+    def _set_up(self) -> None:
+        self.memory = Memory(self.state)
+        self._buffers: dict[str, dict[Tensor, Tensor]] = {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._set_up()
+
+    def __getstate__(self) -> dict[str, Any]:
+        names = (
+            "perturbation",
+            "combination",
+            "max_grad_norm",
+            "model_ndim",
+            "replay",
+        )
+        own = {name: getattr(self, name) for name in names}
+        return {**super().__getstate__(), **own}
+
+    @light_step
+    def step(self, closure: Closure | Sequence[Any] | None = None) -> Any:
+        """Update the parameters once, from two evaluations of ``closure``.
+
+        Parameters
+        ----------
+        closure : callable, or sequence of callables or of (callable, float)
+            Clears the gradients, computes the loss, calls backward and returns the loss.
+            Several are those of the micro-batches of one step: each is perturbed by
+            itself, and the gradients are averaged, weighted by the numbers, which are
+            the sizes of the micro-batches (the same for all without numbers).
+
+        Returns
+        -------
+        loss : object
+            What ``closure`` returned the first time: the loss at the weights before the
+            step, not at the perturbed ones. The weighted mean of several.
+
+        Raises
+        ------
+        TypeError
+            If ``closure`` is missing.
+
+        Notes
+        -----
+        If ``closure`` raises, the parameters are left as they were before the step.
+        """
+        if closure is None:
+            refuse_missing_closure(self)
+        if self.memory:  # a step that was not finished
+            self.memory.forget()
+        leader = self.param_groups[0]
+        turn = Trigger.turn(leader)
+        if self.replay is False and self.is_off:
+            # nobody sees whether the second evaluation takes place
+            turn = None
+        ascends = turn is not None and self.combination.ascends(turn, leader)
+        if callable(closure):
+            run = self._two_passes if ascends else self._one_pass
+            loss, active, grads = run(closure)
+        else:
+            loss, active, grads = self._in_parts(closure, ascends=ascends)
+        bypass: Sequence[Bypass] = ()
+        if ascends:
+            if self.combination.keeps_ascent_grads:
+                pairs = self._pairs(active, grads)
+                bypass = list(self.combination.combine(pairs, self))
+        elif turn is not None:
+            self.combination.reuse(active, self)
+        if self.max_grad_norm is not None:
+            self._clip(self.max_grad_norm, bypass)
+        self.base_optimizer.step()
+        for p, group, term, weight in bypass:
+            add_scaled_(p, term, -expand(group["lr"] * weight, p))
+        if self.memory:
+            self.memory.commit()
+        for group in self.param_groups:
+            group["n_steps"] += 1
+        return loss
+
+    def _one_pass(self, closure: Any) -> Evaluated:
+        return self.evaluate_start(closure), self._with_grads(), []
+
+    def _two_passes(self, closure: Any) -> Evaluated:
+        second_pass = self._second_pass()
+        loss = self.evaluate_start(closure)
+        active = self._with_grads()
+        params = [p for p, _ in active]
+        start = self._kept("start", params, params)
+        grads: list[Tensor] = []
+        if self.combination.keeps_ascent_grads:
+            ascent_grads = [p.grad for p in params if p.grad is not None]
+            grads = self._kept("grads", params, ascent_grads)
+        try:
+            self.perturbation.ascend(active, self)
+            with second_pass:
+                self.evaluate_perturbed(closure)
+        finally:
+            # by copy: w + e - e is not w in floating point
+            for p, w in zip(params, start, strict=True):
+                p.copy_(w)
+        return loss, active, grads
+
+    def _second_pass(self) -> contextlib.AbstractContextManager[None]:
+        if self.replay is False:
+            return NO_REPLAY
+        module = self.replay if isinstance(self.replay, nn.Module) else None
+        return Replay(self._devices(), module)
+
+    def _in_parts(self, closures: Sequence[Any], *, ascends: bool) -> Evaluated:
+        """Evaluate micro-batches one by one and leave the mean of their gradients."""
+        parts, total = check_parts(closures)
+        run = self._two_passes if ascends else self._one_pass
+        loss: Any = None
+        ascent: dict[Tensor, Tensor] = {}
+        descent: dict[Tensor, Tensor] = {}
+        for closure, size in parts:
+            share = size / total
+            part_loss, active, grads = run(closure)
+            if part_loss is not None:
+                part_loss = share * part_loss
+                loss = part_loss if loss is None else loss + part_loss
+            for (p, _), grad in zip(active, grads, strict=False):
+                _accumulate(ascent, p, grad, share)
+            for p, _ in self._with_grads():
+                assert p.grad is not None
+                _accumulate(descent, p, p.grad, share)
+        for p, grad in descent.items():
+            # by copy: others may hold the memory of the gradient
+            p.grad = grad if p.grad is None else p.grad.copy_(grad)
+        if not (ascends and self.combination.keeps_ascent_grads):
+            return loss, self._with_grads(), []
+        active = [
+            (p, group)
+            for group in self.param_groups
+            for p in group["params"]
+            if p in ascent
+        ]
+        return loss, active, [ascent[p] for p, _ in active]
+
+    def evaluate_start(self, closure: Any) -> Any:
+        """Evaluate a closure at the weights and return what it returns."""
+        return evaluate(closure)
+
+    def evaluate_perturbed(self, closure: Any) -> None:
+        """Evaluate a closure at the perturbed weights."""
+        evaluate(closure)
+
+    @property
+    def is_off(self) -> bool:
+        """Whether the perturbation has length zero whatever the gradient."""
+        radii = [group["rho"] for group in self.param_groups]
+        return not any(isinstance(rho, Tensor) or rho != 0 for rho in radii)
+
+    def joint_norm(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Return the norm of tensors taken as one vector, one value per model."""
+        return joint_norm(tensors, self.model_ndim)
+
+    def _pairs(self, active: Active, grads: list[Tensor]) -> list[Pair]:
+        of_ascent = {p: grad for (p, _), grad in zip(active, grads, strict=True)}
+        # a parameter without a gradient in one evaluation has one of zero there
+        return [
+            Pair(p, group, of_ascent.get(p))
+            for group in self.param_groups
+            for p in group["params"]
+            if p in of_ascent or p.grad is not None
+        ]
+
+    def _clip(self, max_norm: Hyperparameter, bypass: Sequence[Bypass]) -> None:
+        """Shorten what is descended with, be it through the base optimizer or not."""
+        grads = {p: p.grad for p, _ in self._with_grads() if p.grad is not None}
+        if not grads:
+            return
+        whole = dict(grads)
+        for p, _, term, weight in bypass:
+            whole[p] = grads[p] + expand(weight, p) * term
+        norm = clamp_norm_(self.joint_norm(list(whole.values())))
+        scale = (max_norm / norm).clamp_(max=1)
+        for tensor in (*grads.values(), *(part.term for part in bypass)):
+            tensor.mul_(expand(scale.to(tensor.device), tensor))
+
+    def _kept(
+        self, slot: str, params: list[Tensor], tensors: list[Tensor]
+    ) -> list[Tensor]:
+        """Return copies of one tensor per parameter, in memory that steps share."""
+        buffers = self._buffers.setdefault(slot, {})
+        for p, tensor in zip(params, tensors, strict=True):
+            buffer = buffers.get(p)
+            if buffer is not None and _is_alike(buffer, tensor):
+                buffer.copy_(tensor)
+            else:  # the first step, or the module was converted or moved since
+                buffers[p] = tensor.detach().clone()
+        return [buffers[p] for p in params]
+
+    def keep_copy(self, slot: str, p: Tensor, tensor: Tensor) -> Tensor:
+        """Return a copy of a tensor of a parameter's, in memory that steps share."""
+        return self._kept(slot, [p], [tensor])[0]
+
+    def _with_grads(self) -> Active:
+        return [
+            (p, group)
+            for group in self.param_groups
+            for p in group["params"]
+            if p.grad is not None
+        ]
+
+    def _devices(self) -> set[torch.device]:
+        return {p.device for group in self.param_groups for p in group["params"]}
+
+
+def _is_alike(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and a.dtype == b.dtype and a.device == b.device
+
+
+def _accumulate(
+    sums: dict[Tensor, Tensor], p: Tensor, grad: Tensor, share: Hyperparameter
+) -> None:
+    if p not in sums:
+        sums[p] = torch.zeros_like(grad)
+    add_scaled_(sums[p], grad, expand(share, grad))
