@@ -12,11 +12,14 @@ and run with their own defaults.
 
 from __future__ import annotations
 
+import csv
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -104,6 +107,28 @@ def mlp_grid(problem: Problem) -> BaseEstimator:
     network = cls(random_state=problem.seed)
     search = GridSearchCV(network, {"alpha": ALPHA}, cv=3)
     return with_plain_preprocessing(search, problem)
+
+
+def mlp_as_long_as(other: str, problem: Problem) -> BaseEstimator:
+    """Return scikit-learn's network with as many epochs as take another's stored time."""
+    budget = stored_seconds(other, problem)
+    n_epochs = 5  # enough to tell how long one takes
+    trial = mlp(problem, max_iter=n_epochs)
+    start = time.process_time()
+    trial.fit(problem.X_train, problem.y_train)
+    epochs = round(n_epochs * budget / (time.process_time() - start))
+    return mlp(problem, max_iter=max(1, epochs), tol=0, n_iter_no_change=max(1, epochs))
+
+
+def stored_seconds(method: str, problem: Problem) -> float:
+    """Return the CPU seconds of a stored fit, on clean labels."""
+    run = problem.name, str(problem.seed), method
+    with (Path(__file__).parent / "results" / "quality.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            key = row["set"], row["split"], row["method"]
+            if key == run and row["fit_cpu"] and float(row["noise"]) == 0:
+                return float(row["fit_cpu"])
+    raise LookupError(f"no stored run of {method} on {problem.name}, {problem.seed}")
 
 
 def sharp(problem: Problem, **parameters: Any) -> BaseEstimator:
@@ -209,6 +234,10 @@ METHODS = {
     "mlp": Method(mlp, "sklearn"),
     "mlp_es": Method(partial(mlp, early_stopping=True), "sklearn"),
     "mlp_grid": Method(mlp_grid, "sklearn"),
+    "mlp_as_long_as_default": Method(partial(mlp_as_long_as, "default"), "sklearn"),
+    "mlp_as_long_as_recommended": Method(
+        partial(mlp_as_long_as, "recommended"), "sklearn"
+    ),
     "lightgbm": Method(lightgbm, "peers", ("lightgbm",)),
     "catboost": Method(catboost, "peers", ("catboost",)),
     "hgb": Method(hgb, "peers"),

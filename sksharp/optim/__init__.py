@@ -37,51 +37,19 @@ if TYPE_CHECKING:
     from .radam import RAdam as RAdam
     from .ranger import Ranger as Ranger
     from .sam import SAM as SAM
-    from .schedulefree import ScheduleFree as ScheduleFree
+    from .schedule_free import ScheduleFree as ScheduleFree
     from .sgd import SGD as SGD
     from .sharpness_aware import SharpnessAware as SharpnessAware
     from .wsam import WSAM as WSAM
     from .wsam import WeightedSharpness as WeightedSharpness
     from .yellowfin import YellowFin as YellowFin
 
-__all__ = [
-    "ASAM",
-    "ESAM",
-    "GSAM",
-    "MSAM",
-    "SAM",
-    "SGD",
-    "WSAM",
-    "Adam",
-    "AdamW",
-    "AdaptivePerturbation",
-    "Combination",
-    "FisherPerturbation",
-    "FisherSAM",
-    "FriendlyPerturbation",
-    "FriendlySAM",
-    "GradientPerturbation",
-    "LookSAM",
-    "Lookahead",
-    "Muon",
-    "RAdam",
-    "Ranger",
-    "ReusedDirection",
-    "ScheduleFree",
-    "SharpnessAware",
-    "SurrogateGap",
-    "WeightedSharpness",
-    "YellowFin",
-]
-
-# classes whose module is not their name in lower case
-_MODULES = {
+# a solver's class is in the module of the solver's name
+_MODULES = {solver.optimizer: name for name, solver in SOLVERS.items()} | {
     "AdaptivePerturbation": "asam",
     "Combination": "_ascent",
     "FisherPerturbation": "fisher_sam",
-    "FisherSAM": "fisher_sam",
     "FriendlyPerturbation": "friendly_sam",
-    "FriendlySAM": "friendly_sam",
     "GradientPerturbation": "_ascent",
     "ReusedDirection": "looksam",
     "SharpnessAware": "sharpness_aware",
@@ -89,12 +57,14 @@ _MODULES = {
     "WeightedSharpness": "wsam",
 }
 
+__all__ = list(_MODULES)
+
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     # `from .sam import SAM` binds the class beside its module sam
-    module = import_module(f".{_MODULES.get(name, name.lower())}", __name__)
+    module = import_module(f".{_MODULES[name]}", __name__)
     return getattr(module, name)
 
 
