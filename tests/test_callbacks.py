@@ -42,12 +42,20 @@ SHARED = {
 }
 
 
+def with_shared(params):
+    """Return parameters with the shared ones that the solver reads."""
+    solver = SOLVERS.get(params.get("solver", "sam"))
+    has_radius = solver is not None and "rho" in solver.arguments.values()
+    shared = {name: SHARED[name] for name in SHARED if name != "rho" or has_radius}
+    return {**shared, **params}
+
+
 def make_classifier(**params):
-    return SAMMLPClassifier(**{**SHARED, **params})
+    return SAMMLPClassifier(**with_shared(params))
 
 
 def make_regressor(**params):
-    return SAMMLPRegressor(**{**SHARED, **params})
+    return SAMMLPRegressor(**with_shared(params))
 
 
 class Recorder(Callback):

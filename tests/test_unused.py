@@ -111,7 +111,9 @@ def test_snapshots_read_the_lowest_rate():
 def test_the_defaults_are_silent(solver, Estimator):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UnusedParameterWarning)
-        Estimator(hidden_layer_sizes=(2,), solver=solver, max_iter=1).fit(X, y)
+        Estimator(
+            hidden_layer_sizes=(2,), solver=solver, max_iter=1, batch_size=10
+        ).fit(X, y)
 
 
 def test_an_equal_value_of_another_type_is_the_default():
