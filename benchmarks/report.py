@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from _comparison import compare, compare_all, select
+from _methods import METHODS
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs"
@@ -261,11 +262,10 @@ def quality_page() -> str:
     """Return the page on the quality of the predictions."""
     with (HERE / "results" / "quality.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    recipes = ("adam_ema", "adam_long", "adam_long_ema", "sam_.02_ema", "sam_long_ema")
     order = ("default", "recommended", "recommended_rho_0", "adam", "sam")
     stored = dict.fromkeys([*order, *(row["method"] for row in rows)])
     options = argparse.Namespace(
-        methods=[name for name in stored if name not in recipes],
+        methods=[name for name in stored if METHODS[name].group != "recipes"],
         sets={row["set"] for row in rows},
         splits=[0, 1, 2],
         report=None,

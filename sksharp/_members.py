@@ -60,6 +60,8 @@ FITTED_ATTRIBUTES = (
 class Ensemble:
     """Mixin of the estimators: several networks, and the choice of a radius by folds."""
 
+    _race_stages = RACE
+
     def _train_members(self, X, y, sample_weight, incremental):
         is_new = not hasattr(self, "members_")
         draws = self._random_state
@@ -141,7 +143,7 @@ class Ensemble:
             radii = (
                 radii * (1 - self.gamma) / self.gamma if self.gamma else radii[:1] * 0
             )
-        outcome = race(jobs, radii.tolist(), self._run)
+        outcome = race(jobs, radii.tolist(), self._run, self._race_stages)
         self.rho_ = radii[outcome.best].item()
         self.rho_grid_ = radii
         self.rho_losses_, self.rho_epochs_ = outcome.losses, outcome.epochs
@@ -396,7 +398,7 @@ class Race:
     best: int
 
 
-def race(jobs, radii, train):
+def race(jobs, radii, train, stages):
     """Train all folds with every radius and drop hopeless ones on the way.
 
     Parameters
@@ -409,6 +411,9 @@ def race(jobs, radii, train):
 
     train : callable
         Takes a list of jobs, returns their results.
+
+    stages : sequence of (float, float)
+        Shares of the epochs, in ascending order, and of the radii that go on after them.
 
     Returns
     -------
@@ -425,9 +430,9 @@ def race(jobs, radii, train):
     results = {i: [None] * len(jobs) for i in running}
     # at a look at the folds
     freq = max(job.validation.freq for job in jobs)
-    pauses = [math.ceil(share * epochs / freq) * freq for share, _ in RACE]
-    for stage in range(len(RACE) + 1):
-        pause_at = pauses[stage] if stage < len(RACE) and len(running) > 1 else None
+    pauses = [math.ceil(share * epochs / freq) * freq for share, _ in stages]
+    for stage in range(len(stages) + 1):
+        pause_at = pauses[stage] if stage < len(stages) and len(running) > 1 else None
         places, parts = [], []
         for i, of_radius in running.items():
             for j, job in enumerate(of_radius):
@@ -453,7 +458,7 @@ def race(jobs, radii, train):
             lengths[i] = max(r.progress.n_iter for r in results[i])
         if pause_at is None:
             break
-        n_left = max(1, math.ceil(RACE[stage][1] * len(radii)))
+        n_left = max(1, math.ceil(stages[stage][1] * len(radii)))
         ranked = sorted(running, key=lambda i: losses[i])
         running = {i: running[i] for i in ranked[:n_left]}
     best = min(running, key=lambda i: losses[i])

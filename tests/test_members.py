@@ -384,7 +384,7 @@ def test_hopeless_radii_are_given_up_and_leave_no_trace():
 
 
 def test_without_a_race_every_radius_is_trained_to_the_end(monkeypatch):
-    monkeypatch.setattr(_members, "RACE", ())
+    monkeypatch.setattr(SAMMLPClassifier, "_race_stages", ())
     network = SAMMLPClassifier(**AUTO, n_members=3).fit(X, LABELS)
     assert_array_equal(network.rho_epochs_, [6, 6, 6])
     assert network.rho_ == network.rho_grid_[network.rho_losses_.argmin()]
