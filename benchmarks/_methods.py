@@ -270,4 +270,32 @@ METHODS = {
     "recommended": Method(recommended, "ours", OURS),
     "recommended_rho_0": Method(partial(recommended, rho=0.0), "ours", OURS),
 }
+# every other solver and ensemble of one training, as it comes: a radius is chosen
+for _name in (
+    "wsam",
+    "asam",
+    "gsam",
+    "fisher_sam",
+    "friendly_sam",
+    "looksam",
+    "esam",
+    "msam",
+    "ranger",
+    "radam",
+    "adamw",
+    "lookahead",
+    "schedule_free",
+    "muon",
+    "yellowfin",
+):
+    METHODS[_name] = Method(partial(sharp, solver=_name), "family", OURS)
+_ONE_TRAINING = {
+    "sam_every_5": {"sam_interval": 5},
+    "sam_late": {"sam_start": 0.5},
+    "sam_micro": {"micro_batch_size": 32},
+    "snapshots": {"n_snapshots": 5},
+    "fast_geometric": {"n_snapshots": 5, "snapshot_schedule": "triangular"},
+}
+for _name, _parameters in _ONE_TRAINING.items():
+    METHODS[_name] = Method(partial(sharp, **_parameters), "family", OURS)
 GROUPS = list(dict.fromkeys(method.group for method in METHODS.values()))

@@ -221,7 +221,7 @@ def save_versions(methods: Sequence[str]) -> None:
     versions = stored.setdefault("methods", {})
     for method in methods:
         versions[method] = METHODS[method].versions()
-        if METHODS[method].group == "ours":
+        if "sksharp" in METHODS[method].needs:
             versions[method]["commit"] = commit()
     harness.save("quality", stored)
 
