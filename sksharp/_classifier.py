@@ -187,9 +187,9 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
 
     base_solver : {'adam', 'sgd', 'ranger', 'radam', 'adamw', 'schedule_free', 'muon'}, \
             default='adam'
-        Solver of the descent step. Only used when ``solver`` is 'sam', 'wsam', 'msam' or
-        'lookahead'. 'schedule_free' goes with 'sam' and 'wsam' only, 'ranger' not with
-        'lookahead', which it contains.
+        Solver of the descent step. Only used when ``solver`` is a sharpness-aware
+        one, from 'sam' to 'msam', or 'lookahead'. 'schedule_free' does not go with 'msam'
+        and 'lookahead', 'ranger' not with 'lookahead', which it contains.
 
     rho : float or 'auto', default='auto'
         Radius of the neighbourhood, in the Euclidean norm over all weights and biases of
@@ -206,8 +206,9 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         which end training in their own way. 'auto' also sees to it that an epoch has ten
         steps or more (``batch_size``) and averages the weights (``ema_decay``).
         ``partial_fit`` chooses nothing: it goes on with the radius of ``fit``, or with
-        0.05 if there was none. With fewer than 100 rows and no ``cv`` there is too little
-        to choose by, and training is scikit-learn's with a radius of 0.05.
+        0.05 if there was none (0.5 with 'asam' and 'msam'). With fewer than 100 rows and
+        no ``cv`` there is too little for one network to choose by, and training is
+        scikit-learn's with that radius.
 
     rho_grid : array-like of float or None, default=None
         Radii among which ``rho='auto'`` chooses. None for 0, 0.1 and 0.5, and with
@@ -358,7 +359,7 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         networks are collected where it is lowest, the last one at the end. Training
         lasts for all of ``max_iter`` or ``max_steps``: ``tol`` and ``n_iter_no_change``
         are then not used. Needs ``learning_rate='constant'``; not together with
-        ``early_stopping``, ``n_members``, ``rho='auto'``, ``swa`` or ``ema_decay``.
+        ``early_stopping``, ``n_members``, ``swa`` or ``ema_decay``.
 
     snapshot_schedule : {'cosine', 'triangular'}, default='cosine'
         Cycles of the learning rate between ``learning_rate_init`` and ``lr_min``.
@@ -410,7 +411,7 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
 
     rho_ : float
         The radius that was chosen, or 0.05 with too few rows. Only set when ``rho`` is
-        'auto', like the next three.
+        'auto', like the next three, which are there if there was a choice.
 
     rho_grid_ : ndarray of shape (n_radii,)
         The radii that were tried, in ascending order.
@@ -512,6 +513,7 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
 
     J. Zhang, I. Mitliagkas. "YellowFin and the art of momentum tuning." MLSys 2019.
     :arxiv:`1706.03471`.
+
     G. Huang, Y. Li, G. Pleiss, Z. Liu, J. E. Hopcroft, K. Q. Weinberger. "Snapshot
     ensembles: Train 1, get M for free." ICLR 2017. :arxiv:`1704.00109`.
 

@@ -226,7 +226,11 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
         return getattr(self, "rho_", self._radius_until_chosen())
 
     def _radius_until_chosen(self):
-        return RHO_UNTIL_CHOSEN * SOLVERS[self.solver].radius
+        radius = RHO_UNTIL_CHOSEN * SOLVERS[self.solver].radius
+        if self.solver == "wsam" and self.gamma:
+            # as in the grid, of the perturbation that the weight amounts to
+            radius *= (1 - self.gamma) / self.gamma
+        return radius
 
     def _check_grid(self):
         grid = np.asarray(self._grid(), dtype=np.float64)
@@ -374,7 +378,10 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
         is_rewritten = digest != _digest(weights)
         n_samples = len(y) if rows is None else len(rows)
         is_automatic = self._is_automatic(y, sample_weight)
-        batch_size = int(self._clipped_batch_size(n_samples, is_automatic=is_automatic))
+        # 'auto' is a part of all rows, those of a validation set too
+        n_of_auto = len(y) if is_automatic else n_samples
+        batch_size = self._clipped_batch_size(n_of_auto, is_automatic=is_automatic)
+        batch_size = min(n_samples, int(batch_size))
         # a fold that is smaller than the minibatch is not the user's doing
         n_given = len(y) if validation is None else n_samples
         if self.batch_size != "auto" and self.batch_size > n_given:
@@ -468,7 +475,8 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
             micro_batch_size = _plain(self.micro_batch_size)
             is_whole = n_samples <= (micro_batch_size or batch_size)
             # the rows of one call of partial_fit are a minibatch of all that come
-            if "friendly_sigma" in values and is_whole and not incremental:
+            is_silent = incremental or values["rho"] == 0
+            if "friendly_sigma" in values and is_whole and not is_silent:
                 warnings.warn(
                     "solver='friendly_sam' perturbs along the noise of minibatches, and "
                     f"one that holds all {n_samples} rows has none. It is going to be "
@@ -483,11 +491,19 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
             averaging=self._averaging_settings(epochs),
             micro_batch_size=micro_batch_size,
             ema_decay=self._averaging_decay(
-                epochs * n_batches, is_automatic=is_automatic
+                epochs * n_batches,
+                # a call of partial_fit with few rows goes on with the average
+                is_automatic=is_automatic or (incremental and self._averages()),
             ),
             schedule=self._schedule(None if incremental else epochs),
             **{name: _plain(getattr(self, name)) for name in _SHARED_SETTINGS},
         )
+
+    def _averages(self):
+        """Return whether an automatic average is under way."""
+        (network, *_) = getattr(self, "members_", [self])
+        state = getattr(network, "_averaging", None)
+        return self._searches() and state is not None and state.scheme == "ema_decay"
 
     def _clipped_batch_size(self, n_samples, *, is_automatic):
         """Return the rows of a minibatch, of a network that trains on so many rows."""
@@ -497,6 +513,12 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
                 return largest
             return min(largest, max(SMALLEST_OF_AUTO, n_samples // STEPS_OF_AUTO))
         return min(self.batch_size, n_samples)
+
+    def _rows_of_minibatch(self, n_samples, sample_weight=None):
+        """Return the rows of a minibatch of a fit on so many rows."""
+        weights = np.ones(n_samples) if sample_weight is None else sample_weight
+        is_automatic = self._is_automatic(weights, sample_weight)
+        return self._clipped_batch_size(n_samples, is_automatic=is_automatic)
 
     # -- what one call of fit leaves for the next ---------------------------------------
 

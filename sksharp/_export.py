@@ -166,7 +166,7 @@ def _params_for(Twin, estimator):
     params = Twin().get_params(deep=False)
     own = {name: getattr(estimator, name) for name in params}
     solver = SOLVERS.get(estimator.solver)
-    if solver is not None and solver.is_ascent:
+    if solver is not None and solver.takes_base:
         own["solver"] = estimator.base_solver
     for name, value in own.items():
         with contextlib.suppress(InvalidParameterError):

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import math
+import warnings
 from numbers import Integral
 
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.model_selection import KFold, StratifiedKFold, check_cv
 from sklearn.utils.validation import validate_data
 
 from ._contract import Validation
-from .optim import SOLVERS
+from .optim import SOLVERS, solver_chain
 
 # steps between two looks at a fold, unless an epoch is longer
 STEPS_BETWEEN_SCORES = 20
@@ -69,6 +70,8 @@ class Ensemble:
         if not incremental:
             folds = self._make_folds(y, sample_weight, self.n_members, draws)
         params = self._member_params(y, sample_weight)
+        if incremental and self._averages() and params["ema_decay"] is None:
+            params["ema_decay"] = DECAY_OF_AUTO
         if is_new:
             members = [
                 self._new_network(X, y, params, draws) for _ in range(self.n_members)
@@ -111,7 +114,11 @@ class Ensemble:
         rows, validation = self._split(X, y, sample_weight)
         # the network of all rows is drawn as if nothing were chosen before
         draws = copy.deepcopy(self._random_state)
-        folds = self._make_folds(y, sample_weight, None, draws)
+        with warnings.catch_warnings():
+            if self.cv is None:
+                # a rare class is not in every fold, and nobody has asked for folds
+                warnings.filterwarnings("ignore", "The least populated class")
+            folds = self._make_folds(y, sample_weight, None, draws)
         params = self._member_params(y, sample_weight)
         networks = [self._new_network(X, y, params, draws) for _ in folds]
         jobs = fold_jobs(networks, X, y, sample_weight, folds)
@@ -123,7 +130,11 @@ class Ensemble:
             network._take(result)
         self._keep_out_of_fold(networks, X, folds)
         job = self._job(X, y, sample_weight, rows, validation)
-        if validation is None and job.settings.averaging is None:
+        # 'adaptive' goes by the stopping rule, and ends training itself
+        adapts = self.learning_rate == "adaptive" and (
+            SOLVERS[solver_chain(self.solver, self.base_solver)[-1]].has_schedule
+        )
+        if validation is None and job.settings.averaging is None and not adapts:
             job = dataclasses.replace(
                 job,
                 epochs=max(1, round(share_at_best(outcome, jobs) * job.epochs)),

@@ -94,6 +94,7 @@ class Scheduling:
             "learning_rate": self.learning_rate in SCHEDULES,
             "warmup": self.warmup,
             "n_snapshots": self.n_snapshots > 1,
+            "swa_lr": self.swa and self.swa_lr is not None,
         }
         for name, is_on in asked.items():
             if is_on:

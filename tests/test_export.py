@@ -123,6 +123,8 @@ def test_the_scikit_learn_estimator_predicts_the_same(case, solver):
     [
         ({"solver": "sam", "base_solver": "sgd"}, "sgd"),
         ({"solver": "wsam", "base_solver": "ranger"}, "adam"),
+        ({"solver": "msam", "base_solver": "sgd"}, "sgd"),
+        ({"solver": "lookahead", "base_solver": "sgd"}, "sgd"),
         ({"solver": "ranger", "base_solver": "sgd"}, "adam"),
         ({"solver": "sgd"}, "sgd"),
     ],

@@ -433,6 +433,10 @@ REFUSED = {
         {"solver": "yellowfin", "learning_rate": "cosine"},
         "solver='yellowfin' finds its learning rate.*got learning_rate='cosine'",
     ),
+    "an average at a rate that is found": (
+        {"solver": "yellowfin", "swa": True, "swa_lr": 0.1},
+        "solver='yellowfin' finds its learning rate.*got swa_lr=0.1",
+    ),
     "snapshots of a rate that is found": (
         {"solver": "yellowfin", "n_snapshots": 2},
         "solver='yellowfin' finds its learning rate.*got n_snapshots=2",

@@ -502,6 +502,48 @@ def test_with_too_few_rows_training_is_that_of_a_number(weighted):
     assert_same_weights(automatic, plain)
 
 
+def test_rows_for_early_stopping_do_not_change_the_minibatch():
+    rows, y = ROWS[:105], SIGNS[:105]
+    fits = [
+        SAMMLPClassifier(**QUICK, early_stopping=True, batch_size=size).fit(rows, y)
+        for size in ("auto", 10)
+    ]
+    assert_same_weights(*fits)
+
+
+def test_a_call_of_partial_fit_with_few_rows_goes_on_with_the_average():
+    one = SAMMLPClassifier(**QUICK, batch_size=20).fit(ROWS, SIGNS)
+    other = clone(one).set_params(ema_decay=0.99).fit(ROWS, SIGNS)
+    for network in (one, other):
+        network.partial_fit(ROWS[:60], SIGNS[:60])
+    assert_same_weights(one, other)
+
+
+def test_an_adaptive_rate_adapts_at_the_chosen_radius():
+    params = {"base_solver": "sgd", "learning_rate": "adaptive", "tol": 0.01}
+    params |= {"learning_rate_init": 0.1, "n_iter_no_change": 2, "ema_decay": 0.0}
+    params |= {**QUICK, "max_iter": 60, "batch_size": 40}
+    auto = SAMMLPClassifier(**params).fit(ROWS, SIGNS)
+    fixed = SAMMLPClassifier(**params, rho=auto.rho_).fit(ROWS, SIGNS)
+    assert_same_weights(auto, fixed)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_rare_label_is_nothing_to_warn_of():
+    y = SIGNS.copy()
+    y[0] = 7
+    network = SAMMLPClassifier(**QUICK).fit(ROWS, y)
+    assert network.predict_proba(ROWS).shape == (len(ROWS), 3)
+
+
+@pytest.mark.parametrize(
+    ("solver", "radius"), [("sam", 0.05), ("wsam", 0.05 / 9), ("asam", 0.5)]
+)
+def test_the_radius_before_one_is_chosen_is_that_of_the_solver(solver, radius):
+    network = SAMMLPClassifier(**QUICK, solver=solver).fit(ROWS[:60], SIGNS[:60])
+    assert_allclose(network.rho_, radius, rtol=1e-12)
+
+
 def test_callbacks_see_the_network_of_all_rows():
     class Rows(Callback):
         seen = ()

@@ -101,7 +101,10 @@ def penalty_of(estimator, n_samples, sample_weight):
     total = n_samples if sample_weight is None else sample_weight.sum()
     if estimator.solver == "lbfgs":
         return estimator.alpha / total
-    size = 200 if estimator.batch_size == "auto" else estimator.batch_size
+    if hasattr(estimator, "_rows_of_minibatch"):
+        size = estimator._rows_of_minibatch(n_samples, sample_weight)
+    else:
+        size = 200 if estimator.batch_size == "auto" else estimator.batch_size
     # the penalty is divided by the rows, or by their weights, of a minibatch
     return estimator.alpha / (total * min(size, n_samples) / n_samples)
 

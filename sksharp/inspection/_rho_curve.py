@@ -290,7 +290,8 @@ class RhoCurveDisplay:
         if not hasattr(estimator, "rho_grid_"):
             raise ValueError(
                 "The estimator must have chosen its radius, got one without rho_grid_. Fit "
-                "it with rho='auto', or draw a search with from_cv_results."
+                "it with rho='auto' on at least 100 rows or with cv, or draw a search "
+                "with from_cv_results."
             )
         epochs = estimator.rho_epochs_
         options = {

@@ -343,16 +343,17 @@ def test_the_penalty_adds_its_constant_curvature_to_the_weights_alone(solver):
     assert not plain.settings["penalty"]
 
 
-def test_the_penalty_is_that_of_the_automatic_minibatch():
+@pytest.mark.parametrize(("rho", "size"), [(0.05, 200), ("auto", 28)])
+def test_the_penalty_is_that_of_the_automatic_minibatch(rho, size):
     rows, y = np.tile(X, (7, 1)), np.tile(TARGETS["squared"], 7)
-    network = fitted("squared", alpha=0.8)
+    network = fitted("squared", alpha=0.8, rho=rho)
     plain, penalized = (
         sharpness(network, rows, y, measure="trace", n_probes=1, penalty=penalty)
         for penalty in (False, True)
     )
     squares = sum((coef**2).sum() for coef in network.coefs_)
-    # 280 rows, 200 to a minibatch
-    assert_allclose(penalized.loss - plain.loss, 0.4 / 200 * squares, rtol=1e-9)
+    # of 280 rows
+    assert_allclose(penalized.loss - plain.loss, 0.4 / size * squares, rtol=1e-9)
 
 
 @pytest.mark.parametrize(
