@@ -111,6 +111,16 @@ SUMMARY = ["sets", "wins", "ties", "losses", "loss ratio", "CPU ratio"]
 
 def compare(runs: Runs, a: str, b: str) -> list[str]:
     """Return how one method does against another, and on which sets it differs."""
+    return [
+        f"{a} against {b}:",
+        "",
+        *table(SUMMARY, [summary(runs, a, b)]),
+        *compare_sets(runs, a, b),
+    ]
+
+
+def compare_sets(runs: Runs, a: str, b: str) -> list[str]:
+    """Return how one method does against another on every set, the best first."""
     scores = pairs(runs, a, b, "score")
     verdicts = sorted(
         ((name, *verdict(scores[name])) for name in scores), key=lambda row: -row[2]
@@ -127,12 +137,7 @@ def compare(runs: Runs, a: str, b: str) -> list[str]:
         ]
         for name, sign, mean, error in verdicts
     ]
-    return [
-        f"{a} against {b}:",
-        "",
-        *table(SUMMARY, [summary(runs, a, b)]),
-        *table(["set", f"{a}", "points", "standard error", "loss ratio"], body),
-    ]
+    return table(["set", f"{a}", "points", "standard error", "loss ratio"], body)
 
 
 def compare_all(runs: Runs) -> list[str]:

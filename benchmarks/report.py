@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from _comparison import compare, compare_all, select
+from _comparison import compare_all, compare_sets, select
 from _methods import METHODS
 
 HERE = Path(__file__).parent
@@ -106,7 +106,7 @@ many epochs:
 QUALITY = """# How well the networks predict
 
 `benchmarks/bench_quality.py` trains on 52 public tables of 112 to 10,000 training rows,
-in three random splits each, and stores every run in `benchmarks/results/quality.csv`.
+in up to three random splits each, and stores every run in `benchmarks/results/quality.csv`.
 
 - `default` is `SAMMLPClassifier()` or `SAMMLPRegressor()` as it comes; `recommended` is
   the setting of the [README](../README.md#choose-rho), in a `tabular_pipeline`, and
@@ -120,8 +120,11 @@ in three random splits each, and stores every run in `benchmarks/results/quality
   category; the target of a regression in standard deviations.
 - A win is a mean score (accuracy, R²) higher by more than twice the standard error over
   the splits. Ratios are geometric means over the tables: of the loss (log-loss, squared
-  error) and of the CPU time of a fit on one thread. A method is compared on the tables
-  that it has been run on, whose number is in the first column.
+  error) and of the CPU time of a fit on one thread.
+- A method is compared on the tables and splits that it has been run on. The first column
+  has the number of tables. Only methods with three splits of all 52 tables can be read as
+  results: of the others, a table with one split is always a tie, and most that are
+  missing are the large ones.
 
 {tables}
 To measure anew: `python benchmarks/bench_quality.py`; `--report default mlp` prints any
@@ -276,23 +279,11 @@ def quality_page() -> str:
         title = "Labels as they are" if not noise else f"{noise:.0%} of labels flipped"
         lines = compare_all(runs)
         if "default" in runs:
-            *_, detail = split_tables(compare(runs, "default", "mlp"))
+            detail = compare_sets(runs, "default", "mlp")
             lines += ["The default on every table:", "", *detail]
         if lines:
             tables += [f"## {title}", "", *lines]
     return QUALITY.format(tables="\n".join(tables))
-
-
-def split_tables(lines: list[str]) -> list[list[str]]:
-    """Return the tables among some lines, each with an empty line at the end."""
-    tables: list[list[str]] = [[]]
-    for line in lines:
-        if line.startswith("|"):
-            tables[-1].append(line)
-        elif tables[-1]:
-            tables[-1].append("")
-            tables.append([])
-    return [table for table in tables if table]
 
 
 def draw() -> None:

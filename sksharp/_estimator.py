@@ -11,7 +11,7 @@ from sklearn.base import is_classifier
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight
 
 from ._contract import (
@@ -29,7 +29,7 @@ from ._members import (
     Ensemble,
 )
 from ._schedules import SCHEDULES
-from ._scheduling import CONSTRAINTS, Scheduling, _plain
+from ._scheduling import CONSTRAINTS, SHARE_OR_EPOCHS, Scheduling, _plain
 from ._unused import warn_of_unused
 from .optim import (
     BASE_SOLVERS,
@@ -75,10 +75,7 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
         "looksam_alpha": [Interval(Real, 0, None, closed="left")],
         "esam_fraction": [Interval(Real, 0, 1, closed="right")],
         "sam_interval": [Interval(Integral, 1, None, closed="left")],
-        "sam_start": [
-            Interval(RealNotInt, 0, 1, closed="left"),
-            Interval(Integral, 0, None, closed="left"),
-        ],
+        "sam_start": SHARE_OR_EPOCHS,
         "micro_batch_size": [Interval(Integral, 1, None, closed="left"), None],
         "lookahead_k": [Interval(Integral, 1, None, closed="left")],
         "lookahead_alpha": [Interval(Real, 0, 1, closed="both")],
@@ -226,11 +223,13 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
         return getattr(self, "rho_", self._radius_until_chosen())
 
     def _radius_until_chosen(self):
-        radius = RHO_UNTIL_CHOSEN * SOLVERS[self.solver].radius
-        if self.solver == "wsam" and self.gamma:
-            # as in the grid, of the perturbation that the weight amounts to
-            radius *= (1 - self.gamma) / self.gamma
-        return radius
+        return self._before_weight(RHO_UNTIL_CHOSEN * SOLVERS[self.solver].radius)
+
+    def _before_weight(self, radii):
+        """Return the ``rho`` of perturbations as long as 'sam' would make them."""
+        if self.solver != "wsam" or not self.gamma:
+            return radii
+        return radii * ((1 - self.gamma) / self.gamma)
 
     def _check_grid(self):
         grid = np.asarray(self._grid(), dtype=np.float64)

@@ -149,11 +149,7 @@ class Ensemble:
         if not is_new and hasattr(self, "rho_"):
             return self._run([with_radius(job, self.rho_) for job in jobs])
         radii = np.unique(np.asarray(self._grid(), dtype=np.float64))
-        if self.solver == "wsam":
-            # the grid is of the radius of the perturbation that the weight amounts to
-            radii = (
-                radii * (1 - self.gamma) / self.gamma if self.gamma else radii[:1] * 0
-            )
+        radii = self._before_weight(radii)
         outcome = race(jobs, radii.tolist(), self._run, self._race_stages)
         self.rho_ = radii[outcome.best].item()
         self.rho_grid_ = radii

@@ -26,21 +26,21 @@ THEIRS = ("invscaling", "adaptive")
 EMA_SHARE = 0.1
 EMA_RANGE = (0.9, 0.999)
 
-_SHARE_OR_EPOCHS = [
+SHARE_OR_EPOCHS = [
     Interval(RealNotInt, 0, 1, closed="left"),
     Interval(Integral, 0, None, closed="left"),
 ]
 
 CONSTRAINTS = {
     "learning_rate": [StrOptions({"constant", *THEIRS, *SCHEDULES})],
-    "warmup": _SHARE_OR_EPOCHS,
+    "warmup": SHARE_OR_EPOCHS,
     "lr_min": [Interval(Real, 0, None, closed="left")],
     "lr_gamma": [Interval(Real, 0, 1, closed="right"), None],
     "lr_step_size": [Interval(Integral, 1, None, closed="left")],
     "lr_milestones": ["array-like"],
     "lr_flat": [Interval(Real, 0, 1, closed="left")],
     "ema_decay": [Interval(Real, 0, 1, closed="left"), StrOptions({"auto"}), None],
-    "swa_start": _SHARE_OR_EPOCHS,
+    "swa_start": SHARE_OR_EPOCHS,
     "swa_anneal": [
         Interval(RealNotInt, 0, 1, closed="both"),
         Interval(Integral, 0, None, closed="left"),
@@ -49,7 +49,7 @@ CONSTRAINTS = {
     "swa_cycle": [Interval(Integral, 1, None, closed="left"), None],
     "n_snapshots": [Interval(Integral, 1, None, closed="left")],
     "snapshot_schedule": [StrOptions(set(CYCLES))],
-    "snapshot_start": [*_SHARE_OR_EPOCHS, None],
+    "snapshot_start": [*SHARE_OR_EPOCHS, None],
 }
 
 
