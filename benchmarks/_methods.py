@@ -43,6 +43,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 
 MAX_LEVELS = 30  # of a category; rarer levels share one column
 ALPHA = np.logspace(-5, 1, 5)
+RATES = [3e-4, 1e-3, 3e-3]
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,16 @@ def sharp(problem: Problem, **parameters: Any) -> BaseEstimator:
     cls = SAMMLPRegressor if problem.is_regression else SAMMLPClassifier
     network = cls(random_state=problem.seed, **parameters)
     return with_plain_preprocessing(network, problem)
+
+
+def rate_searched(problem: Problem, **parameters: Any) -> BaseEstimator:
+    """Return our network with its learning rate searched."""
+    from sksharp import SAMMLPClassifier, SAMMLPRegressor, VectorizedGridSearchCV
+
+    cls = SAMMLPRegressor if problem.is_regression else SAMMLPClassifier
+    network = cls(random_state=problem.seed, **parameters)
+    search = VectorizedGridSearchCV(network, {"learning_rate_init": RATES}, cv=3)
+    return with_plain_preprocessing(search, problem)
 
 
 def unhurried(problem: Problem) -> BaseEstimator:
@@ -270,16 +281,33 @@ METHODS = {
     "recommended": Method(recommended, "ours", OURS),
     "recommended_rho_0": Method(partial(recommended, rho=0.0), "ours", OURS),
 }
-# every other solver and ensemble of one training, as it comes: a radius is chosen
+# Every other solver and ensemble of one training: as it comes, where a radius is chosen
+# out of three, and at SAM's customary radius; solvers without a radius as they come, and
+# with their learning rate searched.
+for _name, _radius in {
+    "wsam": 0.05,
+    "asam": 0.5,
+    "gsam": 0.05,
+    "fisher_sam": 0.05,
+    "friendly_sam": 0.05,
+    "looksam": 0.05,
+    "esam": 0.05,
+    "msam": 0.5,
+}.items():
+    _method = partial(sharp, solver=_name)
+    METHODS[_name] = Method(_method, "family", OURS)
+    METHODS[f"{_name}_fixed"] = Method(partial(_method, rho=_radius), "family", OURS)
+for _name, _parameters in {
+    "sam_every_5": {"sam_interval": 5},
+    "sam_late": {"sam_start": 0.5},
+    "sam_micro": {"micro_batch_size": 32},
+    "snapshots": {"n_snapshots": 5},
+    "fast_geometric": {"n_snapshots": 5, "snapshot_schedule": "triangular"},
+}.items():
+    _method = partial(sharp, **_parameters)
+    METHODS[_name] = Method(_method, "family", OURS)
+    METHODS[f"{_name}_fixed"] = Method(partial(_method, rho=0.05), "family", OURS)
 for _name in (
-    "wsam",
-    "asam",
-    "gsam",
-    "fisher_sam",
-    "friendly_sam",
-    "looksam",
-    "esam",
-    "msam",
     "ranger",
     "radam",
     "adamw",
@@ -289,13 +317,8 @@ for _name in (
     "yellowfin",
 ):
     METHODS[_name] = Method(partial(sharp, solver=_name), "family", OURS)
-_ONE_TRAINING = {
-    "sam_every_5": {"sam_interval": 5},
-    "sam_late": {"sam_start": 0.5},
-    "sam_micro": {"micro_batch_size": 32},
-    "snapshots": {"n_snapshots": 5},
-    "fast_geometric": {"n_snapshots": 5, "snapshot_schedule": "triangular"},
-}
-for _name, _parameters in _ONE_TRAINING.items():
-    METHODS[_name] = Method(partial(sharp, **_parameters), "family", OURS)
+for _name in ("adam", "ranger", "radam", "adamw", "lookahead", "schedule_free", "muon"):
+    METHODS[f"{_name}_search"] = Method(
+        partial(rate_searched, solver=_name), "family", OURS
+    )
 GROUPS = list(dict.fromkeys(method.group for method in METHODS.values()))
