@@ -56,6 +56,7 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "download_all_examples": False,
     "remove_config_comments": True,
+    "reset_argv": "_gallery.arguments",
     "show_memory": False,
     "show_signature": False,
 }
