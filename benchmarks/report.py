@@ -11,7 +11,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from _comparison import compare_all, compare_sets, select, summary
+import numpy as np
+from _comparison import compare_all, compare_sets, pairs, select, summary
 from _datasets import SETS
 from _methods import METHODS, RATES
 
@@ -179,6 +180,21 @@ anew.
 """
 MAX_ROWS_OF_SOLVERS = 2300
 NOISES = (0.0, 0.2, 0.4)
+
+
+# of the picture: label, its place, and a color that the colour-blind can tell apart
+ABOVE, BELOW, RIGHT = ("center", "bottom"), ("center", "top"), ("left", "center")
+SHIFT = {"bottom": (0, 3), "top": (0, -4), "center": (8, 0)}  # points
+NAMES = {
+    "default": ("sksharp as it comes", RIGHT, "#0072B2"),
+    "recommended": ("sksharp, five members", ABOVE, "#0072B2"),
+    "mlp_es": ("scikit-learn's MLP, early stopping", RIGHT, "0.3"),
+    "hgb": ("HistGradientBoosting", BELOW, "#D55E00"),
+    "lightgbm": ("LightGBM", ABOVE, "#D55E00"),
+    "catboost": ("CatBoost", ABOVE, "#D55E00"),
+    "realmlp": ("RealMLP", ABOVE, "#009E73"),
+    "realmlp5": ("RealMLP, five folds", ABOVE, "#009E73"),
+}
 
 
 def load(name: str) -> dict[str, Any]:
@@ -444,8 +460,58 @@ def draw() -> None:
     figure.savefig(DOCS / "images" / "fit.png", dpi=110)
 
 
+def draw_quality() -> None:
+    """Draw loss against time of the methods that have been run on all tables."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    with (HERE / "results" / "quality.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    options = argparse.Namespace(
+        methods=["mlp", *NAMES],
+        sets=list(dict.fromkeys(row["set"] for row in rows)),
+        splits=[0, 1, 2],
+        report=None,
+    )
+    runs = select(rows, options, 0.0)
+    random = np.random.default_rng(0)
+    figure, ax = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
+    ax.axhline(1, color="0.7", linewidth=1)
+    ax.plot(1, 1, "o", color="0.3")
+    ax.annotate("scikit-learn's MLP", (1, 1), (8, 6), textcoords="offset points")
+    for method, (name, (ha, va), color) in NAMES.items():
+        logs = [
+            [
+                np.log(a.mean() / b.mean())
+                for a, b in pairs(runs, method, "mlp", f).values()
+            ]
+            for f in ("loss", "fit_cpu")
+        ]
+        if len(logs[0]) < len(options.sets):  # what is missing are the large ones
+            continue
+        loss, cpu = np.array(logs)
+        means = random.choice(loss, (10_000, len(loss))).mean(axis=1)
+        low, high = np.exp(np.quantile(means, [0.025, 0.975]))
+        x, y = np.exp(cpu.mean()), np.exp(loss.mean())
+        ax.errorbar(x, y, [[y - low], [high - y]], fmt="o", capsize=3, color=color)
+        at = {"bottom": high, "top": low}.get(va, y)
+        style = {"ha": ha, "va": va, "color": color, "textcoords": "offset points"}
+        ax.annotate(name, (x, at), SHIFT[va], **style)
+    ax.set_xscale("log")
+    ticks = [0.1, 0.3, 1, 3, 10, 30]
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.minorticks_off()
+    ax.set_xlim(0.06, 70)
+    ax.set_xlabel("CPU time of a fit, in fits of scikit-learn's MLP (log scale)")
+    ax.set_ylabel("Loss on test rows, scikit-learn's MLP = 1")
+    ax.set_title(f"{len(options.sets)} tables, geometric means and 95 % intervals")
+    figure.savefig(DOCS / "images" / "quality.png", dpi=110)
+
+
 def main() -> None:
-    """Write the page and the picture."""
+    """Write the pages and the pictures."""
     page = [
         INTRODUCTION.format(environment=describe(load("fit")["environment"])),
         fit_section(),
@@ -458,6 +524,7 @@ def main() -> None:
     (DOCS / "quality.md").write_text(quality_page())
     (DOCS / "solvers-measured.md").write_text(solvers_page())
     draw()
+    draw_quality()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 """Which ``rho`` does my data want, and does it pay?
+=================================================
 
 ``GridSearchCV`` chooses the radius of sharpness-aware training on data that comes with
 scikit-learn. Beside it: scikit-learn's network as it comes, and with as large a search.
@@ -8,6 +9,7 @@ import argparse
 import json
 import os
 import platform
+import sys
 import time
 import warnings
 from importlib.metadata import version
@@ -144,6 +146,6 @@ if options.save:
     about |= {"seeds": list(range(options.splits)), "rho": RHO, "results": results}
     options.save.write_text(json.dumps(about, indent=1) + "\n")
 if find_spec("matplotlib"):
-    draw(results, Path(__file__).with_name("choose_rho.png"))
+    draw(results, Path(sys.argv[0]).with_name("choose_rho.png"))
 else:
     print("No picture without matplotlib: pip install '.[plots]'")

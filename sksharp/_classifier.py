@@ -469,7 +469,7 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
     n_features_in_ : int
         Number of features seen during fit.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features. Only set when ``X`` has string column names.
 
     See Also

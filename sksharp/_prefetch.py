@@ -16,7 +16,6 @@ from pathlib import Path
 import joblib
 import numpy as np
 from sklearn.base import clone
-from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params
@@ -60,6 +59,13 @@ FREE = (
 )
 
 
+def _transforms_target(estimator):
+    # in the function: it comes with linear models, neighbors and more
+    from sklearn.compose import TransformedTargetRegressor
+
+    return isinstance(estimator, TransformedTargetRegressor)
+
+
 def find_network(estimator):
     """Return our estimator inside pipelines and around targets, None if there is none."""
     return locate_network(estimator)[0]
@@ -71,7 +77,7 @@ def locate_network(estimator):
     while not isinstance(estimator, FlatMinimaMLP):
         if isinstance(estimator, Pipeline) and estimator.steps:
             name, estimator = estimator.steps[-1]
-        elif isinstance(estimator, TransformedTargetRegressor):
+        elif _transforms_target(estimator):
             name, estimator = "regressor", estimator.regressor
         else:
             return None, ""
@@ -85,7 +91,7 @@ def forget_trainer(estimator):
         vars(estimator).pop("_trainer", None)
     elif isinstance(estimator, Pipeline) and estimator.steps:
         forget_trainer(estimator.steps[-1][1])
-    elif isinstance(estimator, TransformedTargetRegressor):
+    elif _transforms_target(estimator):
         forget_trainer(estimator.regressor)
         forget_trainer(getattr(estimator, "regressor_", None))
 

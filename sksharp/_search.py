@@ -224,7 +224,7 @@ class VectorizedGridSearchCV(VectorizedSearch, GridSearchCV):
     n_features_in_ : int
         Number of features.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, if there are any.
 
     See Also
@@ -377,7 +377,7 @@ class VectorizedRandomizedSearchCV(VectorizedSearch, RandomizedSearchCV):
     n_features_in_ : int
         Number of features.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, if there are any.
 
     See Also
