@@ -28,6 +28,7 @@ from ._members import (
     RADIUS_ATTRIBUTES,
     Ensemble,
 )
+from ._pickles import VersionStamp, data_as_records, records_as_data
 from ._schedules import SCHEDULES
 from ._scheduling import CONSTRAINTS, SHARE_OR_EPOCHS, Scheduling, _plain
 from ._unused import warn_of_unused
@@ -48,7 +49,9 @@ STEPS_OF_AUTO = 10
 SMALLEST_OF_AUTO = 8
 
 
-class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
+class FlatMinimaMLP(
+    Scheduling, Ensemble, Exports, VersionStamp, BaseMultilayerPerceptron
+):
     """Base of the estimators: everything but their signatures and docstrings.
 
     scikit-learn keeps the validation of data, labels, initialization, prediction and
@@ -362,6 +365,12 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
         from .training import fit_models  # imports torch
 
         return fit_models(jobs, n_jobs=self.n_jobs)
+
+    def __getstate__(self):
+        return records_as_data(super().__getstate__())
+
+    def __setstate__(self, state):
+        super().__setstate__(data_as_records(state))
 
     def __sklearn_clone__(self):
         copy = super().__sklearn_clone__()

@@ -9,6 +9,7 @@ from sklearn.utils import indexable
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _check_method_params
 
+from ._pickles import VersionStamp
 from ._prefetch import Prefetch, find_network, forget_trainer, free_memory
 
 # of the memory that is free when the search begins
@@ -53,7 +54,7 @@ class FrozenSplits:
         return getattr(self.cv, name)
 
 
-class VectorizedSearch:
+class VectorizedSearch(VersionStamp):
     """Mixin of scikit-learn's searches that trains before they fit and score."""
 
     def fit(self, X, y=None, **params):

@@ -24,11 +24,13 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from ._pickles import VersionStamp
+
 MISSING = "missing"
 CLIP = 3.0
 
 
-class PiecewiseLinearEncoder(TransformerMixin, BaseEstimator):
+class PiecewiseLinearEncoder(VersionStamp, TransformerMixin, BaseEstimator):
     r"""Encode every feature by where it lies between its quantiles.
 
     The quantiles of a feature, each the nearest value that occurs, are the knots

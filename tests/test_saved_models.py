@@ -1,5 +1,6 @@
 """Files of data alone: what is saved comes back, what is damaged does not."""
 
+import copy
 import io
 import json
 import pickle
@@ -12,15 +13,26 @@ from hashlib import sha256
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.datasets import make_classification
-from sklearn.model_selection import KFold
+from sklearn.exceptions import InconsistentVersionWarning as SklearnVersionWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import sksharp
-from sksharp import SAMMLPClassifier, SAMMLPRegressor
+from sksharp import (
+    PiecewiseLinearEncoder,
+    SAMMLPClassifier,
+    SAMMLPRegressor,
+    VectorizedGridSearchCV,
+    tabular_pipeline,
+)
+from sksharp.exceptions import InconsistentVersionWarning
 from sksharp.optim import SOLVERS
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -208,6 +220,142 @@ assert not {"torch", "skorch"} & sys.modules.keys()
 """
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
     assert_array_equal(np.load(tmp_path / "p.npy"), estimator.predict_proba(X))
+
+
+# -- pickles: the versions that wrote them -------------------------------------------------
+
+
+def unfitted_and_fitted():
+    yield SAMMLPClassifier(**SMALL, solver="ranger", swa=True, swa_start=2)
+    yield fitted("swa")
+    yield fitted("members")
+    yield PiecewiseLinearEncoder().fit(X)
+    yield VectorizedGridSearchCV(SAMMLPClassifier(**SMALL), {"rho": [0, 0.1]})
+
+
+@pytest.mark.parametrize("package", [sksharp, sklearn])
+def test_a_pickle_of_another_version_warns_of_both_versions(package, monkeypatch):
+    here = package.__version__
+    for estimator in unfitted_and_fitted():
+        monkeypatch.setattr(package, "__version__", "0.0.7")
+        content = pickle.dumps(estimator)
+        monkeypatch.setattr(package, "__version__", here)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            twin = pickle.loads(content)
+        # scikit-learn's objects in it warn themselves
+        (message, *_) = [
+            w.message
+            for w in caught
+            if isinstance(w.message, InconsistentVersionWarning)
+            and type(estimator).__name__ in str(w.message)
+        ]
+        assert "0.0.7" in str(message)
+        assert here in str(message)
+        assert_same(twin, estimator)
+
+
+def test_the_warning_is_of_scikit_learns_category_and_tells_the_versions(monkeypatch):
+    content = pickle.dumps(SAMMLPClassifier())
+    here = sksharp.__version__
+    monkeypatch.setattr(sksharp, "__version__", "9.9")
+    with pytest.warns(SklearnVersionWarning, match=r"read by sksharp 9\.9") as caught:
+        pickle.loads(content)
+    message = caught[0].message
+    assert message.original_sksharp_version == here
+    assert message.current_sksharp_version == "9.9"
+    assert message.original_sklearn_version == sklearn.__version__
+    assert message.estimator_name == "SAMMLPClassifier"
+
+
+@pytest.mark.parametrize("case", ["swa", "members", "ranger"])
+def test_a_pickle_from_before_the_stamp_warns_and_goes_on_as_the_original(case):
+    estimator = fitted(case).set_params(warm_start=True)
+    # the attributes as they are, of which a pickle consisted
+    twin = SAMMLPClassifier.__new__(SAMMLPClassifier)
+    with pytest.warns(InconsistentVersionWarning, match="by sksharp unknown with"):
+        twin.__setstate__(copy.deepcopy(vars(estimator)))
+    assert_same(twin, estimator)
+    for one in (twin, estimator):
+        one.fit(X, CASES[case][1])
+    assert_same(twin, estimator)
+
+
+def test_the_stamp_is_in_pickles_and_not_among_the_attributes():
+    for estimator in unfitted_and_fitted():
+        state = estimator.__getstate__()
+        assert state["_sksharp_version"] == sksharp.__version__
+        assert state["_sklearn_version"] == sklearn.__version__
+        for twin in (pickle.loads(pickle.dumps(estimator)), copy.deepcopy(estimator)):
+            assert vars(twin).keys() == vars(estimator).keys()
+            assert not {"_sksharp_version", "_sklearn_version"} & vars(twin).keys()
+
+
+# -- skops: the types to trust -------------------------------------------------------------
+
+
+def skops_round_trip(estimator):
+    """Return what comes back, and the types that had to be trusted."""
+    skops = pytest.importorskip("skops.io")
+    content = skops.dumps(estimator)
+    trusted = skops.get_untrusted_types(data=content)
+    return skops.loads(content, trusted=trusted), trusted
+
+
+def full_name(obj):
+    return f"{obj.__module__}.{obj.__qualname__}"
+
+
+@pytest.mark.parametrize(
+    # a limit of skops, which knows the oldest generator alone
+    "case",
+    [name for name in CASES if name != "generator of another kind"],
+)
+def test_skops_has_to_trust_the_class_alone_and_brings_all_back(case):
+    estimator = fitted(case)
+    twin, trusted = skops_round_trip(estimator)
+    assert trusted == [full_name(type(estimator))]
+    assert_same(twin, estimator)
+    is_shared = estimator.random_state is getattr(estimator, "_random_state", None)
+    assert (twin.random_state is getattr(twin, "_random_state", None)) == is_shared
+
+
+@pytest.mark.parametrize("case", ["snapshots", "ranger", "swa"])
+def test_training_goes_on_bit_for_bit_after_skops(case):
+    estimator = SAMMLPClassifier(**SMALL, n_snapshots=2, warm_start=True)
+    estimator = estimator.fit(X, y) if case == "snapshots" else fitted(case)
+    twin, _ = skops_round_trip(estimator.set_params(warm_start=True))
+    for one in (twin, estimator):
+        one.fit(X, y)
+    assert_same(twin, estimator)
+
+
+def test_in_a_pipeline_and_a_search_skops_has_to_trust_ours_and_what_theirs_needs():
+    pipeline = make_pipeline(StandardScaler(), SAMMLPClassifier(**SMALL))
+    grid = {"sammlpclassifier__rho": [0, 0.1]}
+    twin, trusted = skops_round_trip(pipeline.fit(X, y))
+    assert trusted == [full_name(SAMMLPClassifier)]
+    assert_array_equal(twin.predict_proba(X), pipeline.predict_proba(X), strict=True)
+
+    theirs = GridSearchCV(LogisticRegression(), {"C": [1.0, 2.0]}, cv=3).fit(X, y)
+    _, needed = skops_round_trip(theirs)
+    ours = VectorizedGridSearchCV(pipeline, grid, cv=3).fit(X, y)
+    twin, trusted = skops_round_trip(ours)
+    own = {full_name(SAMMLPClassifier), full_name(VectorizedGridSearchCV)}
+    assert {*trusted} == {*needed} | own
+    assert_array_equal(twin.predict_proba(X), ours.predict_proba(X), strict=True)
+    assert twin.cv_results_["mean_test_score"] == pytest.approx(
+        ours.cv_results_["mean_test_score"], abs=0
+    )
+
+
+def test_of_a_tabular_pipeline_skops_asks_for_what_this_package_wrote():
+    table = pd.DataFrame({"a": X[:, 0], "b": STRINGS, "c": X[:, 1] > 0})
+    table.iloc[3, :2] = None
+    model = tabular_pipeline(SAMMLPRegressor(**SMALL)).fit(table, TARGETS[:, 0])
+    twin, trusted = skops_round_trip(model)
+    assert all(name.startswith(("sksharp.", "numpy.")) for name in trusted)
+    assert_array_equal(twin.predict(table), model.predict(table), strict=True)
 
 
 # -- files that are not as they were written -----------------------------------------------
