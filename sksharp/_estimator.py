@@ -30,7 +30,9 @@ from ._members import (
 )
 from ._schedules import SCHEDULES
 from ._scheduling import CONSTRAINTS, SHARE_OR_EPOCHS, Scheduling, _plain
+from ._tasks import OF_A_FIT, CallbackSupport
 from ._unused import warn_of_unused
+from ._watching import fit_watchers
 from .optim import (
     BASE_SOLVERS,
     SOLVERS,
@@ -48,7 +50,9 @@ STEPS_OF_AUTO = 10
 SMALLEST_OF_AUTO = 8
 
 
-class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
+class FlatMinimaMLP(
+    Scheduling, Ensemble, Exports, CallbackSupport, BaseMultilayerPerceptron
+):
     """Base of the estimators: everything but their signatures and docstrings.
 
     scikit-learn keeps the validation of data, labels, initialization, prediction and
@@ -116,14 +120,31 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
         try:
             yield
         except BaseException:
+            before |= {k: v for k, v in vars(self).items() if k in OF_A_FIT}
             vars(self).clear()
             vars(self).update(before)
             raise
 
+    @contextlib.contextmanager
+    def _watched(self, X, y, sample_weight):
+        """Tell whoever wants to know how far a fit is."""
+        watch = fit_watchers(self, X, y, sample_weight)
+        if not watch:
+            yield
+            return
+        self._watch = watch
+        try:
+            yield
+            del self._watch
+            watch.finish()
+        finally:
+            vars(self).pop("_watch", None)
+            watch.close()
+
     # -- from the user's data to a training job -----------------------------------------
 
     def _fit(self, X, y, sample_weight=None, incremental=False):
-        with self._all_or_nothing():
+        with self._all_or_nothing(), self._watched(X, y, sample_weight):
             self._check_combinations(incremental)
             if not (incremental and hasattr(self, "t_")):
                 warn_of_unused(self)
@@ -134,6 +155,8 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
                     *self._prepare(X, y, sample_weight, incremental), incremental
                 )
             else:
+                if "_watch" in vars(self):
+                    self._watch.begin_fit()
                 super()._fit(X, y, sample_weight=sample_weight, incremental=incremental)
                 self._forget_training()
         return self
@@ -178,7 +201,8 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
             if not hasattr(callback, "on_epoch_end"):
                 raise TypeError(
                     f"callbacks must hold skorch callbacks, got {callback!r}. Derive it "
-                    "from skorch.callbacks.Callback."
+                    "from skorch.callbacks.Callback, or give one of scikit-learn's to "
+                    "set_callbacks."
                 )
         if self.swa and self.ema_decay:
             raise ValueError(
@@ -356,12 +380,12 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
 
     def _run(self, jobs):
         """Return the results of jobs, from whoever trains for this estimator."""
-        trainer = vars(self).get("_trainer")
+        trainer, watch = vars(self).get("_trainer"), vars(self).get("_watch")
         if trainer is not None:
-            return trainer.train(self, jobs)
+            return trainer.train(self, jobs, watch)
         from .training import fit_models  # imports torch
 
-        return fit_models(jobs, n_jobs=self.n_jobs)
+        return fit_models(jobs, n_jobs=self.n_jobs, watch=watch)
 
     def __sklearn_clone__(self):
         copy = super().__sklearn_clone__()
