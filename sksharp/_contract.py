@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -293,6 +293,9 @@ class TrainingJob:
 
     is_resumed : bool
         Whether this goes on from a pause: the counters are those of one training.
+
+    label : str
+        Which of several networks this is, for what ``verbose`` prints.
     """
 
     weights: Weights
@@ -317,6 +320,7 @@ class TrainingJob:
     keeps_state: bool = True
     pause_at: int | None = None
     is_resumed: bool = False
+    label: str = ""
 
     def resume(self, paused: TrainingResult, pause_at: int | None) -> TrainingJob:
         """Return the rest of the job, up to the next pause."""
@@ -333,6 +337,12 @@ class TrainingJob:
             pause_at=pause_at,
             is_resumed=True,
         )
+
+    @property
+    def epochs_to_come(self) -> int:
+        """Epochs until the next pause or the end, at most."""
+        last = self.epochs if self.pause_at is None else min(self.epochs, self.pause_at)
+        return last - (self.progress.n_iter if self.is_resumed else 0)
 
     @property
     def n_samples(self) -> int:
@@ -424,6 +434,33 @@ class TrainingResult:
     def is_paused(self) -> bool:
         """Whether the job is not done."""
         return self.rows is not None
+
+
+class Watch(Protocol):
+    """Someone who is told how far training is, and may end it.
+
+    ``error`` is what it raised, if it did.
+    """
+
+    error: Exception | None
+
+    def begin_training(self, groups: Sequence[Sequence[TrainingJob]]) -> None:
+        """Hear which jobs will be trained together, group after group."""
+
+    def begin_epoch(self, result_now: Callable[[], TrainingResult]) -> None:
+        """Hear that the group begins an epoch.
+
+        ``result_now`` returns what would come of its first job if training ended now.
+        """
+
+    def end_epoch(self, result_now: Callable[[], TrainingResult]) -> bool:
+        """Hear that it has ended; return whether to end the training of the group."""
+
+    def end_group(self) -> None:
+        """Hear that a group is trained. Without epochs, if it was in a process."""
+
+    def end_training(self, *, is_interrupted: bool) -> None:
+        """Hear that all groups are trained, or that the user has interrupted one."""
 
 
 def state_key(random_state: np.random.RandomState) -> tuple[Any, ...]:

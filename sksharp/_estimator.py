@@ -31,7 +31,9 @@ from ._members import (
 from ._pickles import VersionStamp, data_as_records, records_as_data
 from ._schedules import SCHEDULES
 from ._scheduling import CONSTRAINTS, SHARE_OR_EPOCHS, Scheduling, _plain
+from ._tasks import OF_A_FIT, CallbackSupport
 from ._unused import warn_of_unused
+from ._watching import fit_watchers
 from .optim import (
     BASE_SOLVERS,
     SOLVERS,
@@ -50,7 +52,12 @@ SMALLEST_OF_AUTO = 8
 
 
 class FlatMinimaMLP(
-    Scheduling, Ensemble, Exports, VersionStamp, BaseMultilayerPerceptron
+    Scheduling,
+    Ensemble,
+    Exports,
+    CallbackSupport,
+    VersionStamp,
+    BaseMultilayerPerceptron,
 ):
     """Base of the estimators: everything but their signatures and docstrings.
 
@@ -119,14 +126,31 @@ class FlatMinimaMLP(
         try:
             yield
         except BaseException:
+            before |= {k: v for k, v in vars(self).items() if k in OF_A_FIT}
             vars(self).clear()
             vars(self).update(before)
             raise
 
+    @contextlib.contextmanager
+    def _watched(self, X, y, sample_weight):
+        """Tell whoever wants to know how far a fit is."""
+        watch = fit_watchers(self, X, y, sample_weight)
+        if not watch:
+            yield
+            return
+        self._watch = watch
+        try:
+            yield
+            del self._watch
+            watch.finish()
+        finally:
+            vars(self).pop("_watch", None)
+            watch.close()
+
     # -- from the user's data to a training job -----------------------------------------
 
     def _fit(self, X, y, sample_weight=None, incremental=False):
-        with self._all_or_nothing():
+        with self._all_or_nothing(), self._watched(X, y, sample_weight):
             self._check_combinations(incremental)
             if not (incremental and hasattr(self, "t_")):
                 warn_of_unused(self)
@@ -137,6 +161,8 @@ class FlatMinimaMLP(
                     *self._prepare(X, y, sample_weight, incremental), incremental
                 )
             else:
+                if "_watch" in vars(self):
+                    self._watch.begin_fit()
                 super()._fit(X, y, sample_weight=sample_weight, incremental=incremental)
                 self._forget_training()
         return self
@@ -181,7 +207,8 @@ class FlatMinimaMLP(
             if not hasattr(callback, "on_epoch_end"):
                 raise TypeError(
                     f"callbacks must hold skorch callbacks, got {callback!r}. Derive it "
-                    "from skorch.callbacks.Callback."
+                    "from skorch.callbacks.Callback, or give one of scikit-learn's to "
+                    "set_callbacks."
                 )
         if self.swa and self.ema_decay:
             raise ValueError(
@@ -359,12 +386,12 @@ class FlatMinimaMLP(
 
     def _run(self, jobs):
         """Return the results of jobs, from whoever trains for this estimator."""
-        trainer = vars(self).get("_trainer")
+        trainer, watch = vars(self).get("_trainer"), vars(self).get("_watch")
         if trainer is not None:
-            return trainer.train(self, jobs)
+            return trainer.train(self, jobs, watch)
         from .training import fit_models  # imports torch
 
-        return fit_models(jobs, n_jobs=self.n_jobs)
+        return fit_models(jobs, n_jobs=self.n_jobs, watch=watch)
 
     def __getstate__(self):
         return records_as_data(super().__getstate__())

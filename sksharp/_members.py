@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import itertools
 import math
 import warnings
 from numbers import Integral
@@ -84,9 +85,11 @@ class Ensemble:
             jobs = [
                 member._job(X, y, sample_weight, incremental=True) for member in members
             ]
+            jobs = labeled(jobs, "member")
             results = self._run(jobs)
         else:
             jobs = fold_jobs(members, X, y, sample_weight, folds)
+            jobs = labeled(jobs, "member")
             results = self._race(jobs, is_new) if self._searches() else self._run(jobs)
             check_scores(results)
         for member, result in zip(members, results, strict=True):
@@ -122,6 +125,7 @@ class Ensemble:
         params = self._member_params(y, sample_weight)
         networks = [self._new_network(X, y, params, draws) for _ in folds]
         jobs = fold_jobs(networks, X, y, sample_weight, folds)
+        jobs = labeled(jobs, "fold")
         if not self.swa:
             jobs = [with_patience(job) for job in jobs]
         outcome = self._race(jobs, is_new=True)
@@ -129,6 +133,8 @@ class Ensemble:
         for network, result in zip(networks, outcome, strict=True):
             network._take(result)
         self._keep_out_of_fold(networks, X, folds)
+        if self.verbose:
+            print("Training a network on all rows.")
         job = self._job(X, y, sample_weight, rows, validation)
         # 'adaptive' goes by the stopping rule, and ends training itself
         adapts = self.learning_rate == "adaptive" and (
@@ -150,11 +156,35 @@ class Ensemble:
             return self._run([with_radius(job, self.rho_) for job in jobs])
         radii = np.unique(np.asarray(self._grid(), dtype=np.float64))
         radii = self._before_weight(radii)
-        outcome = race(jobs, radii.tolist(), self._run, self._race_stages)
+        outcome = self._told_race(jobs, radii.tolist())
         self.rho_ = radii[outcome.best].item()
         self.rho_grid_ = radii
         self.rho_losses_, self.rho_epochs_ = outcome.losses, outcome.epochs
         return outcome.results
+
+    def _told_race(self, jobs, radii):
+        """Return the outcome of a race, and tell of its stages."""
+        watch = vars(self).get("_watch")
+        n_stages = len(self._race_stages) + 1 if len(radii) > 1 else 1
+        stage = itertools.count(1)
+
+        def train(parts):
+            if self.verbose:
+                n_left = len({job.settings.solver_parameters["rho"] for job in parts})
+                print(
+                    f"Choosing rho, stage {next(stage)} of at most {n_stages}: {n_left} "
+                    f"radii, {len(parts)} networks."
+                )
+            return self._run(parts)
+
+        if watch is not None:
+            watch.begin_choice(n_stages, 1 if self.n_members > 1 else 2)
+        outcome = race(jobs, radii, train, self._race_stages)
+        if watch is not None:
+            watch.end_choice()
+        if self.verbose:
+            print(f"Chose rho={radii[outcome.best]:g}.")
+        return outcome
 
     def _grid(self):
         if self.rho_grid is not None:
@@ -356,6 +386,15 @@ def fold_job(network, X, y, sample_weight, fold):
     )
 
 
+def labeled(jobs, name):
+    """Return copies of jobs that say which one prints."""
+    n_jobs = len(jobs)
+    return [
+        dataclasses.replace(job, label=f"{name} {k}/{n_jobs}")
+        for k, job in enumerate(jobs, start=1)
+    ]
+
+
 def with_patience(job):
     """Return a copy of a fold's job that gives up some time after its best epoch."""
     patience = PATIENCE_OF_ONE * job.epochs / job.validation.freq
@@ -372,6 +411,7 @@ def with_radius(job, radius):
         job,
         settings=dataclasses.replace(job.settings, solver_parameters=values),
         random_state=copy.deepcopy(job.random_state),
+        label=f"rho={radius:g}, {job.label}",
         progress=dataclasses.replace(
             job.progress,
             loss_curve=list(job.progress.loss_curve),

@@ -22,6 +22,7 @@ from sklearn.utils.validation import _check_method_params
 
 from ._contract import state_key
 from ._estimator import FlatMinimaMLP
+from ._tasks import has_callbacks, silence
 from .optim import SOLVERS
 
 # hyperparameters of a training that do not change how it begins
@@ -143,7 +144,7 @@ class Prefetched:
         # other processes read the folder
         return {"folder": self.folder, "is_collecting": False, "_results": {}}
 
-    def train(self, estimator, jobs):
+    def train(self, estimator, jobs, watch=None):
         """Return the results of an estimator's jobs, as the engine would."""
         if self.is_collecting:
             (job,) = jobs
@@ -156,7 +157,7 @@ class Prefetched:
             return [_given_to(estimator, result)]
         from .training import fit_models
 
-        return fit_models(jobs, n_jobs=estimator.n_jobs)
+        return fit_models(jobs, n_jobs=estimator.n_jobs, watch=watch)
 
     def add(self, key, result):
         """Keep a result until it is asked for."""
@@ -255,7 +256,7 @@ class Interned:
         arrays = [array for array in self._arrays.values() if array is not None]
         return sum(map(_n_bytes, arrays))
 
-    def job(self, job, data):
+    def job(self, job, data, label):
         """Return a job on interned arrays, given the fingerprints of its data."""
         X, y, sample_weight = (
             self._arrays.setdefault(digest, getattr(job, name))
@@ -271,6 +272,7 @@ class Interned:
             sample_weight=sample_weight,
             validation=validation,
             keeps_state=False,
+            label=label,
         )
 
 
@@ -401,7 +403,7 @@ class Prefetch:
         self._folder = tempfile.TemporaryDirectory(prefix="sksharp-")
         return Path(self._folder.name)
 
-    def train(self, candidates, splits, X, y, fit_params):
+    def train(self, candidates, splits, X, y, fit_params, watch):
         """Train every candidate on every split, unless its own fit has to do it.
 
         Parameters
@@ -417,11 +419,15 @@ class Prefetch:
 
         fit_params : dict
             Parameters of ``fit``, to be split like the rows.
+
+        watch : Watchers
+            Told of the training.
         """
         from .training import gains_from_others
 
         self._n_networks = len(candidates) * len(splits)
         self._n_done = 0
+        self._watch = watch
         interned, waiting, n_bytes = Interned(), [], 0
         for i, (train, _) in enumerate(splits):
             self._begun = {}
@@ -432,7 +438,8 @@ class Prefetch:
                     self._n_networks -= 1
                     continue
                 # a sibling begins on the same data
-                found.job = job = interned.job(found.job, found.data)
+                label = f"CV {i + 1}/{len(splits)}; {k + 1}/{len(candidates)}"
+                found.job = job = interned.job(found.job, found.data, label)
                 weights = [*job.weights.coefs, *job.weights.intercepts]
                 size = sum(w.nbytes for w in weights) + 2**12
                 # the weights themselves, their best and their result
@@ -442,10 +449,11 @@ class Prefetch:
                     self.results.folder = self._make_folder()
             if n_bytes + interned.n_bytes > self.budget // 2:
                 self._begun = {}
-                self._train(waiting)
+                self._train(waiting, is_last=i + 1 == len(splits))
                 interned, waiting, n_bytes = Interned(), [], 0
         self._begun = {}
-        self._train(waiting)
+        self._train(waiting, is_last=True)
+        watch.finish()
 
     def _collect(self, candidate, rows, params):
         """Return the job of a candidate's fit, None if it is not for us."""
@@ -476,6 +484,7 @@ class Prefetch:
         estimator.set_params(**clone(candidate, safe=False))
         if not _has_one_job(find_network(estimator)):
             return None
+        silence(estimator)
         # rows of its own, which a transformer may write to
         X, y = _safe_split(self.estimator, *rows)
         self.results.is_collecting = True
@@ -490,15 +499,21 @@ class Prefetch:
             self.results.is_collecting = False
         return None
 
-    def _train(self, waiting):
+    def _train(self, waiting, is_last):
         if not waiting:
             return
+        if is_last and not self._n_done:
+            self._watch.expect_no_more()
         from .training import fit_models
 
         places, keys, jobs = zip(*waiting, strict=True)
         start, n_before = time.perf_counter(), self._n_done
         results = fit_models(
-            jobs, n_jobs=self.n_jobs, on_group=self._report, skip_errors=True
+            jobs,
+            n_jobs=self.n_jobs,
+            on_group=self._report,
+            skip_errors=True,
+            watch=self._watch or None,
         )
         seconds = time.perf_counter() - start
         self._n_done = n_before + len(jobs)
@@ -533,4 +548,5 @@ def _has_one_job(network):
         and network.n_members == 1
         and not network._searches()
         and not network.callbacks
+        and not has_callbacks(network)
     )

@@ -109,7 +109,8 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         count as an improvement.
 
     verbose : bool or int, default=False
-        Whether to print the progress of every epoch.
+        Whether to print the progress of every epoch. Where several networks are
+        trained, every line says which one it is about.
 
     warm_start : bool, default=False
         Whether ``fit`` starts from the weights of the previous call.
@@ -386,7 +387,8 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
 
     callbacks : list of skorch callbacks or None, default=None
         Called during the fit: on every epoch, batch and gradient. They see a skorch net
-        and can stop training. Needs a solver other than 'lbfgs'.
+        and can stop training. Needs a solver other than 'lbfgs'. scikit-learn's own
+        callbacks are given to ``set_callbacks``.
 
     Attributes
     ----------

@@ -206,4 +206,5 @@ class Course:
 
     def _say(self, message: str) -> None:
         if self.job.settings.verbose:
-            print(message)
+            label = self.job.label
+            print(f"[{label}] {message}" if label else message)

@@ -8,7 +8,7 @@ from typing import Any
 import joblib
 import torch
 
-from .._contract import TrainingJob, TrainingResult
+from .._contract import TrainingJob, TrainingResult, Watch
 from ._device import deserved_threads, resolve_device
 from ._net import MLPNet
 from ._plan import plan
@@ -20,6 +20,7 @@ def fit_models(
     n_jobs: int | None = None,
     on_group: Callable[[int, int], None] | None = None,
     skip_errors: bool = False,
+    watch: Watch | None = None,
 ) -> list[Any]:
     """Train the network of every job, those that are alike together.
 
@@ -38,6 +39,9 @@ def fit_models(
     skip_errors : bool, default=False
         Whether to go on if a group fails. Its results are then None.
 
+    watch : Watch or None, default=None
+        Told of every group, and of its epochs unless it is trained in a process.
+
     Returns
     -------
     results : list of TrainingResult
@@ -55,28 +59,42 @@ def fit_models(
     fit = _try_group if skip_errors else _fit_group
     parts = ([jobs[place] for place in group] for group in groups)
     if n_workers == 1 or len(groups) == 1:
-        trained = (fit(part) for part in parts)
+        trained = (fit(part, watch) for part in parts)
     else:
         run = joblib.Parallel(n_jobs, return_as="generator")
         trained = run(joblib.delayed(fit)(part) for part in parts)
+    if watch is not None:
+        watch.begin_training([[jobs[place] for place in group] for group in groups])
     results: dict[int, Any] = {}
+    is_interrupted = False
     for group, of_group in zip(groups, trained, strict=True):
         results.update(zip(group, of_group, strict=True))
-        if len(results) < len(jobs) and any(r and r.is_interrupted for r in of_group):
+        is_interrupted = any(r and r.is_interrupted for r in of_group)
+        if len(results) < len(jobs) and is_interrupted:
             raise KeyboardInterrupt  # the other groups have not been trained
         if on_group is not None:
             on_group(len(results), len(jobs))
+        if watch is not None and not is_interrupted:
+            watch.end_group()
+    if watch is not None:
+        watch.end_training(is_interrupted=is_interrupted)
     return [results[place] for place in range(len(jobs))]
 
 
-def _try_group(jobs: Sequence[TrainingJob]) -> Sequence[Any]:
+def _try_group(
+    jobs: Sequence[TrainingJob], watch: Watch | None = None
+) -> Sequence[Any]:
     try:
-        return _fit_group(jobs)
-    except (ValueError, RuntimeError, MemoryError):
+        return _fit_group(jobs, watch)
+    except (ValueError, RuntimeError, MemoryError) as error:
+        if watch is not None and watch.error is error:
+            raise
         return [None] * len(jobs)
 
 
-def _fit_group(jobs: Sequence[TrainingJob]) -> list[TrainingResult]:
+def _fit_group(
+    jobs: Sequence[TrainingJob], watch: Watch | None = None
+) -> list[TrainingResult]:
     job = jobs[0]
     device = resolve_device(job.settings.device, job.weights.coefs[0].dtype)
     # a fit works inside the caller's inference_mode and autocast too
@@ -85,4 +103,4 @@ def _fit_group(jobs: Sequence[TrainingJob]) -> list[TrainingResult]:
         torch.autocast(device.type, enabled=False),
         deserved_threads(device, job.settings.batch_size, job.layer_units),
     ):
-        return MLPNet(jobs, device).train()
+        return MLPNet(jobs, device, watch).train()

@@ -17,6 +17,7 @@ from .._contract import (
     Matrix,
     TrainingJob,
     TrainingResult,
+    Watch,
 )
 from ..averaging import EMA
 from ..optim import make_optimizer
@@ -131,9 +132,17 @@ class MLPNet(NeuralNet):  # type: ignore[misc]
 
     device : torch.device
         Where to train.
+
+    watch : Watch or None, default=None
+        Told of every epoch.
     """
 
-    def __init__(self, jobs: Sequence[TrainingJob], device: torch.device) -> None:
+    def __init__(
+        self,
+        jobs: Sequence[TrainingJob],
+        device: torch.device,
+        watch: Watch | None = None,
+    ) -> None:
         job = jobs[0]
         super().__init__(
             module=MLPModule,
@@ -148,6 +157,7 @@ class MLPNet(NeuralNet):  # type: ignore[misc]
             use_caching=False,
         )
         self.jobs = list(jobs)
+        self.watch = watch
         self.torch_device = device
         self.model_shape = (len(jobs),) if len(jobs) > 1 else ()
         self.micro_batch_size = job.settings.micro_batch_size
