@@ -356,6 +356,7 @@ def test_a_word_that_would_be_taken_for_a_missing_one_is_refused():
     ids=str,
 )
 @pytest.mark.filterwarnings("ignore:Skipping features without")
+@pytest.mark.filterwarnings("ignore:Currently, when `keep_empty_feature:FutureWarning")
 def test_imputers_give_what_scikit_learns_give(imputer):
     missing = imputer.missing_values
     rows = X.copy()
