@@ -1,6 +1,7 @@
 """Files of data alone: what is saved comes back, what is damaged does not."""
 
 import copy
+import functools
 import io
 import json
 import pickle
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+import torch
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.datasets import make_classification
@@ -21,7 +23,7 @@ from sklearn.exceptions import InconsistentVersionWarning as SklearnVersionWarni
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import sksharp
@@ -356,6 +358,112 @@ def test_of_a_tabular_pipeline_skops_asks_for_what_this_package_wrote():
     twin, trusted = skops_round_trip(model)
     assert all(name.startswith(("sksharp.", "numpy.")) for name in trusted)
     assert_array_equal(twin.predict(table), model.predict(table), strict=True)
+
+
+# -- how far predictions are from the original's, whichever way a model is carried ---------
+
+HOUSES = pd.DataFrame(
+    {
+        "town": np.array(["Ulm", "Bonn", None], dtype=object)[y],
+        "area": np.where(X[:, 0] > 1.5, np.nan, X[:, 0]),
+        "lift": X[:, 1] > 0,
+    }
+)
+CARRIED = {
+    "classifier": (SAMMLPClassifier(**SMALL), X, y > 1),
+    "multiclass": (SAMMLPClassifier(**SMALL), X, STRINGS),
+    "multilabel": (SAMMLPClassifier(**SMALL), X, LABELS),
+    "regressor": (SAMMLPRegressor(**SMALL), X, TARGETS),
+    "ensemble": (SAMMLPClassifier(**SMALL, n_members=3), X, STRINGS),
+    "pipeline": (tabular_pipeline(SAMMLPClassifier(**SMALL)), HOUSES, STRINGS),
+}
+
+
+def predictions(estimator, rows):
+    """Return what the outputs of the network say."""
+    if hasattr(estimator, "predict_proba"):
+        return estimator.predict_proba(rows)
+    return estimator.predict(rows)
+
+
+def network_and_rows(model, rows):
+    """Return the network at the end of a model, and the rows as it sees them."""
+    if isinstance(model, Pipeline):
+        return model[-1], model[:-1].transform(rows)
+    return model, rows
+
+
+def by_save(model, rows, path):
+    network, rows = network_and_rows(model, rows)
+    return predictions(round_trip(network, path), rows)
+
+
+def by_skops(model, rows, path):
+    return predictions(skops_round_trip(model)[0], rows)
+
+
+def by_pickle(model, rows, path):
+    return predictions(pickle.loads(pickle.dumps(model)), rows)
+
+
+def by_sklearn(model, rows, path):
+    network, rows = network_and_rows(model, rows)
+    return predictions(network.to_sklearn(), rows)
+
+
+def by_torch(model, rows, path):
+    network, rows = network_and_rows(model, rows)
+    return np.array(network.to_torch()(torch.tensor(rows)).tolist())
+
+
+def by_onnx(model, rows, path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("skl2onnx")
+    from sksharp.onnx import make_inputs, to_onnx
+
+    carried = to_onnx(model, rows)
+    session = onnxruntime.InferenceSession(carried.SerializeToString())
+    return session.run(None, make_inputs(carried, rows))[-1]
+
+
+# with the largest difference allowed, in float64 and in the pipeline's float32
+CARRIERS = {
+    "save": (by_save, 0, 0),
+    "skops": (by_skops, 0, 0),
+    "pickle": (by_pickle, 0, 0),
+    "to_sklearn": (by_sklearn, 0, 0),
+    "to_torch": (by_torch, 1e-13, 1e-6),
+    "ONNX": (by_onnx, 1e-13, 1e-6),
+}
+
+
+@functools.cache
+def model_to_carry(kind):
+    model, rows, targets = CARRIED[kind]
+    return clone(model).fit(rows, targets)
+
+
+def difference(carrier, kind, path):
+    """Return the largest difference of predictions, relative to the largest of them."""
+    model, (_, rows, _) = model_to_carry(kind), CARRIED[kind]
+    expected = predictions(model, rows)
+    actual = CARRIERS[carrier][0](model, rows, path)
+    assert actual.shape == expected.shape
+    return np.abs(actual - expected).max() / np.abs(expected).max()
+
+
+@pytest.mark.parametrize("kind", CARRIED)
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_predictions_are_the_originals_whichever_way_a_model_is_carried(
+    carrier, kind, tmp_path
+):
+    if (carrier, kind) == ("to_sklearn", "ensemble"):
+        with pytest.raises(ValueError, match="scikit-learn's estimators have one netw"):
+            difference(carrier, kind, tmp_path)
+        return
+    _, of_double, of_single = CARRIERS[carrier]
+    allowed = of_single if kind == "pipeline" else of_double
+    assert difference(carrier, kind, tmp_path) <= allowed
 
 
 # -- files that are not as they were written -----------------------------------------------

@@ -1,5 +1,7 @@
 """Steps of a pipeline that skl2onnx lacks, or has for float32 or some cases only."""
 
+import math
+
 import numpy as np
 from skl2onnx._parse import _parse_sklearn
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
@@ -12,6 +14,7 @@ from sklearn.preprocessing import (
     OneHotEncoder,
     OrdinalEncoder,
     RobustScaler,
+    SplineTransformer,
     StandardScaler,
 )
 
@@ -353,6 +356,69 @@ def convert_ramps(scope, operator, container):
     graph("Clip", ramps, *bounds, to=operator.outputs[0].full_name)
 
 
+def shape_splines(operator):
+    operator.outputs[0].type = tensor_type(
+        float_dtype(operator), operator.raw_operator.n_features_out_
+    )
+
+
+def convert_splines(scope, operator, container):
+    graph, encoder = Graph(scope, container), operator.raw_operator
+    dtype = float_dtype(operator)
+    parts = [
+        graph.cast(
+            _splines(graph, graph.cast(name, before, DOUBLE), encoder, spline),
+            DOUBLE,
+            dtype,
+        )
+        for (name, before), spline in zip(
+            columns(graph, operator), encoder.bsplines_, strict=True
+        )
+    ]
+    graph.beside(parts, to=operator.outputs[0].full_name)
+
+
+def _splines(graph, rows, encoder, spline):
+    """Add the splines of a feature, as polynomials between the knots."""
+    degree = encoder.degree
+    knots = spline.t[degree : len(spline.t) - degree]
+    low, high = (graph.constant([[knot]]) for knot in knots[[0, -1]])
+    inside = rows
+    if encoder.extrapolation == "periodic":
+        length = graph.constant(knots[-1] - knots[0])
+        turns = graph("Floor", graph("Div", graph("Sub", rows, low), length))
+        inside = graph("Sub", rows, graph("Mul", turns, length))
+    elif encoder.extrapolation != "continue":
+        inside = graph("Max", low, graph("Min", high, rows))
+    # the last knot belongs to the last interval
+    ends = graph.constant([np.append(knots[1:-1], np.inf)])
+    is_behind = graph("GreaterOrEqual", inside, ends)
+    counts = graph.cast(is_behind, BOOL, np.dtype(np.int64))
+    interval = graph("ReduceSum", counts, graph.constant([1], np.int64), keepdims=0)
+    starts = knots[:-1]
+    from_start = graph(
+        "Sub", inside, graph("Gather", graph.constant(starts[:, None]), interval)
+    )
+    n_splines = spline.c.shape[1] - (not encoder.include_bias)
+
+    def derivative(order, at):
+        return spline(at, nu=order)[..., :n_splines]
+
+    values = None
+    for order in range(degree, -1, -1):
+        table = derivative(order, starts) / math.factorial(order)
+        coefs = graph("Gather", graph.constant(table), interval)
+        if values is not None:
+            coefs = graph("Add", coefs, graph("Mul", values, from_start))
+        values = coefs
+    if encoder.extrapolation == "linear":
+        for bound, at, side in ((low, knots[0], "Min"), (high, knots[-1], "Max")):
+            beyond = graph(side, graph("Sub", rows, bound), graph.constant(0, DOUBLE))
+            slope = graph.constant(derivative(1, at)[None])
+            values = graph("Add", values, graph("Mul", beyond, slope))
+    return values
+
+
 def shape_function(operator):
     dtype, _ = _function(operator.raw_operator.func, operator)
     operator.outputs[0].type = tensor_type(dtype, n_columns(operator))
@@ -497,6 +563,7 @@ CONVERTERS = {
     Pick: (shape_pick, convert_pick),
     PiecewiseLinearEncoder: (shape_ramps, convert_ramps),
     SimpleImputer: (shape_imputer, convert_imputer),
+    SplineTransformer: (shape_splines, convert_splines),
     TransformedTargetRegressor: (shape_target, convert_target),
 }
 
@@ -513,6 +580,7 @@ PARSERS = {
             OrdinalEncoder,
             PiecewiseLinearEncoder,
             SimpleImputer,
+            SplineTransformer,
         )
     },
 }
