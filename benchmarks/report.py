@@ -114,7 +114,10 @@ data decide.
     "start": """## The first use
 
 - `import sksharp` takes {import_to_sklearn:.2f} times as long as
-  `import sklearn.neural_network`; torch is imported by the first fit.
+  `import sklearn.neural_network`; torch is imported by the first fit. It adds
+  {n_modules} modules, {n_others} of them of other packages.
+- Beside torch and what torch requires, an installation brings {n_packages} packages:
+  {packages}.
 - With torch imported, the first fit of a process takes
   {first_fit_over_second_seconds:.2f} s of CPU time more than the second.
 - A grid search over four candidates with two fresh workers takes
@@ -347,8 +350,15 @@ def start_section() -> str:
     """Return the section on the first use."""
     result = load("start")
     wall = result.pop("grid_search_two_workers_wall_seconds")
+    packages = result.pop("packages_beside_torch")
     return SECTIONS["start"].format(
-        **result, ours=wall["sksharp"], theirs=wall["sklearn"]
+        **result,
+        ours=wall["sksharp"],
+        theirs=wall["sklearn"],
+        n_modules=result["modules_beside_sklearn_neural_network"],
+        n_others=len(result["modules_of_others"]),
+        n_packages=len(packages),
+        packages=", ".join(packages),
     )
 
 

@@ -36,6 +36,8 @@ autodoc_member_order = "groupwise"
 numpydoc_show_class_members = False
 extlinks = {"arxiv": ("https://arxiv.org/abs/%s", "arXiv:%s")}
 
+smartquotes = False  # 'sam' is to be copied
+
 html_theme = "pydata_sphinx_theme"
 html_title = "sksharp"
 html_show_sourcelink = False
@@ -54,6 +56,7 @@ sphinx_gallery_conf = {
     "gallery_dirs": "gallery",
     "filename_pattern": "/plot_",
     "abort_on_example_error": True,
+    "capture_repr": (),
     "download_all_examples": False,
     "remove_config_comments": True,
     "reset_argv": "_gallery.arguments",

@@ -111,6 +111,7 @@ def draw(results, path):
         for title, style in [("MLP as it comes", ":"), ("MLP searched", "--")]:
             score = mean(splits[title], "score")
             ax.axhline(score, color="0.3", ls=style, label=f"{title}, test")
+        ax.margins(y=0.1)
         ax.set_xticks(x, RHO)
         ax.set_ylim(bottom=min(0.9, ax.get_ylim()[0]))
         ax.set(title=name, xlabel="rho", ylabel=DATA[name][4].replace("r2", "R²"))

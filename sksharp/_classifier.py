@@ -440,7 +440,7 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         the losses before each step; a sharpness-aware solver's too, not the perturbed
         ones.
 
-    loss_curve_ : list of float, of length n_iter_
+    loss_curve_ : list of float, of length `n_iter_`
         Loss of every epoch. Not set when ``solver`` is 'lbfgs', like the next three.
 
     best_loss_ : float or None
