@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import hashlib
-import warnings
 from numbers import Integral, Real
 
 import numpy as np
@@ -31,6 +30,7 @@ from ._members import (
 from ._schedules import SCHEDULES
 from ._scheduling import CONSTRAINTS, SHARE_OR_EPOCHS, Scheduling, _plain
 from ._unused import warn_of_unused
+from ._warnings import warn
 from .optim import (
     BASE_SOLVERS,
     SOLVERS,
@@ -384,10 +384,9 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
         # a fold that is smaller than the minibatch is not the user's doing
         n_given = len(y) if validation is None else n_samples
         if self.batch_size != "auto" and self.batch_size > n_given:
-            warnings.warn(
+            warn(
                 "Got `batch_size` less than 1 or larger than sample size. It is going to "
-                "be clipped",
-                stacklevel=2,
+                "be clipped"
             )
         epochs = self._epochs(n_samples, batch_size)
         job = TrainingJob(
@@ -476,11 +475,10 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
             # the rows of one call of partial_fit are a minibatch of all that come
             is_silent = incremental or values["rho"] == 0
             if "friendly_sigma" in values and is_whole and not is_silent:
-                warnings.warn(
+                warn(
                     "solver='friendly_sam' perturbs along the noise of minibatches, and "
                     f"one that holds all {n_samples} rows has none. It is going to be "
-                    "'sam'; lower batch_size or set micro_batch_size.",
-                    stacklevel=2,
+                    "'sam'; lower batch_size or set micro_batch_size."
                 )
                 values["friendly_sigma"] = 0.0
         return Settings(
@@ -553,7 +551,7 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
     def _take(self, result):
         """Store what came of training, as arrays and numbers."""
         for message, category in result.warnings:
-            warnings.warn(message, category, stacklevel=2)
+            warn(message, category)
         if not result.weights.is_finite():
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may contain "

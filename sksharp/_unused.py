@@ -1,12 +1,12 @@
 """Parameters that have no effect, as far as the registries tell."""
 
 import inspect
-import warnings
 
 import numpy as np
 from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
 
 from ._schedules import SCHEDULES
+from ._warnings import warn
 from .exceptions import UnusedParameterWarning
 from .optim import SOLVERS, solver_chain, solver_parameters
 
@@ -18,12 +18,11 @@ def warn_of_unused(estimator):
         changed = _changed(estimator, unread)
         if changed:
             values = ", ".join(f"{key}={value!r}" for key, value in changed.items())
-            warnings.warn(
+            warn(
                 f"Parameters that {name}={getattr(estimator, name)!r} does not read have "
                 f"no effect, got {values}. Set another {name}, or leave them at their "
                 "defaults.",
                 UnusedParameterWarning,
-                stacklevel=3,
             )
 
 
