@@ -13,8 +13,8 @@ from .optim import SOLVERS, solver_chain, solver_parameters
 
 def warn_of_unused(estimator):
     """Warn of parameters that were changed and that nothing reads."""
-    for name in ("solver", "learning_rate"):
-        unread = _UNREAD[name](estimator)
+    for name, unread_by in _UNREAD.items():
+        unread = unread_by(estimator)
         changed = _changed(estimator, unread)
         if changed:
             values = ", ".join(f"{key}={value!r}" for key, value in changed.items())
@@ -29,11 +29,15 @@ def warn_of_unused(estimator):
 def _unread_by_solver(estimator):
     theirs = inspect.signature(BaseMultilayerPerceptron.__init__).parameters
     names = {name for solver in SOLVERS.values() for name in solver.arguments.values()}
-    unread = (names | {"base_solver"}) - theirs.keys()
+    unread = (names | {"base_solver", "micro_batch_size"}) - theirs.keys()
     if estimator.solver in SOLVERS:
+        if SOLVERS[estimator.solver].is_ascent:
+            unread.discard("micro_batch_size")
         unread -= solver_parameters(estimator.solver, estimator.base_solver)
         if len(solver_chain(estimator.solver, estimator.base_solver)) > 1:
             unread.discard("base_solver")
+    if "rho" in unread:
+        unread.add("rho_grid")
     return unread
 
 
@@ -46,7 +50,16 @@ def _unread_by_schedule(estimator):
     return unread
 
 
-_UNREAD = {"solver": _unread_by_solver, "learning_rate": _unread_by_schedule}
+def _unread_by_radius(estimator):
+    is_given = not isinstance(estimator.rho, str)
+    return {"rho_grid"} - _unread_by_solver(estimator) if is_given else set()
+
+
+_UNREAD = {
+    "solver": _unread_by_solver,
+    "learning_rate": _unread_by_schedule,
+    "rho": _unread_by_radius,
+}
 
 
 def _changed(estimator, names):
