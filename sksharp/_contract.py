@@ -68,6 +68,7 @@ class Settings:
     """Hyperparameters of a training job, named as in the estimators.
 
     ``schedule`` says the learning rate of every step, None if ``learning_rate`` does.
+    ``label`` names the network in what is printed, one among several.
     """
 
     activation: str
@@ -89,6 +90,12 @@ class Settings:
     ema_decay: float | None = None
     schedule: Schedule | None = None
     micro_batch_size: int | None = None
+    label: str = ""
+
+    def say(self, message: str) -> None:
+        """Print a message about the network, if the user wants to know."""
+        if self.verbose:
+            print(f"{self.label}: {message}" if self.label else message)
 
 
 @dataclass

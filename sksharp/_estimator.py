@@ -334,7 +334,9 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
         X = X.astype(self._dtype(), copy=False)
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
-        if not self._searches():
+        # a radius means another thing to another solver
+        is_of_another = getattr(self, "_rho_solver", self.solver) != self.solver
+        if is_of_another or not self._searches():
             for name in RADIUS_ATTRIBUTES:
                 vars(self).pop(name, None)
         if self.n_members > 1:
@@ -344,7 +346,7 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
             if self._is_automatic(y, sample_weight):
                 self._search(X, y, sample_weight)
                 return
-            self.rho_ = self._radius_until_chosen()
+            self.rho_, self._rho_solver = self._radius_until_chosen(), self.solver
         rows, validation = self._split(X, y, sample_weight)
         job = self._job(X, y, sample_weight, rows, validation, incremental=incremental)
         (result,) = self._run([job])

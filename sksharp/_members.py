@@ -38,7 +38,7 @@ DECAY_OF_AUTO = 0.99
 PATIENCE_OF_ONE = 0.2
 AS_GOOD_AS_BEST = 0.02
 
-RADIUS_ATTRIBUTES = ("rho_", "rho_grid_", "rho_losses_", "rho_epochs_")
+RADIUS_ATTRIBUTES = ("rho_", "rho_grid_", "rho_losses_", "rho_epochs_", "_rho_solver")
 
 MEMBERS_ATTRIBUTES = (
     "members_",
@@ -82,7 +82,10 @@ class Ensemble:
                 member.set_params(**{**params, "random_state": member.random_state})
         if incremental:
             jobs = [
-                member._job(X, y, sample_weight, incremental=True) for member in members
+                labelled(
+                    member._job(X, y, sample_weight, incremental=True), f"Member {i}"
+                )
+                for i, member in enumerate(members, 1)
             ]
             results = self._run(jobs)
         else:
@@ -154,6 +157,7 @@ class Ensemble:
         self.rho_ = radii[outcome.best].item()
         self.rho_grid_ = radii
         self.rho_losses_, self.rho_epochs_ = outcome.losses, outcome.epochs
+        self._rho_solver = self.solver
         return outcome.results
 
     def _grid(self):
@@ -318,8 +322,8 @@ def _places(rows):
 def fold_jobs(networks, X, y, sample_weight, folds):
     """Return the jobs of networks that keep a fold each."""
     return [
-        fold_job(network, X, y, sample_weight, fold)
-        for network, fold in zip(networks, folds, strict=True)
+        labelled(fold_job(network, X, y, sample_weight, fold), f"Fold {i}")
+        for i, (network, fold) in enumerate(zip(networks, folds, strict=True), 1)
     ]
 
 
@@ -356,6 +360,13 @@ def fold_job(network, X, y, sample_weight, fold):
     )
 
 
+def labelled(job, label):
+    """Return a copy of a job whose network has a name in what is printed."""
+    return dataclasses.replace(
+        job, settings=dataclasses.replace(job.settings, label=label)
+    )
+
+
 def with_patience(job):
     """Return a copy of a fold's job that gives up some time after its best epoch."""
     patience = PATIENCE_OF_ONE * job.epochs / job.validation.freq
@@ -367,10 +378,14 @@ def with_patience(job):
 
 def with_radius(job, radius):
     """Return a copy of a job that has not begun, with another radius."""
-    values = {**job.settings.solver_parameters, "rho": radius}
+    settings = dataclasses.replace(
+        job.settings,
+        solver_parameters={**job.settings.solver_parameters, "rho": radius},
+        label=f"rho={radius:g}, {job.settings.label}",
+    )
     return dataclasses.replace(
         job,
-        settings=dataclasses.replace(job.settings, solver_parameters=values),
+        settings=settings,
         random_state=copy.deepcopy(job.random_state),
         progress=dataclasses.replace(
             job.progress,

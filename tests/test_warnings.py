@@ -56,7 +56,7 @@ def test_a_warning_of_a_fit_names_the_line_of_the_fit(case, way):
 
 def test_a_warning_of_partial_fit_names_the_line_of_the_call():
     clf = SAMMLPClassifier((2,), solver="adam", gamma=0.5)
+    line = inspect.currentframe().f_lineno + 2
     with pytest.warns(UnusedParameterWarning) as caught:
-        line = inspect.currentframe().f_lineno + 1
         clf.partial_fit(X, y, classes=[0, 1])
     assert [(w.filename, w.lineno) for w in caught] == [(__file__, line)]
