@@ -135,8 +135,9 @@ class Validation:
         Which rows of ``X`` and ``y``, all if None.
 
     score : callable or None
-        Takes the network's outputs for the rows, of shape (n_rows, n_outputs), returns a
-        float, the higher the better. None for minus their mean loss.
+        Takes the network's outputs for the rows, of shape (n_rows, n_outputs), and a
+        callable that makes its weights, returns a float, the higher the better. None for
+        minus their mean loss.
 
     sample_weight : array of shape (n_samples,) or None
         Weights of the rows in that mean.
@@ -148,7 +149,7 @@ class Validation:
     X: Matrix
     y: Array
     rows: Array | None = None
-    score: Callable[[Array], float] | None = None
+    score: Callable[[Array, Callable[[], Weights]], float] | None = None
     sample_weight: Array | None = None
     freq: int = 1
 

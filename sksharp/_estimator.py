@@ -1,25 +1,18 @@
 """What the two estimators share: scikit-learn's MLP with another training loop."""
 
 import contextlib
-import functools
 import hashlib
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import is_classifier
+from sklearn.base import _fit_context, is_classifier
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight
 
-from ._contract import (
-    Progress,
-    Settings,
-    TrainingJob,
-    Validation,
-    Weights,
-)
+from ._contract import Progress, Settings, TrainingJob, Weights
 from ._export import Exports
 from ._members import (
     LEAST_ROWS,
@@ -29,6 +22,8 @@ from ._members import (
 )
 from ._schedules import SCHEDULES
 from ._scheduling import CONSTRAINTS, SHARE_OR_EPOCHS, Scheduling, _plain
+from ._scoring import CONSTRAINTS as SCORING_CONSTRAINTS
+from ._scoring import Scoring, is_loss
 from ._unused import warn_of_unused
 from ._warnings import warn
 from .optim import (
@@ -48,7 +43,7 @@ STEPS_OF_AUTO = 10
 SMALLEST_OF_AUTO = 8
 
 
-class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
+class FlatMinimaMLP(Scheduling, Scoring, Ensemble, Exports, BaseMultilayerPerceptron):
     """Base of the estimators: everything but their signatures and docstrings.
 
     scikit-learn keeps the validation of data, labels, initialization, prediction and
@@ -83,6 +78,7 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
         "muon_momentum": [Interval(Real, 0, 1, closed="left")],
         "schedule_free_warmup": [Interval(Integral, 0, None, closed="left")],
         **CONSTRAINTS,
+        **SCORING_CONSTRAINTS,
         "swa": ["boolean"],
         "swa_freq": [Interval(Integral, 1, None, closed="left")],
         "swa_lr": [Interval(Real, 0, None, closed="neither"), None],
@@ -122,17 +118,73 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
 
     # -- from the user's data to a training job -----------------------------------------
 
-    def _fit(self, X, y, sample_weight=None, incremental=False):
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        *,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+    ):
+        """Train on rows, anew or, with ``warm_start``, from the weights of the last call.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets: class labels or numbers.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        X_val : {array-like, sparse matrix} of shape (n_val, n_features), default=None
+            Rows for validation, 2 or more. They take the place of those that would be
+            left out: of ``validation_fraction`` with ``early_stopping=True``, and of the
+            folds with ``n_members`` and ``rho='auto'``. All rows of ``X`` are then
+            trained on. In a Pipeline with ``transform_input=["X_val"]`` they are
+            transformed like ``X``.
+
+        y_val : array-like of shape (n_val,) or (n_val, n_outputs), default=None
+            Their targets. Every label must be among those of ``y``.
+
+        sample_weight_val : array-like of shape (n_val,), default=None
+            Their weights. They are multiplied by those of ``class_weight``, which are
+            computed from ``y``.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            If the data or parameters are not valid, alone or together, if the validation
+            rows do not match the others or nothing reads them, or if training diverges.
+            The estimator is then as it was.
+        """
+        given = (X_val, y_val, sample_weight_val)
+        return self._fit(X, y, sample_weight=sample_weight, given=given)
+
+    def _fit(
+        self, X, y, sample_weight=None, incremental=False, given=(None, None, None)
+    ):
         with self._all_or_nothing():
             self._check_combinations(incremental)
+            self._check_given(*given)
             if not (incremental and hasattr(self, "t_")):
                 warn_of_unused(self)
             if self.warm_start or incremental:
                 self._restore_network()
             if self.solver in SOLVERS:
-                self._train(
-                    *self._prepare(X, y, sample_weight, incremental), incremental
-                )
+                X, y, sample_weight = self._prepare(X, y, sample_weight, incremental)
+                given = self._prepare_given(*given, y)
+                self._train(X, y, sample_weight, incremental, given)
             else:
                 super()._fit(X, y, sample_weight=sample_weight, incremental=incremental)
                 self._forget_training()
@@ -197,6 +249,8 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
             )
         if self._searches():
             self._check_grid()
+        if self.scoring is not None and not is_loss(self.scoring):
+            self._scorer()
 
     def _check_base_solver(self):
         allowed = base_solvers(self.solver)
@@ -325,11 +379,14 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
                 "warm_start=False to start anew."
             )
 
-    def _row_weights(self, y, sample_weight):
-        """Return the weights of the rows of encoded targets."""
+    def _row_weights(self, y, sample_weight, of=None):
+        """Return the weights of the rows of encoded targets.
+
+        ``of`` are the targets of the training, None if these are.
+        """
         return sample_weight
 
-    def _train(self, X, y, sample_weight, incremental):
+    def _train(self, X, y, sample_weight, incremental, given):
         """Train on validated data and take over what came of it."""
         X = X.astype(self._dtype(), copy=False)
         if incremental and self.early_stopping:
@@ -340,17 +397,20 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
             for name in RADIUS_ATTRIBUTES:
                 vars(self).pop(name, None)
         if self.n_members > 1:
-            self._train_members(X, y, sample_weight, incremental)
+            self._train_members(X, y, sample_weight, incremental, given)
             return
         if self._searches() and not incremental and not hasattr(self, "rho_"):
-            if self._is_automatic(y, sample_weight):
-                self._search(X, y, sample_weight)
+            if self._is_automatic(y, sample_weight, given):
+                self._search(X, y, sample_weight, given)
                 return
             self.rho_, self._rho_solver = self._radius_until_chosen(), self.solver
-        rows, validation = self._split(X, y, sample_weight)
-        job = self._job(X, y, sample_weight, rows, validation, incremental=incremental)
+        rows, validation = self._split(X, y, sample_weight, given)
+        job = self._job(
+            X, y, sample_weight, rows, validation, incremental=incremental, given=given
+        )
         (result,) = self._run([job])
         self._take(result)
+        self._note_judge(given)
 
     def _dtype(self):
         (network, *_) = getattr(self, "members_", [self])
@@ -372,13 +432,21 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
         return copy
 
     def _job(
-        self, X, y, sample_weight, rows=None, validation=None, *, incremental=False
+        self,
+        X,
+        y,
+        sample_weight,
+        rows=None,
+        validation=None,
+        *,
+        incremental=False,
+        given=None,
     ):
         weights = Weights(self.coefs_, self.intercepts_)
         iterate, digest = getattr(self, "_iterate", (None, None))
         is_rewritten = digest != _digest(weights)
         n_samples = len(y) if rows is None else len(rows)
-        is_automatic = self._is_automatic(y, sample_weight)
+        is_automatic = self._is_automatic(y, sample_weight, given)
         # 'auto' is a part of all rows, those of a validation set too
         n_of_auto = len(y) if is_automatic else n_samples
         batch_size = self._clipped_batch_size(n_of_auto, is_automatic=is_automatic)
@@ -408,7 +476,7 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
                 incremental=incremental,
                 is_automatic=is_automatic,
             ),
-            progress=self._progress(),
+            progress=self._progress(given),
             epochs=1 if incremental else epochs,
             is_incremental=incremental,
             validation=validation,
@@ -426,10 +494,13 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
             return int(self.max_iter)
         return -(-int(self.max_steps) // -(-n_samples // batch_size))
 
-    def _split(self, X, y, sample_weight):
+    def _split(self, X, y, sample_weight, given):
         """Return the rows to train on and the rows for early stopping, None for all."""
         if not self.early_stopping:
             return None, None
+        if given is not None:
+            data = given.X, given.y, given.sample_weight
+            return None, self._validation(*data, None, default=None)
         has_one_label = is_classifier(self) and self.n_outputs_ == 1
         rows, held_out = train_test_split(
             np.arange(len(y)),
@@ -442,20 +513,7 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
                 "The validation set is too small. Increase 'validation_fraction' or the "
                 "size of your dataset."
             )
-        score = functools.partial(
-            self._score_outputs,
-            y=self._decode(y[held_out]),
-            sample_weight=None if sample_weight is None else sample_weight[held_out],
-        )
-        return rows, Validation(X, y, held_out, score)
-
-    def _score_outputs(self, outputs, *, y, sample_weight):
-        """Score outputs of the network, NaN if they are not finite predictions."""
-        predictions = self._decode(outputs)
-        is_float = np.issubdtype(predictions.dtype, np.floating)
-        if is_float and not np.isfinite(predictions).all():
-            return np.nan
-        return self._metric(y, predictions, sample_weight=sample_weight)
+        return rows, self._validation(X, y, sample_weight, held_out, default=None)
 
     def _settings(self, n_samples, batch_size, epochs, *, incremental, is_automatic):
         n_batches = -(-n_samples // batch_size)
@@ -521,7 +579,7 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
 
     # -- what one call of fit leaves for the next ---------------------------------------
 
-    def _progress(self):
+    def _progress(self, given=None):
         """Return where the counters stand, consistent with the stopping rule of now."""
         progress = Progress(
             t=self.t_,
@@ -530,6 +588,10 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
         )
         if self.early_stopping:
             progress.best_loss = None
+            if self._begins_anew(given):
+                progress.validation_scores = []
+                progress.best_validation_score = -np.inf
+                return progress
             progress.validation_scores = list(
                 getattr(self, "validation_scores_", None) or []
             )
@@ -585,6 +647,7 @@ _PROGRESS_ATTRIBUTES = (
     "best_loss_",
     "validation_scores_",
     "best_validation_score_",
+    "_scored_by",
     "_no_improvement_count",
 )
 

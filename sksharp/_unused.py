@@ -29,8 +29,9 @@ def warn_of_unused(estimator):
 def _unread_by_solver(estimator):
     theirs = inspect.signature(BaseMultilayerPerceptron.__init__).parameters
     names = {name for solver in SOLVERS.values() for name in solver.arguments.values()}
-    unread = (names | {"base_solver", "micro_batch_size"}) - theirs.keys()
+    unread = (names | {"base_solver", "micro_batch_size", "scoring"}) - theirs.keys()
     if estimator.solver in SOLVERS:
+        unread.discard("scoring")
         if SOLVERS[estimator.solver].is_ascent:
             unread.discard("micro_batch_size")
         unread -= solver_parameters(estimator.solver, estimator.base_solver)
@@ -55,10 +56,17 @@ def _unread_by_radius(estimator):
     return {"rho_grid"} - _unread_by_solver(estimator) if is_given else set()
 
 
+def _unread_without_validation(estimator):
+    has_folds = estimator.n_members > 1 or estimator._searches()
+    is_read = estimator.early_stopping or has_folds or estimator.solver not in SOLVERS
+    return set() if is_read else {"scoring"}
+
+
 _UNREAD = {
     "solver": _unread_by_solver,
     "learning_rate": _unread_by_schedule,
     "rho": _unread_by_radius,
+    "early_stopping": _unread_without_validation,
 }
 
 
