@@ -68,6 +68,7 @@ class Settings:
     """Hyperparameters of a training job, named as in the estimators.
 
     ``schedule`` says the learning rate of every step, None if ``learning_rate`` does.
+    ``label`` names the network in what is printed, one among several.
     """
 
     activation: str
@@ -89,6 +90,12 @@ class Settings:
     ema_decay: float | None = None
     schedule: Schedule | None = None
     micro_batch_size: int | None = None
+    label: str = ""
+
+    def say(self, message: str) -> None:
+        """Print a message about the network, if the user wants to know."""
+        if self.verbose:
+            print(f"[{self.label}] {message}" if self.label else message)
 
 
 @dataclass
@@ -128,8 +135,9 @@ class Validation:
         Which rows of ``X`` and ``y``, all if None.
 
     score : callable or None
-        Takes the network's outputs for the rows, of shape (n_rows, n_outputs), returns a
-        float, the higher the better. None for minus their mean loss.
+        Takes the network's outputs for the rows, of shape (n_rows, n_outputs), and a
+        callable that makes its weights, returns a float, the higher the better. None for
+        minus their mean loss.
 
     sample_weight : array of shape (n_samples,) or None
         Weights of the rows in that mean.
@@ -141,7 +149,7 @@ class Validation:
     X: Matrix
     y: Array
     rows: Array | None = None
-    score: Callable[[Array], float] | None = None
+    score: Callable[[Array, Callable[[], Weights]], float] | None = None
     sample_weight: Array | None = None
     freq: int = 1
 
@@ -293,9 +301,6 @@ class TrainingJob:
 
     is_resumed : bool
         Whether this goes on from a pause: the counters are those of one training.
-
-    label : str
-        Which of several networks this is, for what ``verbose`` prints.
     """
 
     weights: Weights
@@ -320,7 +325,6 @@ class TrainingJob:
     keeps_state: bool = True
     pause_at: int | None = None
     is_resumed: bool = False
-    label: str = ""
 
     def resume(self, paused: TrainingResult, pause_at: int | None) -> TrainingJob:
         """Return the rest of the job, up to the next pause."""

@@ -3,7 +3,6 @@
 import contextlib
 import copy
 import dataclasses
-import functools
 import hashlib
 import os
 import pickle
@@ -193,8 +192,8 @@ def _given_to(estimator, result):
 def _bound_to(estimator, job):
     """Return a job that asks another estimator for labels and scores."""
     validation = job.validation
-    if validation is not None:
-        score = functools.partial(estimator._score_outputs, **validation.score.keywords)
+    if validation is not None and validation.score is not None:
+        score = dataclasses.replace(validation.score, estimator=estimator)
         validation = dataclasses.replace(validation, score=score)
     return dataclasses.replace(job, decode=estimator._decode, validation=validation)
 
@@ -203,8 +202,16 @@ DATA = ("X", "y", "sample_weight")
 
 
 def data_digests(job):
-    """Return the fingerprints of a job's data."""
-    return [array_digest(getattr(job, name)) for name in DATA]
+    """Return the fingerprints of a job's data, then of its own validation data."""
+    digests = [array_digest(getattr(job, name)) for name in DATA]
+    if _has_own_validation(job):
+        digests += [array_digest(getattr(job.validation, name)) for name in DATA]
+    return digests
+
+
+def _has_own_validation(job):
+    """Return whether a job is judged by data of the user's, not by rows of its own."""
+    return job.validation is not None and job.validation.rows is None
 
 
 def job_key(job, estimator, data):
@@ -221,6 +228,7 @@ def job_key(job, estimator, data):
     rows = None if validation is None else validation.rows
     n_kept = None if rows is None else len(rows)
     described = job.layer_units, job.settings, job.epochs, job.n_samples, n_kept
+    described += (None if validation is None else estimator.scoring,)
     digest.update(repr(described).encode())
     return digest.hexdigest()
 
@@ -256,15 +264,21 @@ class Interned:
         arrays = [array for array in self._arrays.values() if array is not None]
         return sum(map(_n_bytes, arrays))
 
+    def _intern(self, owner, digests):
+        return [
+            self._arrays.setdefault(digest, getattr(owner, name))
+            for name, digest in zip(DATA, digests, strict=True)
+        ]
+
     def job(self, job, data, label):
         """Return a job on interned arrays, given the fingerprints of its data."""
-        X, y, sample_weight = (
-            self._arrays.setdefault(digest, getattr(job, name))
-            for name, digest in zip(DATA, data, strict=True)
-        )
+        own, given = data[: len(DATA)], data[len(DATA) :]
+        X, y, sample_weight = self._intern(job, own)
         validation = job.validation
         if validation is not None:
-            validation = dataclasses.replace(validation, X=X, y=y)
+            arrays = self._intern(validation, given) if given else (X, y, sample_weight)
+            values = dict(zip(DATA, arrays, strict=True))
+            validation = dataclasses.replace(validation, **values)
         return dataclasses.replace(
             job,
             X=X,
@@ -272,7 +286,7 @@ class Interned:
             sample_weight=sample_weight,
             validation=validation,
             keeps_state=False,
-            label=label,
+            settings=dataclasses.replace(job.settings, label=label),
         )
 
 
@@ -549,4 +563,6 @@ def _has_one_job(network):
         and not network._searches()
         and not network.callbacks
         and not has_callbacks(network)
+        # another scorer has no name to tell it by
+        and (network.scoring is None or isinstance(network.scoring, str))
     )

@@ -252,8 +252,8 @@ class VectorizedGridSearchCV(VectorizedSearch, GridSearchCV):
     learning rate, the seed, the epoch at which training stops. Everything else is the
     search's own: each candidate is then fitted and scored as always, and finds its
     network trained. A candidate that cannot be trained before (another estimator,
-    ``solver='lbfgs'``, callbacks of its own, ``rho='auto'`` or several members) is trained
-    then.
+    ``solver='lbfgs'``, callbacks of its own, a callable ``scoring``, ``rho='auto'`` or
+    several members) is trained then.
 
     With ``random_state=None`` every fit is a draw of its own, as always, but the networks
     of a split see the rows in the same order, and equal candidates are one draw.

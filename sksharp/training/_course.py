@@ -205,6 +205,4 @@ class Course:
         return average, self.phase.scheme.n_averaged
 
     def _say(self, message: str) -> None:
-        if self.job.settings.verbose:
-            label = self.job.label
-            print(f"[{label}] {message}" if label else message)
+        self.job.settings.say(message)
