@@ -1,7 +1,6 @@
 """scikit-learn's callbacks: the tasks of a fit that they are told of."""
 
 import copy
-import dataclasses
 
 import sklearn
 
@@ -231,10 +230,7 @@ def attributes_of(estimator, result):
     if not result.weights.is_finite():
         return None
     fitted = copy.copy(estimator)
-    # its generator belongs to the fit, which goes on
-    fitted._take(
-        dataclasses.replace(result, random_state=estimator._random_state, warnings=())
-    )
+    fitted._take(result)
     before = vars(estimator)
     return {
         name: value

@@ -265,6 +265,16 @@ def test_a_single_network_is_trained_after_the_choice():
     }
 
 
+def test_a_single_network_that_is_judged_is_not_the_estimator():
+    recorder, keeper = Recorder(), Keeper(lambda model: model is not None)
+    split = [(np.arange(80), np.arange(80, 120))]
+    clf = make_classifier(rho="auto", rho_grid=[0.1], cv=split)
+    clf.set_callbacks(recorder, keeper).fit(X, labels)
+    assert recorder.count("fit/choose-rho/stage/train-group/epoch") == 5
+    n_of_fit = recorder.count("fit/fit-with-chosen-rho/epoch")
+    assert keeper.ends == [False] * 5 + [True] * n_of_fit
+
+
 def test_members_are_a_group_with_epochs():
     recorder = Recorder()
     clf = make_classifier(n_members=3).set_callbacks(recorder).fit(X, labels)
