@@ -30,7 +30,7 @@ import numpy as np
 import sksharp
 assert pathlib.Path(sys.prefix) in pathlib.Path(sksharp.__file__).parents, sksharp
 X = np.random.default_rng(0).standard_normal((60, 3))
-clf = sksharp.SAMMLPClassifier(rho=0.1, max_iter=200, tol=1e-2, random_state=0)
+clf = sksharp.SAMMLPClassifier(rho=0.1, learning_rate_init=0.05, random_state=0)
 score = clf.fit(X, X[:, 0] > 0).score(X, X[:, 0] > 0)
 assert score > 0.9, score
 print("sksharp", sksharp.__version__, "from", sksharp.__file__, "scores", score)
