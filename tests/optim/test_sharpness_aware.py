@@ -392,6 +392,44 @@ def test_bfloat16_autocast_needs_no_scaler(method):
     assert all(torch.isfinite(loss) for loss in losses)
 
 
+@pytest.mark.parametrize("method", ALL.values(), ids=ALL)
+def test_autocast_may_be_around_the_step_or_inside_the_closure(method):
+    """Autocast keeps its casts of the weights: those of the ascent are others."""
+    make = partial(method, base_optimizer=torch.optim.SGD, lr=0.1)
+    inside, _ = train_model(make, autocast=True)
+    around = make_model()
+    optimizer = make(around.parameters())
+
+    def closure(rows=slice(None)):
+        losses = F.cross_entropy(around(X[rows]), Y[rows], reduction="none")
+        if isinstance(optimizer, ESAM):
+            return losses
+        optimizer.zero_grad()
+        loss = losses.mean()
+        loss.backward()
+        return loss
+
+    for _ in range(3):
+        with torch.autocast("cpu", torch.bfloat16):
+            optimizer.step(closure)
+    assert equal(around.parameters(), inside.parameters())
+
+
+def test_autocast_around_the_step_does_not_keep_the_weights_of_the_ascent():
+    model = nn.Linear(4, 3)
+    optimizer = SAM(model.parameters(), torch.optim.SGD, rho=0.5, lr=0.1)
+
+    def closure():
+        optimizer.zero_grad()
+        F.cross_entropy(model(X), Y).backward()
+
+    with torch.autocast("cpu", torch.bfloat16):
+        optimizer.step(closure)
+        seen = model(X)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(seen, model(X))
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @each_method
 def test_a_module_of_half_precision_trains_in_it(method, dtype):
