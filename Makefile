@@ -25,6 +25,8 @@ check: install
 bench: install
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[benchmarks]'
 	$(BIN)/python benchmarks/bench_fit.py
+	$(BIN)/python benchmarks/bench_cost.py
+	$(BIN)/python benchmarks/compare_references.py
 	$(BIN)/python benchmarks/bench_scale.py
 	$(BIN)/python benchmarks/bench_start.py
 	$(BIN)/python benchmarks/bench_search.py

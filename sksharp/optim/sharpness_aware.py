@@ -271,12 +271,15 @@ class SharpnessAware(Wrapper):
             grads = self._kept("grads", params, ascent_grads)
         try:
             self.perturbation.ascend(active, self)
+            # autocast around the step keeps its casts of the weights, not of the moved
+            torch.clear_autocast_cache()
             with second_pass:
                 self.evaluate_perturbed(closure)
         finally:
             # by copy: w + e - e is not w in floating point
             for p, w in zip(params, start, strict=True):
                 p.copy_(w)
+            torch.clear_autocast_cache()
         return loss, active, grads
 
     def _second_pass(self) -> contextlib.AbstractContextManager[None]:
