@@ -12,6 +12,7 @@ from .._contract import TrainingJob, TrainingResult
 from ._device import deserved_threads, resolve_device
 from ._net import MLPNet
 from ._plan import plan
+from ._ranks import active_ranks
 
 
 def fit_models(
@@ -30,7 +31,8 @@ def fit_models(
         not.
 
     n_jobs : int or None, default=None
-        Processes to train in, as in :class:`joblib.Parallel`.
+        Processes to train in, as in :class:`joblib.Parallel`. Not used where several
+        processes share every training.
 
     on_group : callable or None, default=None
         Called with the number of networks trained so far and of all.
@@ -46,11 +48,12 @@ def fit_models(
     Raises
     ------
     ValueError
-        If a job's device is not there, or a minibatch has no weight.
+        If a job's device is not there, a minibatch has no weight, or the processes that
+        share a training do not agree.
     KeyboardInterrupt
         If the user interrupts the training of one group while others wait.
     """
-    n_workers = joblib.effective_n_jobs(n_jobs)
+    n_workers = 1 if active_ranks() else joblib.effective_n_jobs(n_jobs)
     groups = plan(jobs, n_workers)
     fit = _try_group if skip_errors else _fit_group
     parts = ([jobs[place] for place in group] for group in groups)
@@ -77,12 +80,15 @@ def _try_group(jobs: Sequence[TrainingJob]) -> Sequence[Any]:
 
 
 def _fit_group(jobs: Sequence[TrainingJob]) -> list[TrainingResult]:
-    job = jobs[0]
+    job, ranks = jobs[0], active_ranks()
     device = resolve_device(job.settings.device, job.weights.coefs[0].dtype)
+    if ranks is not None:
+        ranks.check(jobs, device)
+        jobs = ranks.quiet(jobs)
     # a fit works inside the caller's inference_mode and autocast too
     with (
         torch.inference_mode(False),
         torch.autocast(device.type, enabled=False),
         deserved_threads(device, job.settings.batch_size, job.layer_units),
     ):
-        return MLPNet(jobs, device).train()
+        return MLPNet(jobs, device, ranks).train()

@@ -60,6 +60,8 @@ class Loop:
                 if ended:
                     self._leave(ended)
         except KeyboardInterrupt:
+            if self.net.ranks is not None:
+                raise  # the other processes are elsewhere
             for course in self.courses:
                 course.is_interrupted = True
                 course.warn("Training interrupted by user.", UserWarning)
@@ -90,6 +92,10 @@ class Loop:
         weights = self.net.evaluation_weights()
         wanted = [course.wants_score for course in self.courses]
         scores = self.validator.scores(weights, wanted)
+        ranks = self.net.ranks
+        if ranks is not None:
+            losses = ranks.of_first(losses, self.net.torch_device)
+            scores = ranks.of_first(scores, self.net.torch_device)
         rows = weights.view(len(self.courses), -1)
         n_samples = self.batches.n_samples.tolist()
         return [
