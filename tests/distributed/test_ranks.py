@@ -155,9 +155,7 @@ def test_without_accelerate_the_error_names_the_extra(monkeypatch):
 def test_a_script_that_no_launcher_has_started_fits_as_ever():
     pytest.importorskip("accelerate")
     X, y = classes()
-    clf = SAMMLPClassifier(
-        (4,), rho=0.1, tol=0.1, n_iter_no_change=1, random_state=0
-    )
+    clf = SAMMLPClassifier((4,), rho=0.1, tol=0.1, n_iter_no_change=1, random_state=0)
     expected = clf.fit(X, y).coefs_[0]
     with data_parallel() as ranks:
         found = clf.fit(X, y).coefs_[0]
