@@ -272,7 +272,11 @@ class MLPNet(NeuralNet):  # type: ignore[misc]
             self.fit_loop(job.X, job.y)
         with suppress(StopTraining):
             self.notify("on_train_end", X=job.X, y=job.y)
-        return self.loop.results()
+        results = self.loop.results()
+        # the loop holds the net: without the circle its rows go when it goes, and not
+        # when Python looks for circles, many calls of partial_fit later
+        del self.loop
+        return results
 
     def _make_gradient(self) -> None:
         alphas = [job.settings.alpha for job in self.jobs]
