@@ -8,6 +8,7 @@ import os
 import pickle
 import tempfile
 import time
+import uuid
 import warnings
 from collections import OrderedDict
 from pathlib import Path
@@ -128,20 +129,27 @@ class Prefetched:
     folder : Path or None
         Where the results lie for other processes, None if there are none.
 
+    client : distributed.Client or None, default=None
+        Of a cluster, whose workers get the results in the place of a folder, which they
+        may not see.
+
     Attributes
     ----------
     is_collecting : bool
         Whether to collect jobs instead of handing out results.
     """
 
-    def __init__(self, folder=None):
-        self.folder = folder
+    def __init__(self, folder=None, client=None):
+        self.folder, self.client = folder, client
         self.is_collecting = False
         self._results = {}
+        # under which name the workers of a cluster keep what was sent to them
+        self._sent = None
 
     def __getstate__(self):
-        # other processes read the folder
-        return {"folder": self.folder, "is_collecting": False, "_results": {}}
+        # other processes read the folder, or what they were sent
+        state = {"folder": self.folder, "client": None, "_sent": self._sent}
+        return {**state, "is_collecting": False, "_results": {}}
 
     def train(self, estimator, jobs, watch=None):
         """Return the results of an estimator's jobs, as the engine would."""
@@ -149,7 +157,7 @@ class Prefetched:
             (job,) = jobs
             raise JobCollected(job, estimator, data_digests(job))
         result = None
-        if len(jobs) == 1 and (self._results or self.folder is not None):
+        if len(jobs) == 1 and (self._results or self._sent or self.folder is not None):
             (job,) = jobs
             result = self._find(job_key(job, estimator, data_digests(job)))
         if result is not None:
@@ -166,18 +174,51 @@ class Prefetched:
         with open(self.folder / key, "wb") as file:
             pickle.dump(result, file, protocol=pickle.HIGHEST_PROTOCOL)
 
+    def send(self):
+        """Let the workers of a cluster have what was added since the last time."""
+        if self.client is None or not self._results:
+            return
+        if self._sent is None:
+            self._sent = uuid.uuid4().hex
+        # not by scatter: dask drops the copies of what no task depends on
+        self.client.run(_keep, self._sent, self._results)
+        self._results = {}
+
     def forget(self):
         """Let every estimator train by itself from now on."""
-        self.folder, self._results = None, {}
+        if self.client is not None and self._sent is not None:
+            self.client.run(_drop, self._sent)
+        self.folder, self.client, self._results, self._sent = None, None, {}, None
 
     def _find(self, key):
         if self.folder is None:
-            return self._results.get(key)
+            found = self._results.get(key)
+            sent = _kept.get(self._sent, {})
+            return sent.get(key) if found is None else found
         try:
             with open(self.folder / key, "rb") as file:
                 return pickle.load(file)
         except OSError:  # not trained, or on another machine
             return None
+
+
+# on a worker of a cluster: results of searches, by their names
+_kept = {}
+
+
+def _keep(name, results):
+    _kept.setdefault(name, {}).update(results)
+
+
+def _drop(name):
+    _kept.pop(name, None)
+
+
+def dask_client():
+    """Return the client of the cluster that joblib's backend is now, None if none is."""
+    backend, _ = joblib.parallel.get_active_backend()
+    is_dask = type(backend).__name__ == "DaskDistributedBackend"
+    return backend.client if is_dask else None
 
 
 def _given_to(estimator, result):
@@ -399,10 +440,10 @@ class Prefetch:
         self.n_workers = joblib.effective_n_jobs(n_jobs)
         self.seconds = {}
         self._folder = None
-        folder = None
-        if self.n_workers > 1:
+        folder, client = None, dask_client()
+        if self.n_workers > 1 and client is None:
             folder = self._make_folder()
-        self.results = Prefetched(folder)
+        self.results = Prefetched(folder, client)
         self.estimator = clone(estimator)
         find_network(self.estimator)._trainer = self.results
         self.caches = isinstance(estimator, Pipeline) and estimator.memory is None
@@ -459,7 +500,8 @@ class Prefetch:
                 # the weights themselves, their best and their result
                 n_bytes += 3 * size
                 waiting.append(((k, i), found.key, job))
-                if self._folder is None and size * self._n_networks > self.budget // 4:
+                is_much = size * self._n_networks > self.budget // 4
+                if self._folder is None and self.results.client is None and is_much:
                     self.results.folder = self._make_folder()
             if n_bytes + interned.n_bytes > self.budget // 2:
                 self._begun = {}
@@ -535,6 +577,7 @@ class Prefetch:
             self.seconds[place] = seconds / len(jobs)
             if result is not None:
                 self.results.add(key, result)
+        self.results.send()
 
     def _report(self, n_done, n_jobs):
         if self.verbose > 0:
@@ -545,6 +588,7 @@ class Prefetch:
 
     def close(self):
         """Forget everything that was trained."""
+        self.results.forget()
         forget_trainer(self.estimator)
         if self.caches:
             self.estimator.memory = None

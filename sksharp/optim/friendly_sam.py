@@ -38,6 +38,8 @@ class FriendlyPerturbation(Perturbation):
         Decay of the mean gradient, in [0, 1).
     """
 
+    remembers = True
+
     def __init__(
         self,
         rho: Hyperparameter = 0.05,

@@ -63,6 +63,8 @@ class Loop:
                 if ended:
                     self._leave(ended)
         except KeyboardInterrupt:
+            if self.net.ranks is not None:
+                raise  # the other processes are elsewhere
             for course in self.courses:
                 course.is_interrupted = True
                 course.warn("Training interrupted by user.", UserWarning)
@@ -87,6 +89,8 @@ class Loop:
         )
         ended = self._after_epoch(losses)
         stops = watch is not None and watch.end_epoch(self.result_now)
+        if net.ranks is not None:
+            (stops,) = net.ranks.of_first([float(stops)], net.torch_device)
         if net.listeners is not None:
             net.listeners.record_epoch(self.courses[0].progress)
         net.notify("on_epoch_end", **datasets)
@@ -100,6 +104,10 @@ class Loop:
         weights = self.net.evaluation_weights()
         wanted = [course.wants_score for course in self.courses]
         scores = self.validator.scores(weights, wanted)
+        ranks = self.net.ranks
+        if ranks is not None:
+            losses = ranks.of_first(losses, self.net.torch_device)
+            scores = ranks.of_first(scores, self.net.torch_device)
         rows = weights.view(len(self.courses), -1)
         n_samples = self.batches.n_samples.tolist()
         return [

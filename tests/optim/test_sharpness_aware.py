@@ -601,3 +601,74 @@ def test_lookahead_goes_around_every_method(method):
         training.run(2)
         training.optimizer.step([training.closure] * 2)
     assert equal(around.params, alone.params)
+
+
+# -- the context of the first pass -----------------------------------------------------
+
+KEEPS_MORE = (WSAM, GSAM, LookSAM, FriendlySAM)
+
+
+class Switch:
+    """A context that knows whether it is on."""
+
+    def __init__(self):
+        self.is_on = False
+
+    def __call__(self):
+        return self
+
+    def __enter__(self):
+        self.is_on = True
+
+    def __exit__(self, *error):
+        self.is_on = False
+
+
+def evaluations(optimizer, w, context, n_steps=1):
+    """Return whether the context was on in every evaluation of some steps."""
+    seen = []
+
+    def closure():
+        seen.append(context.is_on)
+        optimizer.zero_grad()
+        loss = (w**2 / 2).sum()
+        loss.backward()
+        return loss
+
+    for _ in range(n_steps):
+        optimizer.step(closure)
+    return seen
+
+
+@pytest.mark.parametrize("optimizer", [SAM, ASAM, FisherSAM])
+def test_the_first_pass_runs_in_its_context_and_the_second_does_not(optimizer):
+    w, context = nn.Parameter(torch.ones(2)), Switch()
+    optimizer = optimizer([w], SGD, rho=0.1, lr=0.1)
+    optimizer.first_pass = context
+    assert evaluations(optimizer, w, context) == [True, False]
+
+
+def test_a_step_without_an_ascent_does_not_run_in_the_context_of_the_first_pass():
+    w, context = nn.Parameter(torch.ones(2)), Switch()
+    optimizer = SAM([w], SGD, rho=0.1, interval=2, lr=0.1)
+    optimizer.first_pass = context
+    assert evaluations(optimizer, w, context, 2) == [True, False, False]
+
+
+def test_the_context_of_the_first_pass_outlives_the_loading_of_a_state():
+    w, context = nn.Parameter(torch.ones(2)), Switch()
+    optimizer = SAM([w], SGD, rho=0.1, lr=0.1)
+    optimizer.first_pass = context
+    optimizer.load_state_dict(optimizer.state_dict())
+    assert evaluations(optimizer, w, context) == [True, False]
+
+
+@pytest.mark.parametrize("optimizer", KEEPS_MORE)
+def test_a_first_pass_of_its_own_is_refused_where_its_gradient_is_kept(optimizer):
+    optimizer = optimizer([nn.Parameter(torch.ones(2))], SGD, rho=0.1, lr=0.1)
+    with pytest.raises(
+        ValueError,
+        match=f"first_pass must be None .* got {optimizer.__class__.__name__}",
+    ):
+        optimizer.first_pass = Switch()
+    optimizer.first_pass = None
