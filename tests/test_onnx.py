@@ -290,6 +290,7 @@ PARTS = np.array([[0.1, 1.0], [0.5, np.nan], [0.5, 2.0], [np.nan, 7.0]] * 6)
 ENCODERS = [
     OneHotEncoder(),
     OneHotEncoder(handle_unknown="ignore", dtype=np.float32),
+    OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=1),
     OneHotEncoder(drop="first"),
     OneHotEncoder(drop=["b", "x"]),
     OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=7),
