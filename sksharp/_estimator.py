@@ -1,6 +1,7 @@
 """What the two estimators share: scikit-learn's MLP with another training loop."""
 
 import contextlib
+import functools
 import hashlib
 from numbers import Integral, Real
 
@@ -100,6 +101,11 @@ class FlatMinimaMLP(
 
     _doc_link_module = "sksharp"
     _doc_link_template = DOCUMENTATION + "/reference/{estimator_name}.html"
+
+    @classmethod
+    @functools.cache  # asked for at every get_params, set_params, clone and fit
+    def _get_param_names(cls):
+        return super()._get_param_names()
 
     def _check_solver(self):
         if self.solver not in SOLVERS:

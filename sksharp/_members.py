@@ -146,11 +146,8 @@ class Ensemble:
         if self.verbose:
             print("Training a network on all rows.")
         job = self._job(X, y, sample_weight, rows, validation, given=given)
-        # 'adaptive' goes by the stopping rule, and ends training itself
-        adapts = self.learning_rate == "adaptive" and (
-            SOLVERS[solver_chain(self.solver, self.base_solver)[-1]].has_schedule
-        )
-        if validation is None and job.settings.averaging is None and not adapts:
+        judges_itself = validation is not None or adapts(job.settings)
+        if job.settings.averaging is None and not judges_itself:
             job = dataclasses.replace(
                 job,
                 epochs=max(1, round(share_at_best(outcome, jobs) * job.epochs)),
@@ -413,14 +410,23 @@ def judged_by(job, validation):
         validation_scores=[],
         best_validation_score=-math.inf,
     )
+    settings = job.settings
+    if not adapts(settings):
+        # the best epoch is kept, and may be late
+        settings = dataclasses.replace(settings, n_iter_no_change=math.inf)
     return dataclasses.replace(
         job,
-        # the best epoch is kept, and may be late
-        settings=dataclasses.replace(job.settings, n_iter_no_change=math.inf),
+        settings=settings,
         validation=dataclasses.replace(validation, freq=freq),
         progress=progress,
         should_converge=False,
     )
+
+
+def adapts(settings):
+    """Return whether the learning rate goes by the stopping rule, and ends training."""
+    descent = solver_chain(settings.solver, settings.base_solver)[-1]
+    return settings.learning_rate == "adaptive" and SOLVERS[descent].has_schedule
 
 
 def labeled(jobs, name):
@@ -437,6 +443,8 @@ def labeled(jobs, name):
 
 def with_patience(job):
     """Return a copy of a fold's job that gives up some time after its best epoch."""
+    if adapts(job.settings):
+        return job
     patience = PATIENCE_OF_ONE * job.epochs / job.validation.freq
     return dataclasses.replace(
         job,

@@ -1,5 +1,6 @@
 """Parameters that have no effect, as far as the registries tell."""
 
+import functools
 import inspect
 
 import numpy as np
@@ -27,7 +28,7 @@ def warn_of_unused(estimator):
 
 
 def _unread_by_solver(estimator):
-    theirs = inspect.signature(BaseMultilayerPerceptron.__init__).parameters
+    theirs = _defaults(BaseMultilayerPerceptron)
     names = {name for solver in SOLVERS.values() for name in solver.arguments.values()}
     unread = (names | {"base_solver", "micro_batch_size", "scoring"}) - theirs.keys()
     if estimator.solver in SOLVERS:
@@ -72,12 +73,19 @@ _UNREAD = {
 
 def _changed(estimator, names):
     """Return the parameters among names that are not at their defaults."""
-    defaults = inspect.signature(type(estimator).__init__).parameters
+    defaults = _defaults(type(estimator))
     return {
         name: getattr(estimator, name)
         for name in sorted(names & defaults.keys())
-        if not _is_same(getattr(estimator, name), defaults[name].default)
+        if not _is_same(getattr(estimator, name), defaults[name])
     }
+
+
+@functools.cache  # a signature takes as long as some steps of training
+def _defaults(cls):
+    """Return the parameters of a class with their defaults."""
+    parameters = inspect.signature(cls.__init__).parameters
+    return {name: parameter.default for name, parameter in parameters.items()}
 
 
 def _is_same(value, default):

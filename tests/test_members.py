@@ -528,6 +528,22 @@ def test_an_adaptive_rate_adapts_at_the_chosen_radius():
     assert_same_weights(auto, fixed)
 
 
+def test_an_adaptive_rate_of_members_goes_by_their_folds():
+    params = {"base_solver": "sgd", "learning_rate": "adaptive", "tol": 1.0}
+    params |= {"learning_rate_init": 0.1, "n_iter_no_change": 1, "random_state": 0}
+    params |= {"rho": 0.05, "max_iter": 200, "batch_size": 4, "scoring": "loss"}
+    halves = np.split(np.arange(len(ROWS)), 2)
+    both = SAMMLPClassifier(**params, n_members=2, cv=[halves, halves[::-1]])
+    for member, (train, kept) in zip(
+        both.fit(ROWS, SIGNS).members_, [halves, halves[::-1]], strict=True
+    ):
+        alone = SAMMLPClassifier(**params, early_stopping=True)
+        alone.set_params(random_state=member.random_state)
+        alone.fit(ROWS[train], SIGNS[train], X_val=ROWS[kept], y_val=SIGNS[kept])
+        assert member.n_iter_ == alone.n_iter_ < 200
+        assert_same_weights(member, alone, rtol=1e-6)
+
+
 @pytest.mark.filterwarnings("error")
 def test_a_rare_label_is_nothing_to_warn_of():
     y = SIGNS.copy()
