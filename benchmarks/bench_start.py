@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -83,8 +84,10 @@ def cpu_of(code: str) -> float:
 def printed(code: str) -> list[str]:
     """Return the lines that a fresh interpreter prints."""
     command = [sys.executable, "-c", code]
+    # an installed package has its bytecode: do not compile a checkout again and again
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     return subprocess.run(
-        command, check=True, capture_output=True, text=True
+        command, check=True, capture_output=True, text=True, env=env
     ).stdout.split("\n")[:-1]
 
 
