@@ -115,9 +115,7 @@ faster; and `GridSearchCV` with scikit-learn's `MLPClassifier` over as many valu
 {searches}
 
 What choosing a radius and averaging cost, in fits of one network with one radius and as
-many epochs. One network tries three radii, five members try six. The two largest networks
-train for 6 and 4 epochs here, between which the radii cannot be dropped as early as in a
-training of usual length:
+many epochs. One network tries three radii, five members try six:
 
 | network, dtype | `rho='auto'` | `n_members=5` | both |
 |---|---|---|---|
