@@ -284,6 +284,32 @@ def test_a_pipeline_of_strings_predicts_the_same_with_its_columns_in_any_order()
     assert_allclose(outputs(found, rows)[1], model.predict_proba(rows), atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [["a b", "a_b", "no."], ["label", "1st", "X"], ["probabilities", "c", "é-é"]],
+    ids=lambda names: names[0],
+)
+def test_columns_of_any_name_find_their_inputs(names):
+    table = pd.DataFrame(X[:, :3], columns=names)
+    # the first is not used, and has an input
+    chosen = make_column_transformer((StandardScaler(), names[:0:-1]))
+    model = make_pipeline(chosen, clone(CLASSIFIER)).fit(table, STRINGS)
+    found = to_onnx(model, table)
+    assert [value.doc_string or value.name for value in found.graph.input] == names
+    rows = table[names[::-1]]
+    assert_allclose(outputs(found, rows)[1], model.predict_proba(table), atol=1e-12)
+    with pytest.raises(ValueError, match=rf"lacks \['{names[0]}'\]"):
+        make_inputs(found, table.drop(columns=names[0]))
+
+
+def test_columns_named_by_numbers_find_their_inputs():
+    table = pd.DataFrame(X[:, :3])
+    chosen = make_column_transformer((StandardScaler(), [2, 0]))
+    model = make_pipeline(chosen, clone(CLASSIFIER)).fit(table, STRINGS)
+    found = to_onnx(model, table)
+    assert_allclose(outputs(found, table)[1], model.predict_proba(table), atol=1e-12)
+
+
 WORDS = np.array([["a", "x"], ["b", "x"], ["b", "y"], ["c", "z"], ["d", "y"]] * 6)
 WHOLE = np.array([[3, 1], [5, 1], [5, 2], [9, 7], [4, 2]] * 6)
 PARTS = np.array([[0.1, 1.0], [0.5, np.nan], [0.5, 2.0], [np.nan, 7.0]] * 6)
@@ -548,7 +574,8 @@ def test_what_cannot_be_converted_is_named(case):
         (X.astype(str), {}, "must be numbers for SAMMLPClassifier, got strings"),
         (X.astype("M8[D]"), {}, "must hold numbers, booleans or strings"),
         (X, {"dtype": "f2"}, "dtype must be float32, float64 or None, got float16"),
-        (X, {"target_opset": 15}, "target_opset must be at least 19, got 15"),
+        (X, {"target_opset": 15}, "target_opset must be from 19 to .*, got 15"),
+        (X, {"target_opset": 999}, "target_opset must be from 19 to .*, got 999"),
         ([("X", DoubleTensorType([None, 5]))], {}, "the 6 columns that SAMMLPClass"),
     ],
 )

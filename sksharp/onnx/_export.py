@@ -58,6 +58,8 @@ def to_onnx(estimator, X, *, dtype=None, target_opset=None):
         the probabilities, of shape (n_samples, n_classes). A regressor's output is that of
         ``predict``. A DataFrame in front of a ``ColumnTransformer`` becomes an input for
         each column, of shape (n_samples, 1), of its name; all else is one matrix 'X'.
+        Where the name is taken or has more than letters, digits and underscores, the
+        input has another, and the column's in its ``doc_string``.
 
     Raises
     ------
@@ -105,10 +107,11 @@ def to_onnx(estimator, X, *, dtype=None, target_opset=None):
         dtype = np.dtype(dtype)
         if dtype not in TOLERANCE:
             raise ValueError(f"dtype must be float32, float64 or None, got {dtype}.")
-    if target_opset is not None and target_opset < LEAST_OPSET:
+    latest = _import("onnx.defs").onnx_opset_version()
+    if target_opset is not None and not LEAST_OPSET <= target_opset <= latest:
         raise ValueError(
-            f"target_opset must be at least {LEAST_OPSET}, got {target_opset}. Leave it "
-            "out, or update what runs the model."
+            f"target_opset must be from {LEAST_OPSET} to the installed onnx's {latest}, "
+            f"got {target_opset}. Leave it out, or update onnx and what runs the model."
         )
     if isinstance(estimator, BaseSearchCV):
         check_is_fitted(estimator)
@@ -119,15 +122,19 @@ def to_onnx(estimator, X, *, dtype=None, target_opset=None):
     converters, parsers = _converters(estimator, network, dtype)
     if not is_given:
         X = _in_order(estimator, X)
+    inputs = X if is_given else _inputs(estimator, X, dtype)
     model = skl2onnx.convert_sklearn(
         estimator,
         name=type(network).__name__,
-        initial_types=X if is_given else _inputs(estimator, X, dtype),
+        initial_types=inputs,
         target_opset=target_opset,
         custom_conversion_functions={key: both[1] for key, both in converters.items()},
         custom_shape_calculators={key: both[0] for key, both in converters.items()},
         custom_parsers=parsers,
     )
+    for value, (name, _) in zip(model.graph.input, inputs, strict=True):
+        if value.name != name:
+            value.doc_string = name
     if not is_classifier(network):
         _name_prediction(model, is_flat=_is_flat(estimator, network))
     _check_types(model)
@@ -178,17 +185,21 @@ def make_inputs(model, X):
     }
     if [*dtypes] == ["X"]:
         return {"X": _matrix(X, dtypes["X"])}
+    of_inputs = {
+        value.name: value.doc_string or value.name for value in model.graph.input
+    }
+    names = [*of_inputs.values()]
     if not hasattr(X, "iloc"):
         raise ValueError(
-            f"X must be a DataFrame with the columns {[*dtypes]}, got {type(X).__name__}."
+            f"X must be a DataFrame with the columns {names}, got {type(X).__name__}."
         )
     places = {str(name): j for j, name in enumerate(X.columns)}
-    missing = [name for name in dtypes if name not in places]
+    missing = [name for name in names if name not in places]
     if missing:
-        raise ValueError(f"X must have the columns {[*dtypes]}, lacks {missing}.")
+        raise ValueError(f"X must have the columns {names}, lacks {missing}.")
     table = _columns(X)
     return {
-        name: _values(table[places[name]], dtype).reshape(-1, 1)
+        name: _values(table[places[of_inputs[name]]], dtype).reshape(-1, 1)
         for name, dtype in dtypes.items()
     }
 
