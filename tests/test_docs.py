@@ -142,6 +142,12 @@ def test_the_site_has_a_page_for_every_public_name(reference):
         assert f"({name}.rst)" in pages["index.md"]
 
 
+def test_the_tables_of_the_site_are_in_markdown_alone(reference):
+    tables = [text for name, text in reference.pages().items() if name.endswith(".md")]
+    found = re.findall(r"``\w+``|:\w+:`\w+`", "".join(tables))
+    assert not found, "roles and double quotes are those of docstrings"
+
+
 def test_the_site_has_a_row_for_every_entry_of_a_registry(reference):
     pages = reference.pages()
     for name, solver in SOLVERS.items():
