@@ -84,8 +84,9 @@ def kind_of(thing):
 
 
 def summary(thing):
-    """Return the first sentence of the docstring of a name."""
-    return (inspect.getdoc(thing) or "").split("\n\n")[0].replace("\n", " ")
+    """Return the first sentence of the docstring of a name, in Markdown."""
+    text = (inspect.getdoc(thing) or "").split("\n\n")[0].replace("\n", " ")
+    return re.sub(r":\w+:(?=`)", "", text).replace("``", "`")
 
 
 def object_page(full_name, thing):
@@ -134,7 +135,7 @@ def index_page():
 
 def first_paragraph(module):
     """Return what a module says of itself."""
-    return summary(module).replace("``", "`")
+    return summary(module)
 
 
 def link(full_name):

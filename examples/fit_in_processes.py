@@ -1,6 +1,5 @@
-"""
-One fit, shared by several processes
-====================================
+"""How do several processes share one fit?
+=======================================
 
 Each process computes the gradient of its part of every minibatch. All load the same rows,
 here made up; a real script would open a memory-mapped file, which is in memory once per

@@ -1,4 +1,5 @@
 """Does SAM help a small convolutional network?
+============================================
 
 A network of two convolutions on the digits of 8 x 8 pixels, with labels as they are and
 with 40 % of them flipped. It is trained by AdamW, and by SAM over AdamW with the same

@@ -1,4 +1,5 @@
 """How does a skorch net train with SAM?
+=====================================
 
 skorch passes a closure to ``step``, so an optimizer of ``sksharp.optim`` goes in as it is,
 with its parameters under ``optimizer__``. The net trains on CUDA where there is a device.

@@ -1,4 +1,5 @@
 """How does a plain torch loop use SAM, and average its weights?
+=============================================================
 
 The optimizers of ``sksharp.optim`` train any torch module. Two things differ from a usual
 loop: the loss and its gradient go into a closure, which a step evaluates twice, and the

@@ -1,6 +1,5 @@
-"""
-Training on a file that does not fit into memory
-================================================
+"""How do I train on a file that does not fit into memory?
+=======================================================
 
 Rows come from the file chunk by chunk: a first pass for the scaler, then some passes for
 the network, with ``partial_fit``.

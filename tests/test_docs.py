@@ -1,10 +1,14 @@
 """The pages are connected, and the reference is that of the package."""
 
+import ast
 import importlib.util
+import inspect
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+from sklearn.neural_network import MLPClassifier
 
 import sksharp
 from sksharp.averaging import AVERAGERS
@@ -66,6 +70,52 @@ def test_every_page_is_on_the_map_or_in_a_section():
     assert set(DOCS.glob("*.md")) <= {maps[0], *placed}
 
 
+def test_every_example_is_among_the_tutorials():
+    linked = {path for path, _ in files_linked(DOCS / "tutorials.md")}
+    assert set((ROOT / "examples").glob("*.py")) <= linked
+
+
+def test_every_example_has_a_title_of_its_own():
+    for path in (ROOT / "examples").glob("*.py"):
+        first, second, *_ = inspect.cleandoc(
+            ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+        ).splitlines()
+        assert re.fullmatch("=+", second), f"{path.name}: underline its first line"
+        assert len(second) >= len(first)
+
+
+def test_the_readme_has_a_row_for_every_extra():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[\w`, ]+`) \| [^|]+ \| [^|]+ \|$", readme, re.M)
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert project["optional-dependencies"].keys() <= named
+
+
+def test_the_page_of_differences_has_a_row_for_every_added_parameter():
+    page = (DOCS / "differences-from-scikit-learn.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| (`.*?`) \| .* \|$", page, re.M)
+    listed = {}
+    for names, defaults in rows:
+        values = re.findall(r"`(.*?)`", defaults)
+        listed |= zip(re.findall(r"`(\w+)`", names), values, strict=False)
+    theirs = inspect.signature(MLPClassifier).parameters
+    ours = inspect.signature(sksharp.SAMMLPClassifier).parameters
+    added = {name: repr(p.default) for name, p in ours.items() if name not in theirs}
+    assert {name: listed.get(name) for name in added} == added
+
+
+def test_the_diagram_of_the_package_has_every_module():
+    package = ROOT / "sksharp"
+    modules = [*package.glob("*.py"), *(package / "training").glob("*.py")]
+    modules = {path.name for path in modules} - {"__init__.py"}
+    folders = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    diagram = text.split("```text\n")[1].split("```")[0]
+    named = set(re.findall(r"(?<!\w)\w+(?:\.py|/)", diagram))
+    assert modules | folders <= named
+
+
 def test_what_is_said_of_the_tables_is_in_the_stored_results():
     stored = (DOCS / "quality.md").read_text(encoding="utf-8").splitlines()
     page = (DOCS / "when-not-to-use.md").read_text(encoding="utf-8").splitlines()
@@ -90,6 +140,12 @@ def test_the_site_has_a_page_for_every_public_name(reference):
     for name in public:
         assert f":: {name.rpartition('.')[2]}\n" in pages[f"{name}.rst"]
         assert f"({name}.rst)" in pages["index.md"]
+
+
+def test_the_tables_of_the_site_are_in_markdown_alone(reference):
+    tables = [text for name, text in reference.pages().items() if name.endswith(".md")]
+    found = re.findall(r"``\w+``|:\w+:`\w+`", "".join(tables))
+    assert not found, "roles and double quotes are those of docstrings"
 
 
 def test_the_site_has_a_row_for_every_entry_of_a_registry(reference):
