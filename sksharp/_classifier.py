@@ -10,6 +10,7 @@ from sklearn.utils.multiclass import type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d
 
 from ._estimator import FlatMinimaMLP
+from ._scoring import about
 
 
 class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
@@ -726,24 +727,34 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         if self.class_weight is None:
             return sample_weight
         labels = self._decode(y)
-        if labels.ndim == 2:
-            weights = self._weights_of_several(y, of)
-        elif isinstance(self.class_weight, list):
+        if labels.ndim == 1 and isinstance(self.class_weight, list):
             raise ValueError(
                 "class_weight must be a dict or 'balanced' for a single label, got "
                 f"class_weight={self.class_weight}. A list of dicts is for several labels."
             )
-        else:
-            trained = labels if of is None else self._decode(of)
-            by_class = compute_class_weight(
-                self.class_weight, classes=self.classes_, y=trained
-            )
-            weights = by_class[np.searchsorted(self.classes_, labels)]
+        with about("class_weight must give classes of y their weights"):
+            weights = self._class_weights(y, labels, of)
         if not np.isfinite(weights).all():
             raise ValueError(
                 f"class_weight must hold finite numbers, got {self.class_weight}."
             )
-        return weights if sample_weight is None else weights * sample_weight
+        weights = weights if sample_weight is None else weights * sample_weight
+        if of is None and not weights.any():
+            raise ValueError(
+                "class_weight must leave a row with a weight other than 0, sample_weight "
+                f"included, got {self.class_weight}. Raise the weight of a class of y."
+            )
+        return weights
+
+    def _class_weights(self, y, labels, of):
+        """Return the weights of rows by their classes."""
+        if labels.ndim == 2:
+            return self._weights_of_several(y, of)
+        trained = labels if of is None else self._decode(of)
+        by_class = compute_class_weight(
+            self.class_weight, classes=self.classes_, y=trained
+        )
+        return by_class[np.searchsorted(self.classes_, labels)]
 
     def _weights_of_several(self, y, of):
         """Return the weights of rows with several labels, by the classes of ``of``."""

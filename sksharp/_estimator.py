@@ -428,9 +428,7 @@ class FlatMinimaMLP(
         X = X.astype(self._dtype(), copy=False)
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
-        # a radius means another thing to another solver
-        is_of_another = getattr(self, "_rho_solver", self.solver) != self.solver
-        if is_of_another or not self._searches():
+        if self._rho_is_of_another() or not self._searches():
             for name in RADIUS_ATTRIBUTES:
                 vars(self).pop(name, None)
         if self.n_members > 1:
@@ -448,6 +446,15 @@ class FlatMinimaMLP(
         (result,) = self._run([job])
         self._take(result)
         self._note_judge(given)
+
+    def _rho_is_of_another(self):
+        """Return whether a radius was chosen for another solver, which it says nothing."""
+        return getattr(self, "_rho_solver", self.solver) != self.solver
+
+    def _goes_on_with_rho(self):
+        """Return whether a fit trains on with the radius that an earlier one has chosen."""
+        has_chosen = hasattr(self, "rho_") and not self._rho_is_of_another()
+        return self.warm_start and self._searches() and has_chosen
 
     def _dtype(self):
         (network, *_) = getattr(self, "members_", [self])

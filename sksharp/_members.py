@@ -573,12 +573,12 @@ def _weight_of_fold(job):
 
 
 def check_scores(results):
-    """Raise if a network has never had a finite loss, or score, on its fold."""
+    """Raise if a network never had a finite loss, or score, on the rows that judge it."""
     if not all(np.isfinite(r.progress.best_validation_score) for r in results):
         raise ValueError(
             "Solver produced non-finite parameter weights, and no finite loss or score of "
-            "a fold in any epoch. The input data may contain large values and need to be "
-            "preprocessed, or learning_rate_init is too large."
+            "the rows that were left out in any epoch. The input data may contain large "
+            "values and need to be preprocessed, or learning_rate_init is too large."
         )
 
 

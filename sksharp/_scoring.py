@@ -103,6 +103,13 @@ class Scoring:
                 "early_stopping=False. Nothing would read the validation rows; set "
                 "early_stopping=True, or leave X_val and y_val out."
             )
+        if not self.early_stopping and self.n_members == 1 and self._goes_on_with_rho():
+            raise ValueError(
+                "X_val needs early_stopping=True or n_members above 1 once rho='auto' has "
+                f"chosen, got warm_start=True with rho_={self.rho_}. Nothing would read "
+                "the validation rows; set early_stopping=True, warm_start=False to choose "
+                "anew, or leave X_val and y_val out."
+            )
         if self.cv is not None and has_folds:
             raise ValueError(
                 "X_val takes the place of the folds, got X_val and cv="
@@ -116,7 +123,7 @@ class Scoring:
         """
         if X_val is None:
             return None
-        with _about("X_val must hold rows like those of X"):
+        with about("X_val must hold rows like those of X"):
             X_val = validate_data(
                 self,
                 X_val,
@@ -124,8 +131,10 @@ class Scoring:
                 accept_sparse=["csr", "csc"],
                 dtype=(np.float64, np.float32),
             )
-        with _about("y_val must hold targets like those of y"):
+        with about("y_val must hold targets like those of y"):
             y_val = self._encode_given(y_val)
+            if y_val.ndim == 0:
+                raise ValueError(f"it must be array-like, got {y_val}.")
         y_val = y_val.reshape(-1, 1) if y_val.ndim == 1 else y_val
         if y_val.shape[1] != self.n_outputs_:
             raise ValueError(
@@ -138,7 +147,7 @@ class Scoring:
             )
         weights = sample_weight_val
         if weights is not None:
-            with _about("sample_weight_val must hold a weight for every row of X_val"):
+            with about("sample_weight_val must hold a weight for every row of X_val"):
                 weights = _check_sample_weight(weights, X_val, dtype=np.float64)
         weights = self._row_weights(y_val, weights, of=y)
         if weights is not None and not weights.sum() > 0:
@@ -225,23 +234,23 @@ class Score:
 
         It is NaN for a network that has diverged.
         """
+        # labels and ranks would hide it
+        if not np.isfinite(outputs).all():
+            return np.nan
         network = network_at(self.estimator, weights(), self.X, outputs)
         options = {}
         if self.sample_weight is not None:
             options["sample_weight"] = self.sample_weight
-        is_finite = np.isfinite(outputs).all()
         try:
             score = float(self.scorer(network, self.X, self.y, **options))
         except Exception as error:
-            if not is_finite:
-                return np.nan
             reason = str(error).rstrip(".")
             raise ValueError(
                 self._must()
                 + f"but it raised {type(error).__name__}: {reason}. Choose a "
                 "scorer for these predictions and rows, or scoring='loss'."
             ) from error
-        if is_finite and not np.isfinite(score):
+        if not np.isfinite(score):
             raise ValueError(
                 self._must()
                 + f"got {score}. It may not be defined for these rows: choose "
@@ -262,6 +271,8 @@ def network_at(estimator, weights, X, outputs):
     network = copy.copy(estimator)
     network.coefs_, network.intercepts_ = list(weights.coefs), list(weights.intercepts)
     vars(network).pop("members_", None)
+    # the rows are an array, without the names of the user's table
+    vars(network).pop("feature_names_in_", None)
     network._forward_pass_fast = functools.partial(_forward, network, X, outputs)
     return network
 
@@ -289,7 +300,7 @@ def _takes_weights(scorer):
 
 
 @contextlib.contextmanager
-def _about(what):
+def about(what):
     """Say in an error of scikit-learn's which argument it is about."""
     try:
         yield

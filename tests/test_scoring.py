@@ -263,6 +263,29 @@ def test_a_network_that_diverges_is_no_error_of_the_scorer():
     assert_array_equal(*scores)
 
 
+def test_labels_do_not_hide_that_a_network_has_diverged():
+    calls = []
+    clf = SAMMLPClassifier(**EARLY, solver="sgd", activation="identity")
+    # weights are finite, and nothing finite comes through two layers of them
+    clf.set_params(learning_rate_init=1e200, alpha=0, max_iter=1, batch_size=56)
+    clf.set_params(scoring=lambda network, rows, y: calls.append(0) or 1.0)
+    with np.errstate(all="ignore"):
+        clf.fit(X, WORDS)
+    assert_array_equal(clf.validation_scores_, [np.nan])
+    assert not calls
+
+
+def test_a_scorer_may_predict_some_rows_of_a_table_without_a_warning():
+    table = pd.DataFrame(X, columns=list("abcd"))
+
+    def scorer(network, rows, y):
+        return float((network.predict(rows[:9]) == y[:9]).mean())
+
+    clf = SAMMLPClassifier(**EARLY, scoring=scorer).fit(table, WORDS)
+    assert len(clf.validation_scores_) == clf.n_iter_
+    assert clf.feature_names_in_.tolist() == list("abcd")
+
+
 # -- members and radii ---------------------------------------------------------------
 
 
@@ -885,7 +908,29 @@ def test_given_rows_that_do_not_fit_are_told(case, is_fitted):
         assert_array_equal(coef, expected)
 
 
+@pytest.mark.parametrize("of_first", [{}, GIVEN], ids=["folds", "given"])
+def test_given_rows_are_an_error_once_the_radius_is_chosen(of_first):
+    y, cv = WORDS[:50], None if of_first else 2
+    clf = SAMMLPClassifier(**{**AUTO, "cv": cv}, warm_start=True)
+    clf.fit(X_TRAIN, y, **of_first).set_params(cv=None)
+    n_iter, coefs = clf.n_iter_, copy.deepcopy(clf.coefs_)
+    with pytest.raises(
+        ValueError, match=r"X_val needs early_stopping=True.*has chosen"
+    ):
+        clf.fit(X_TRAIN, y, **GIVEN)
+    assert clf.n_iter_ == n_iter
+    assert_array_equal(clf.coefs_[0], coefs[0])
+    # where something reads them they are welcome
+    assert clone(clf).set_params(n_members=2).fit(X_TRAIN, y, **GIVEN).members_
+    clf.set_params(warm_start=False).fit(X_TRAIN, y, **GIVEN)
+    clf.set_params(warm_start=True, solver="asam").fit(X_TRAIN, y, **GIVEN)
+    clf.set_params(early_stopping=True).fit(X_TRAIN, y, **GIVEN)
+    assert len(clf.validation_scores_) == clf.n_iter_
+
+
 def test_given_targets_of_another_form_are_told():
+    with pytest.raises(ValueError, match=r"y_val must hold.*array-like, got 3\.0"):
+        SAMMLPRegressor(**EARLY).fit(X, TARGETS, X_val=X, y_val=3.0)
     several = SAMMLPClassifier(**EARLY)
     three = np.c_[SEVERAL, SEVERAL[:, :1]]
     match = r"it must have 2 columns, got \(30, 3\)"
