@@ -726,8 +726,14 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         """Multiply the weights of the rows by those of their classes."""
         if self.class_weight is None:
             return sample_weight
+        labels = self._decode(y)
+        if labels.ndim == 1 and isinstance(self.class_weight, list):
+            raise ValueError(
+                "class_weight must be a dict or 'balanced' for a single label, got "
+                f"class_weight={self.class_weight}. A list of dicts is for several labels."
+            )
         with about("class_weight must give classes of y their weights"):
-            weights = self._class_weights(y, of)
+            weights = self._class_weights(y, labels, of)
         if not np.isfinite(weights).all():
             raise ValueError(
                 f"class_weight must hold finite numbers, got {self.class_weight}."
@@ -740,16 +746,10 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
             )
         return weights
 
-    def _class_weights(self, y, of):
+    def _class_weights(self, y, labels, of):
         """Return the weights of rows by their classes."""
-        labels = self._decode(y)
         if labels.ndim == 2:
             return self._weights_of_several(y, of)
-        if isinstance(self.class_weight, list):
-            raise ValueError(
-                "it must be a dict or 'balanced' for a single label, got "
-                f"class_weight={self.class_weight}. A list of dicts is for several labels."
-            )
         trained = labels if of is None else self._decode(of)
         by_class = compute_class_weight(
             self.class_weight, classes=self.classes_, y=trained
