@@ -9,6 +9,7 @@ import time
 from numbers import Real
 
 _display = contextvars.ContextVar("display", default=None)
+_is_quiet = contextvars.ContextVar("is_quiet", default=False)
 
 # seconds between two updates, where they replace each other and where they pile up
 ON_SCREEN = 0.1
@@ -55,7 +56,8 @@ def progress(*, delay=2.0, mininterval=None, file=None):
     It holds for the thread that enters it. Fits in other processes or threads, such as
     those of ``GridSearchCV(n_jobs=2)``, are silent. Of groups of networks that are trained
     in other processes (``n_jobs`` of our estimators and searches), it tells which are
-    done.
+    done. Of the processes that share a fit in :func:`~sksharp.distributed.data_parallel`
+    the first one shows it.
 
     Examples
     --------
@@ -96,7 +98,23 @@ def progress(*, delay=2.0, mininterval=None, file=None):
 
 def current_display():
     """Return where to show progress, None if nobody has asked to."""
-    return _display.get()
+    return None if _is_quiet.get() else _display.get()
+
+
+@contextlib.contextmanager
+def quiet():
+    """Context in which nothing is shown or said, because another process does."""
+    token = _is_quiet.set(True)
+    try:
+        yield
+    finally:
+        _is_quiet.reset(token)
+
+
+def say(message):
+    """Print a line, unless another process does."""
+    if not _is_quiet.get():
+        print(message, flush=True)
 
 
 class Display:

@@ -218,6 +218,7 @@ def test_the_race_of_the_radii_is_told_by_stages():
     # three epochs until half of the radii are given up
     assert of_first[-1]["n"] == of_first[-1]["total"] == str(6 * 3)
     assert lines[-1]["n"] == lines[-1]["total"] == str(3 * 17)
+    assert {line["total"] for line in lines[len(of_first) :]} == {str(3 * 17)}
     for line in (of_first[-1], lines[-1]):
         assert line["unit"] == "network epochs"
         assert float(line["ahead"]) == clf.rho_

@@ -53,8 +53,10 @@ def client():
             client.run(warnings.simplefilter, "ignore", ConvergenceWarning)
             # the workers cannot import a test
             cloudpickle.register_pickle_by_value(sys.modules[__name__])
-            yield client
-            cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+            try:
+                yield client
+            finally:
+                cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
 def on_cluster(search, *data, **params):
