@@ -8,6 +8,8 @@ import sys
 import time
 from numbers import Real
 
+from ._warnings import warn
+
 _display = contextvars.ContextVar("display", default=None)
 _is_quiet = contextvars.ContextVar("is_quiet", default=False)
 
@@ -228,7 +230,7 @@ class Bar:
     def close(self):
         """Leave whole lines behind, whatever has happened."""
         if self._screen is not None:
-            self._screen.close()
+            self._try(self._screen.close)
 
     # -- what it shows -------------------------------------------------------------------
 
@@ -236,6 +238,19 @@ class Bar:
         now = time.monotonic()
         if now < self._next and not is_due:
             return
+        self._try(self._show, now)
+
+    def _try(self, draw, *args):
+        try:
+            draw(*args)
+        except (OSError, ValueError) as error:
+            # a full disk, a closed file or a terminal that is gone: the fit goes on
+            self._screen, self._next = None, math.inf
+            warn(
+                f"progress() cannot write any more and is silent for this fit: {error}"
+            )
+
+    def _show(self, now):
         if self._screen is None:
             self._screen, self._interval = self._display.screen()
         self._next = now + self._interval

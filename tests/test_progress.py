@@ -398,6 +398,41 @@ def test_a_program_without_an_error_stream_is_silent(monkeypatch):
     assert clf.n_iter_ == 5
 
 
+class FullDisk(io.StringIO):
+    """A file that has no room for more lines."""
+
+    def __init__(self, n_lines):
+        super().__init__()
+        self.left = n_lines
+
+    def write(self, text):
+        if not self.left:
+            raise OSError("No space left on device")
+        self.left -= text.endswith("\n")
+        return super().write(text)
+
+
+def closed(file):
+    file.close()
+    return file
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        (lambda: FullDisk(2), "No space left"),
+        (lambda: closed(io.StringIO()), "closed file"),
+    ],
+    ids=["disk", "file"],
+)
+def test_a_fit_outlives_the_file_that_shows_it(file, message):
+    expected = make_classifier().fit(X, labels)
+    with everything(file()), pytest.warns(UserWarning, match=message) as told:
+        clf = make_classifier().fit(X, labels)
+    assert [warning.category for warning in told].count(UserWarning) == 1
+    assert_array_equal(clf.predict_proba(X), expected.predict_proba(X))
+
+
 INVALID = {
     "delay=-1": (ValueError, "delay must be a finite number of seconds, at least 0"),
     "delay=inf": (ValueError, "delay must be a finite"),
