@@ -206,11 +206,13 @@ def test_data_travel_beside_the_jobs_and_not_in_them(monkeypatch):
         return light, arrays
 
     monkeypatch.setattr(_fit, "_pack", noting)
-    search = VectorizedGridSearchCV(classifier(), GRID, cv=3, n_jobs=2, refit=False)
+    network = classifier(early_stopping=True)
+    search = VectorizedGridSearchCV(network, GRID, cv=3, n_jobs=2, refit=False)
     with joblib.parallel_config("threading"):
         search.fit(X, y)
     for light, arrays in seen:
         assert all(isinstance(job.X, int) for job in light)
+        assert all(isinstance(job.validation.X, int) for job in light)
         assert len({id(array) for array in arrays}) == len(arrays)
     # X and y of three folds, in as many groups as there are
     n_arrays = len({id(array) for _, arrays in seen for array in arrays})
