@@ -12,6 +12,7 @@ from sklearn.base import is_classifier
 from sklearn.model_selection import KFold, StratifiedKFold, check_cv
 from sklearn.utils.validation import validate_data
 
+from ._progress import say
 from .optim import SOLVERS, solver_chain
 
 # steps between two looks at a fold, unless an epoch is longer
@@ -144,7 +145,7 @@ class Ensemble:
             network._take(result)
         self._keep_out_of_fold(networks, X, folds)
         if self.verbose:
-            print("Training a network on all rows.")
+            say("Training a network on all rows.")
         job = self._job(X, y, sample_weight, rows, validation, given=given)
         judges_itself = validation is not None or adapts(job.settings)
         if job.settings.averaging is None and not judges_itself:
@@ -183,7 +184,7 @@ class Ensemble:
         def train(parts):
             if self.verbose:
                 n_left = len({job.settings.solver_parameters["rho"] for job in parts})
-                print(
+                say(
                     f"Choosing rho, stage {next(stage)} of at most {n_stages}: {n_left} "
                     f"radii, {len(parts)} networks."
                 )
@@ -195,7 +196,7 @@ class Ensemble:
         if watch is not None:
             watch.end_choice()
         if self.verbose:
-            print(f"Chose rho={radii[outcome.best]:g}.")
+            say(f"Chose rho={radii[outcome.best]:g}.")
         return outcome
 
     def _grid(self):

@@ -22,6 +22,7 @@ from sklearn.utils.validation import _check_method_params
 
 from ._contract import state_key
 from ._estimator import FlatMinimaMLP
+from ._progress import say
 from ._tasks import has_callbacks, silence
 from .optim import SOLVERS
 
@@ -581,10 +582,7 @@ class Prefetch:
 
     def _report(self, n_done, n_jobs):
         if self.verbose > 0:
-            print(
-                f"Trained {self._n_done + n_done} of {self._n_networks} networks.",
-                flush=True,
-            )
+            say(f"Trained {self._n_done + n_done} of {self._n_networks} networks.")
 
     def close(self):
         """Forget everything that was trained."""

@@ -8,7 +8,10 @@ import sys
 import time
 from numbers import Real
 
+from ._warnings import warn
+
 _display = contextvars.ContextVar("display", default=None)
+_is_quiet = contextvars.ContextVar("is_quiet", default=False)
 
 # seconds between two updates, where they replace each other and where they pile up
 ON_SCREEN = 0.1
@@ -55,7 +58,8 @@ def progress(*, delay=2.0, mininterval=None, file=None):
     It holds for the thread that enters it. Fits in other processes or threads, such as
     those of ``GridSearchCV(n_jobs=2)``, are silent. Of groups of networks that are trained
     in other processes (``n_jobs`` of our estimators and searches), it tells which are
-    done.
+    done. Of the processes that share a fit in :func:`~sksharp.distributed.data_parallel`
+    the first one shows it.
 
     Examples
     --------
@@ -96,7 +100,23 @@ def progress(*, delay=2.0, mininterval=None, file=None):
 
 def current_display():
     """Return where to show progress, None if nobody has asked to."""
-    return _display.get()
+    return None if _is_quiet.get() else _display.get()
+
+
+@contextlib.contextmanager
+def quiet():
+    """Context in which nothing is shown or said, because another process does."""
+    token = _is_quiet.set(True)
+    try:
+        yield
+    finally:
+        _is_quiet.reset(token)
+
+
+def say(message):
+    """Print a line, unless another process does."""
+    if not _is_quiet.get():
+        print(message, flush=True)
 
 
 class Display:
@@ -210,7 +230,7 @@ class Bar:
     def close(self):
         """Leave whole lines behind, whatever has happened."""
         if self._screen is not None:
-            self._screen.close()
+            self._try(self._screen.close)
 
     # -- what it shows -------------------------------------------------------------------
 
@@ -218,6 +238,19 @@ class Bar:
         now = time.monotonic()
         if now < self._next and not is_due:
             return
+        self._try(self._show, now)
+
+    def _try(self, draw, *args):
+        try:
+            draw(*args)
+        except (OSError, ValueError) as error:
+            # a full disk, a closed file or a terminal that is gone: the fit goes on
+            self._screen, self._next = None, math.inf
+            warn(
+                f"progress() cannot write any more and is silent for this fit: {error}"
+            )
+
+    def _show(self, now):
         if self._screen is None:
             self._screen, self._interval = self._display.screen()
         self._next = now + self._interval

@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from ._progress import quiet
+
 if TYPE_CHECKING:
     from .training._ranks import Ranks
 
@@ -58,8 +60,10 @@ def data_parallel(first_pass: str = "reduced") -> Iterator[Ranks]:
     Every process needs all rows: it shuffles, scales and validates as if it were alone.
     A memory-mapped file is in memory once per machine. Every process must make the same
     calls in the same order; one that stays away lets the others wait. With
-    ``verbose`` the first one prints. ``n_jobs`` is not used, and ``'esam'`` selects rows
-    within each process's part.
+    ``verbose`` the first one prints, and :func:`sksharp.progress` shows the first one's
+    bar. scikit-learn's callbacks (``set_callbacks``) hear of the fit in every process that
+    has them; those of the first say whether to stop. ``n_jobs`` is not used, and
+    ``'esam'`` selects rows within each process's part.
 
     What is exchanged, per step and pass, is one vector as long as the network has weights
     and biases. Small networks are faster in one process.
@@ -93,4 +97,5 @@ def data_parallel(first_pass: str = "reduced") -> Iterator[Ranks]:
     from .training import data_parallel as shared  # imports torch
 
     with shared(first_pass) as ranks:
-        yield ranks
+        with contextlib.nullcontext() if ranks.is_first else quiet():
+            yield ranks

@@ -218,6 +218,7 @@ def test_the_race_of_the_radii_is_told_by_stages():
     # three epochs until half of the radii are given up
     assert of_first[-1]["n"] == of_first[-1]["total"] == str(6 * 3)
     assert lines[-1]["n"] == lines[-1]["total"] == str(3 * 17)
+    assert {line["total"] for line in lines[len(of_first) :]} == {str(3 * 17)}
     for line in (of_first[-1], lines[-1]):
         assert line["unit"] == "network epochs"
         assert float(line["ahead"]) == clf.rho_
@@ -395,6 +396,41 @@ def test_a_program_without_an_error_stream_is_silent(monkeypatch):
     with progress(delay=0):
         clf = make_classifier().fit(X, labels)
     assert clf.n_iter_ == 5
+
+
+class FullDisk(io.StringIO):
+    """A file that has no room for more lines."""
+
+    def __init__(self, n_lines):
+        super().__init__()
+        self.left = n_lines
+
+    def write(self, text):
+        if not self.left:
+            raise OSError("No space left on device")
+        self.left -= text.endswith("\n")
+        return super().write(text)
+
+
+def closed(file):
+    file.close()
+    return file
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        (lambda: FullDisk(2), "No space left"),
+        (lambda: closed(io.StringIO()), "closed file"),
+    ],
+    ids=["disk", "file"],
+)
+def test_a_fit_outlives_the_file_that_shows_it(file, message):
+    expected = make_classifier().fit(X, labels)
+    with everything(file()), pytest.warns(UserWarning, match=message) as told:
+        clf = make_classifier().fit(X, labels)
+    assert [warning.category for warning in told].count(UserWarning) == 1
+    assert_array_equal(clf.predict_proba(X), expected.predict_proba(X))
 
 
 INVALID = {

@@ -65,27 +65,30 @@ class Ranks:
         Raises
         ------
         ValueError
-            If the data, the settings or the random state differ, if there are callbacks,
-            or if the processes cannot exchange tensors of the device.
+            If the data, the settings or the random state differ, if there are callbacks
+            in one of them, or if the processes cannot exchange tensors of the device.
         """
-        if any(job.callbacks for job in jobs):
-            raise ValueError(
-                "callbacks must be None in a fit of several processes, where each sees "
-                f"its share of a minibatch only, got {len(jobs[0].callbacks or ())} of "
-                "them. Drop them, or fit in one process."
-            )
         if dist.get_backend() == "nccl" and device.type != "cuda":
             raise ValueError(
                 f"device must be a CUDA device where the processes exchange by NCCL, got "
                 f"{device.type!r}. Leave device='auto', or call "
                 "torch.distributed.init_process_group('gloo') before data_parallel."
             )
-        own = _fingerprints(jobs)
+        # exchanged like all else: who raises alone leaves the others waiting
+        n_callbacks = max(len(job.callbacks or ()) for job in jobs)
+        own = n_callbacks, _fingerprints(jobs)
         all_of_them: list[Any] = [None] * self.world_size
         dist.all_gather_object(all_of_them, own)
-        for rank, theirs in enumerate(all_of_them):
+        counts, fingerprints = zip(*all_of_them, strict=True)
+        if any(counts):
+            raise ValueError(
+                "callbacks must be None in a fit of several processes, where each sees "
+                f"its share of a minibatch only, got {max(counts)} of them in process "
+                f"{counts.index(max(counts))}. Drop them, or fit in one process."
+            )
+        for rank, theirs in enumerate(fingerprints):
             for name, digest in theirs.items():
-                if digest != all_of_them[0][name]:
+                if digest != fingerprints[0][name]:
                     raise ValueError(_MUST_AGREE[name].format(rank=rank))
 
     def quiet(self, jobs: Sequence[TrainingJob]) -> Sequence[TrainingJob]:
@@ -221,8 +224,12 @@ _SAME_DATA = (
     "minibatch by itself, got another {name} in process {{rank}} than in process 0. Load "
     "all rows in every process."
 )
+_DATA = ("X", "y", "sample_weight")
 _MUST_AGREE = {
-    **{name: _SAME_DATA.format(name=name) for name in ("X", "y", "sample_weight")},
+    **{
+        name: _SAME_DATA.format(name=name)
+        for name in (*_DATA, *(f"{name}_val" for name in _DATA))
+    },
     "random_state": (
         "random_state must be the same in all processes, got other initial weights, rows "
         "or draws in process {rank} than in process 0. Set random_state to an int; with "
@@ -239,19 +246,26 @@ def _fingerprints(jobs: Sequence[TrainingJob]) -> dict[str, str]:
     """Return digests of all that a training depends on, by what the user knows it as."""
     digests = {name: hashlib.blake2b(digest_size=16) for name in _MUST_AGREE}
     seen: set[int] = set()
-    for job in jobs:
-        for name in ("X", "y", "sample_weight"):
-            array = getattr(job, name)
+
+    def update_data(of: Any, suffix: str = "") -> None:
+        for name in _DATA:
+            array = getattr(of, name)
             if id(array) not in seen:
                 seen.add(id(array))
-                _update(digests[name], array)
+                _update(digests[name + suffix], array)
+
+    for job in jobs:
+        update_data(job)
+        validation = job.validation
+        if validation is not None and validation.rows is None:  # the user's own
+            update_data(validation, "_val")
         drawn = digests["random_state"]
         for weights in (job.weights, job.iterate):
             parts = () if weights is None else (*weights.coefs, *weights.intercepts)
             for array in parts:
                 _update(drawn, array)
         _update(drawn, job.rows)
-        _update(drawn, None if job.validation is None else job.validation.rows)
+        _update(drawn, None if validation is None else validation.rows)
         if job.settings.shuffle:
             drawn.update(repr(state_key(job.random_state)).encode())
         # where it runs and what it prints are a process's own

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 
-def torchrun(script, *arguments):
+def torchrun(script, *arguments, timeout=300):
     """Run a script in two processes that meet on the loopback interface.
 
     Returns
@@ -18,12 +18,17 @@ def torchrun(script, *arguments):
     command += ["--rdzv-endpoint", "127.0.0.1:0", "--local-addr", "127.0.0.1"]
     settings = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     paths = [path for path in sys.path if path]
-    done = subprocess.run(
+    with subprocess.Popen(
         [*command, str(script), *map(str, arguments)],
         env={**os.environ, **settings, "PYTHONPATH": os.pathsep.join(paths)},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return done.stdout
+    ) as launcher:
+        try:
+            out, errors = launcher.communicate(timeout=timeout)
+        finally:
+            # asked, and not killed, it ends the two as well
+            launcher.terminate()
+    assert launcher.returncode == 0, errors[-4000:]
+    return out

@@ -53,8 +53,10 @@ def client():
             client.run(warnings.simplefilter, "ignore", ConvergenceWarning)
             # the workers cannot import a test
             cloudpickle.register_pickle_by_value(sys.modules[__name__])
-            yield client
-            cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+            try:
+                yield client
+            finally:
+                cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
 def on_cluster(search, *data, **params):
@@ -156,9 +158,12 @@ def count_trainings():
     _fit.n_calls = 0
 
 
-def test_workers_train_every_network_once(client):
+@pytest.mark.parametrize("memory_budget", [None, 1], ids=["at once", "in parts"])
+def test_workers_train_every_network_once(client, memory_budget):
     client.run(count_trainings)
-    search = VectorizedGridSearchCV(classifier(), GRID, cv=3, refit=False)
+    search = VectorizedGridSearchCV(
+        classifier(), GRID, cv=3, refit=False, memory_budget=memory_budget
+    )
     on_cluster(search, *classes(90))
     counts = client.run(train_calls)
     # what a worker did not find would be trained again by the fit that scores it
@@ -201,15 +206,46 @@ def test_data_travel_beside_the_jobs_and_not_in_them(monkeypatch):
         return light, arrays
 
     monkeypatch.setattr(_fit, "_pack", noting)
-    search = VectorizedGridSearchCV(classifier(), GRID, cv=3, n_jobs=2, refit=False)
+    network = classifier(early_stopping=True)
+    search = VectorizedGridSearchCV(network, GRID, cv=3, n_jobs=2, refit=False)
     with joblib.parallel_config("threading"):
         search.fit(X, y)
     for light, arrays in seen:
         assert all(isinstance(job.X, int) for job in light)
+        assert all(isinstance(job.validation.X, int) for job in light)
         assert len({id(array) for array in arrays}) == len(arrays)
     # X and y of three folds, in as many groups as there are
     n_arrays = len({id(array) for _, arrays in seen for array in arrays})
     assert n_arrays == 6
+
+
+def test_results_are_sent_once():
+    class Client:
+        def run(self, function, name, results):
+            sent.append(list(results))
+
+    sent, found = [], Prefetched(client=Client())
+    for key in ("first", "second"):
+        found.add(key, None)
+        found.send()
+    assert sent == [["first"], ["second"]]
+
+
+def test_a_fit_in_a_task_of_dask_is_not_spread_unless_it_says_so(monkeypatch):
+    from sksharp.training import _fit
+
+    runs, parallel = [], joblib.Parallel
+    monkeypatch.setattr(
+        _fit.joblib,
+        "Parallel",
+        lambda *args, **kw: runs.append(1) or parallel(*args, **kw),
+    )
+    monkeypatch.setattr(_fit, "_is_dask_task", lambda: True)
+    with joblib.parallel_config("threading", n_jobs=2):
+        classifier(n_members=4).fit(*classes(60))
+        assert runs == []
+        classifier(n_members=4, n_jobs=2).fit(*classes(60))
+    assert runs == [1]
 
 
 def test_results_that_are_lost_are_trained_again():

@@ -82,7 +82,11 @@ def test_processes_know_their_number(ranks):
         ("random_state", "random_state must be the same.* Set random_state to an int"),
         ("no random_state", "random_state must be the same"),
         ("parameters", "The parameters of the estimator must be the same"),
+        ("X_val", "X_val must be the same in all processes"),
+        ("y_val", "y_val must be the same in all processes"),
+        ("sample_weight_val", "sample_weight_val must be the same in all processes"),
         ("callbacks", "callbacks must be None"),
+        ("callbacks of the second", "callbacks must be None .* in process 1"),
         ("wsam", "first_pass must be None .* got WSAM"),
         ("gsam", "first_pass must be None .* got GSAM"),
         ("looksam", "first_pass must be None .* got LookSAM"),
@@ -105,6 +109,34 @@ def test_only_the_first_process_prints(ranks):
         f"Iteration {epoch}" for epoch in range(1, 5)
     ]
     assert lines[1] == []
+
+
+def test_only_the_first_process_tells_of_choices_searches_and_progress(ranks):
+    printed, shown = zip(*(found["printed of many"] for found in ranks), strict=True)
+    assert "Chose rho=0.1." in printed[0].splitlines()
+    assert "Training a network on all rows." in printed[0].splitlines()
+    assert "Trained 4 of 4 networks." in printed[0].splitlines()
+    shared, alone = shown[0].split("alone\n")
+    assert "SAMMLPClassifier, choosing rho, stage 1 of 1" in shared
+    assert "VectorizedGridSearchCV, 4 networks: 16 of 16 network epochs" in shared
+    # the second process is silent in a shared fit only; clocks differ
+    assert "Chose rho" not in printed[1]
+    assert "Trained" not in printed[1]
+    nothing, alone_too = shown[1].split("alone\n")
+    assert nothing == ""
+    assert len(alone_too.splitlines()) == len(alone.splitlines()) == 1 + 4
+
+
+def test_callbacks_of_the_first_process_stop_all(ranks):
+    first, second = (found["stopped"] for found in ranks)
+    if first is None:
+        pytest.skip("needs scikit-learn 1.9")
+    lengths = {name: (n_iter, n_told) for name, (n_iter, n_told, _) in first.items()}
+    assert lengths == {"first": (2, [2]), "second": (4, []), "both": (3, [3])}
+    lengths = {name: (n_iter, n_told) for name, (n_iter, n_told, _) in second.items()}
+    assert lengths == {"first": (2, []), "second": (4, [4]), "both": (3, [3])}
+    for name, (*_, weights) in first.items():
+        assert_array_equal(weights, second[name][-1], err_msg=name)
 
 
 def test_a_shared_fit_leaves_generators_threads_and_dtype(ranks):

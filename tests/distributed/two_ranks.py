@@ -1,10 +1,12 @@
 """What each of two processes does, started by torchrun with a folder as argument."""
 
 import contextlib
+import faulthandler
 import io
 import pickle
 import sys
 import warnings
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from skorch.callbacks import Callback
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from sksharp import VectorizedGridSearchCV, progress
 from sksharp.distributed import data_parallel
 from sksharp.exceptions import UnusedParameterWarning
 from sksharp.optim import SAM, Adam
@@ -76,6 +79,11 @@ def errors():
             except ValueError as error:
                 told[name] = str(error), hasattr(estimator, "coefs_")
 
+    def judged(**other):
+        data = {"X_val": X, "y_val": y, "sample_weight_val": np.ones(len(y)), **other}
+        (name,) = other
+        refused(name, classifier(early_stopping=True), X, y, **data)
+
     refused("X", classifier(), other, y)
     refused("y", classifier(), X, np.roll(y, rank))
     refused("sample_weight", classifier(), X, y, sample_weight=1.0 + rank * (y == 0))
@@ -83,6 +91,11 @@ def errors():
     refused("no random_state", classifier(random_state=None), X, y)
     refused("parameters", classifier(alpha=0.1 * rank), X, y)
     refused("callbacks", classifier(callbacks=[Callback()]), X, y)
+    of_second = [Callback()] if rank else None
+    refused("callbacks of the second", classifier(callbacks=of_second), X, y)
+    judged(X_val=other)
+    judged(y_val=np.roll(y, rank))
+    judged(sample_weight_val=1.0 + rank * (y == 0))
     for solver in ("wsam", "gsam", "looksam", "friendly_sam"):
         refused(solver, classifier(solver=solver), X, y, first_pass="local")
     return told
@@ -94,6 +107,66 @@ def printed():
     with contextlib.redirect_stdout(stream), data_parallel():
         classifier(verbose=True).fit(*classes())
     return stream.getvalue()
+
+
+def printed_of_many():
+    """Return what verbose choices and searches print, and what progress shows."""
+    stream, bar = io.StringIO(), io.StringIO()
+    grid = {"rho": [0.1, 0.2]}
+    with (
+        contextlib.redirect_stdout(stream),
+        progress(delay=0, mininterval=0, file=bar),
+        data_parallel(),
+    ):
+        classifier(rho="auto", rho_grid=[0.1], verbose=True).fit(*classes(120))
+        search = VectorizedGridSearchCV(classifier(), grid, cv=2, verbose=1)
+        search.fit(*classes(60))
+    with progress(delay=0, mininterval=0, file=bar):
+        print("alone", file=bar)
+        classifier().fit(*classes())
+    return stream.getvalue(), bar.getvalue()
+
+
+class Stop:
+    """Asks for the end of a fit when so many epochs are over."""
+
+    def __init__(self, epoch):
+        self.epoch, self.n_told = epoch, 0
+
+    def setup(self, estimator, context):
+        pass
+
+    def teardown(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator):
+        if context.task_name == "epoch":
+            # what it predicts with is made by this process alone
+            assert len(fitted_estimator.loss_curve_) == self.n_told + 1
+            self.n_told += 1
+        return self.n_told == self.epoch
+
+
+def stopped():
+    """Return how long fits are that callbacks of one process or both stop."""
+    lengths = {}
+    for name, epochs in {
+        "first": (2, None),
+        "second": (None, 2),
+        "both": (3, 2),
+    }.items():
+        clf, epoch = classifier(), epochs[dist.get_rank()]
+        if not hasattr(clf, "set_callbacks"):
+            return None
+        callbacks = [] if epoch is None else [Stop(epoch)]
+        with data_parallel():
+            clf.set_callbacks(*callbacks).fit(*classes())
+        n_told = [callback.n_told for callback in callbacks]
+        lengths[name] = clf.n_iter_, n_told, weights_of(clf)
+    return lengths
 
 
 def left_as_found():
@@ -152,13 +225,17 @@ def modules():
 
 
 if __name__ == "__main__":
+    # one that waits for ever says where and ends, also if nobody is left to end it
+    faulthandler.dump_traceback_later(280, exit=True)
     torch.set_num_threads(1)
-    dist.init_process_group("gloo")
+    dist.init_process_group("gloo", timeout=timedelta(seconds=60))
     results = {
         "fits": fits(),
         "exchanges": count_exchanges(),
         "errors": errors(),
         "printed": printed(),
+        "printed of many": printed_of_many(),
+        "stopped": stopped(),
         "left as found": left_as_found(),
         "modules": modules(),
     }
