@@ -207,7 +207,7 @@ Three splits give two degrees of freedom: about one table in five is a win or a 
 chance. `python benchmarks/bench_quality.py --methods family --max-rows {max_rows}` measures
 anew.
 """
-MAX_ROWS_OF_SOLVERS = 2300
+MAX_ROWS_OF_SOLVERS = 1500
 NOISES = (0.0, 0.2, 0.4)
 
 
