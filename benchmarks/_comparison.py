@@ -72,7 +72,7 @@ def failures(rows: list[dict[str, Any]], options: argparse.Namespace) -> list[st
 def pairs(runs: Runs, a: str, b: str, figure: str) -> dict[str, np.ndarray]:
     """Return a figure of two methods by set, of shape (2, n_splits)."""
     found = {}
-    for name in runs.get(a, {}).keys() & runs.get(b, {}).keys():
+    for name in sorted(runs.get(a, {}).keys() & runs.get(b, {}).keys()):
         ours, theirs = runs[a][name], runs[b][name]
         if splits := sorted(ours.keys() & theirs.keys()):
             columns = [(ours[s][figure], theirs[s][figure]) for s in splits]

@@ -9,6 +9,7 @@ CPU time on one thread, in one run; the fits take turns. Ratios are medians.
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 
 import _harness as harness
@@ -21,6 +22,9 @@ from sksharp import SAMMLPClassifier, VectorizedGridSearchCV
 
 RADII = np.geomspace(0.01, 1, 24)
 ALPHAS = np.geomspace(1e-5, 10, 24)
+
+# enough for the radii to be dropped one after the other, as in a training of usual length
+EPOCHS_OF_FITS = 40
 
 # rows, features, classes, hidden layers, batch size, epochs, candidates
 PROBLEMS = {
@@ -49,11 +53,11 @@ def make_data(problem: Problem, dtype: str) -> tuple[np.ndarray, np.ndarray]:
 
 def make_fits(problem: Problem, dtype: str) -> dict[str, Callable[[], object]]:
     """Return a fit with one radius, and fits that choose it for so many members."""
-    *_, hidden, batch_size, epochs, _ = problem
+    *_, hidden, batch_size, _, _ = problem
     X, y = make_data(problem, dtype)
     settings = {
         "batch_size": batch_size,
-        "max_iter": epochs,
+        "max_iter": EPOCHS_OF_FITS,
         "n_iter_no_change": np.inf,
         "random_state": 0,
     }
@@ -91,35 +95,50 @@ def make_searches(problem: Problem, dtype: str) -> dict[str, Callable[[], object
     }
 
 
+def measure_search(problem: Problem, dtype: str, repeats: int) -> dict[str, object]:
+    """Return what a search takes, both ways."""
+    seconds = harness.measure(make_searches(problem, dtype), repeats=repeats)
+    together = seconds["together"]
+    return {
+        "seconds": {key: min(times) for key, times in seconds.items()},
+        "one by one / together": harness.ratio(seconds["one by one"], together),
+        "scikit-learn / together": harness.ratio(
+            seconds["scikit-learn, alpha"], together
+        ),
+    }
+
+
+def measure_fits(problem: Problem, dtype: str, repeats: int) -> dict[str, object]:
+    """Return what choosing a radius and averaging cost."""
+    fits = harness.measure(make_fits(problem, dtype), repeats=repeats)
+    one = fits.pop("one radius")
+    ratios = {key: harness.ratio(times, one) for key, times in fits.items()}
+    return {"in fits of one radius": ratios}
+
+
 def main() -> None:
     """Measure and store."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument(
+        "--part", choices=["searches", "fits"], help="keep the other as it is stored"
+    )
     options = parser.parse_args()
     problems = dict(list(PROBLEMS.items())[:1]) if options.quick else PROBLEMS
-    results = {}
+    results: dict[str, dict[str, object]] = {}
+    if options.part:
+        results = json.loads((harness.RESULTS / "search.json").read_text())
     for name, problem in problems.items():
         for dtype in ("float32", "float64"):
-            searches = make_searches(problem, dtype)
-            seconds = harness.measure(searches, repeats=options.repeats)
-            together = seconds["together"]
-            case = f"{name}, {dtype}"
-            results[case] = {
-                "seconds": {key: min(times) for key, times in seconds.items()},
-                "one by one / together": harness.ratio(seconds["one by one"], together),
-                "scikit-learn / together": harness.ratio(
-                    seconds["scikit-learn, alpha"], together
-                ),
-            }
-            fits = harness.measure(make_fits(problem, dtype), repeats=options.repeats)
-            one = fits.pop("one radius")
-            results[case]["in fits of one radius"] = {
-                key: harness.ratio(times, one) for key, times in fits.items()
-            }
-            print(case, results[case], flush=True)
+            case = results.setdefault(f"{name}, {dtype}", {})
+            if options.part != "fits":
+                case |= measure_search(problem, dtype, options.repeats)
+            if options.part != "searches":
+                case |= measure_fits(problem, dtype, options.repeats)
+            print(name, dtype, case, flush=True)
     if not options.quick:
-        harness.save("search", {"environment": harness.environment(), **results})
+        harness.save("search", {**results, "environment": harness.environment()})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 """Which ``rho`` does my data want, and does it pay?
+=================================================
 
 ``GridSearchCV`` chooses the radius of sharpness-aware training on data that comes with
 scikit-learn. Beside it: scikit-learn's network as it comes, and with as large a search.
@@ -8,6 +9,7 @@ import argparse
 import json
 import os
 import platform
+import sys
 import time
 import warnings
 from importlib.metadata import version
@@ -109,6 +111,7 @@ def draw(results, path):
         for title, style in [("MLP as it comes", ":"), ("MLP searched", "--")]:
             score = mean(splits[title], "score")
             ax.axhline(score, color="0.3", ls=style, label=f"{title}, test")
+        ax.margins(y=0.1)
         ax.set_xticks(x, RHO)
         ax.set_ylim(bottom=min(0.9, ax.get_ylim()[0]))
         ax.set(title=name, xlabel="rho", ylabel=DATA[name][4].replace("r2", "R²"))
@@ -144,6 +147,6 @@ if options.save:
     about |= {"seeds": list(range(options.splits)), "rho": RHO, "results": results}
     options.save.write_text(json.dumps(about, indent=1) + "\n")
 if find_spec("matplotlib"):
-    draw(results, Path(__file__).with_name("choose_rho.png"))
+    draw(results, Path(sys.argv[0]).with_name("choose_rho.png"))
 else:
     print("No picture without matplotlib: pip install '.[plots]'")

@@ -1,4 +1,5 @@
 """How did training go, where did averaging begin, and which epoch was best?
+=========================================================================
 
 ``LossCurveDisplay`` draws the losses of several fits, and their validation scores.
 """

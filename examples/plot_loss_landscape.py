@@ -1,4 +1,5 @@
 """What does the loss look like around a fit?
+==========================================
 
 ``LossLandscapeDisplay`` draws the plane through a network, and the line between two: here
 from where stochastic gradient descent has ended to the average of its last epochs.

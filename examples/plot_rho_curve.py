@@ -1,4 +1,5 @@
 """Which radius is best, and how sure is that?
+===========================================
 
 ``RhoCurveDisplay`` draws a search over ``rho``, and what ``rho='auto'`` looked at. A
 quarter of the labels are flipped, so that there is something to resist.

@@ -1,4 +1,5 @@
 """Does sharpness-aware training find flatter minima?
+==================================================
 
 ``SharpnessDisplay`` measures several fits and draws them side by side. A quarter of the
 training labels are flipped: to fit them takes a sharp minimum.

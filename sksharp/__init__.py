@@ -2,6 +2,7 @@
 
 from ._classifier import SAMMLPClassifier
 from ._persistence import load, save
+from ._progress import progress
 from ._regressor import SAMMLPRegressor
 from ._search import VectorizedGridSearchCV, VectorizedRandomizedSearchCV
 from ._tabular import PiecewiseLinearEncoder, tabular_pipeline
@@ -24,6 +25,7 @@ __all__ = [
     "VectorizedGridSearchCV",
     "VectorizedRandomizedSearchCV",
     "load",
+    "progress",
     "save",
     "sharpness",
     "tabular_pipeline",

@@ -6,8 +6,11 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import type_of_target, unique_labels
+from sklearn.utils.validation import column_or_1d
 
 from ._estimator import FlatMinimaMLP
+from ._scoring import about
 
 
 class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
@@ -108,7 +111,8 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         count as an improvement.
 
     verbose : bool or int, default=False
-        Whether to print the progress of every epoch.
+        Whether to print the progress of every epoch. Where several networks are
+        trained, every line says which one it is about.
 
     warm_start : bool, default=False
         Whether ``fit`` starts from the weights of the previous call.
@@ -123,12 +127,13 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
 
     early_stopping : bool, default=False
         Whether to keep ``validation_fraction`` of the rows out of training, to stop when
-        their score no longer improves, and to keep the weights of the best epoch. Not
-        used when ``solver`` is 'lbfgs'.
+        their score no longer improves, and to keep the weights of the best epoch. With
+        ``X_val`` in ``fit``, these rows are scored instead. Not used when ``solver`` is
+        'lbfgs'.
 
     validation_fraction : float, default=0.1
         Share of the rows kept for validation, in [0, 1). Only used when
-        ``early_stopping`` is True.
+        ``early_stopping`` is True and ``fit`` has no ``X_val``.
 
     beta_1 : float, default=0.9
         Decay of the mean of the gradient, in [0, 1); of 'schedule_free' the share of the
@@ -198,7 +203,8 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         sharpness-aware one, from 'sam' to 'msam'.
 
         A number trains as scikit-learn does, with that radius; 0 gives the base solver.
-        'auto' chooses the radius from ``rho_grid`` by the loss of rows that are left out.
+        'auto' chooses the radius from ``rho_grid`` by the loss of rows that are left out,
+        or by ``scoring``.
         All radii and folds are trained at once, and the hopeless ones are dropped on the
         way. With one member the network is then trained on all rows, for as many epochs
         as were good for the folds: at most ``max_iter``, and ``tol`` and
@@ -311,8 +317,10 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         trained without a fold of the rows of its own, which chooses its best epoch: no
         row is lost to validation, and none judges a network that has seen it. They train
         for all of ``max_iter`` or ``max_steps``: ``early_stopping``, ``tol`` and
-        ``n_iter_no_change`` are then not used. ``partial_fit`` trains every member on
-        all rows. Needs a solver other than 'lbfgs'.
+        ``n_iter_no_change`` are then not used. With ``X_val`` in ``fit``, every member
+        trains on all rows and these choose its best epoch; members then differ by their
+        seeds alone. ``partial_fit`` trains every member on all rows. Needs a solver other
+        than 'lbfgs'.
 
     cv : int, splitter, iterable of splits or None, default=None
         Folds of ``n_members`` and of ``rho='auto'``. None for as many folds as members;
@@ -379,6 +387,15 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         that a dict does not name have weight 1. With several labels, a list of dicts, one
         per label. With early stopping the validation score is weighted too.
 
+    scoring : str, callable or None, default=None
+        What judges rows that are not trained on, the higher the better: the rows of
+        ``early_stopping``, those of ``n_members``' folds and those that ``rho='auto'``
+        chooses by. A name or a scorer as in :func:`sklearn.metrics.check_scoring`, or
+        'loss' for minus the loss of the network. It is given an estimator with the
+        weights of the epoch, the rows, and their weights if there are any. None for
+        the accuracy with ``early_stopping``, and for 'loss' with folds. Only used with
+        one of the three.
+
     n_jobs : int or None, default=None
         Processes over which groups of networks are spread, as in
         :class:`joblib.Parallel`. Only used when ``n_members`` is more than 1 or ``rho``
@@ -391,7 +408,8 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
 
     callbacks : list of skorch callbacks or None, default=None
         Called during the fit: on every epoch, batch and gradient. They see a skorch net
-        and can stop training. Needs a solver other than 'lbfgs'.
+        and can stop training. Needs a solver other than 'lbfgs'. scikit-learn's own
+        callbacks are given to ``set_callbacks``.
 
     Attributes
     ----------
@@ -411,7 +429,7 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
 
     rho_ : float
         The radius that was chosen, or 0.05 with too few rows. Only set when ``rho`` is
-        'auto', like the next three, which are there if there was a choice.
+        'auto', like the next four, which are there if there was a choice.
 
     rho_grid_ : ndarray of shape (n_radii,)
         The radii that were tried, in ascending order.
@@ -419,15 +437,21 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
     rho_losses_ : ndarray of shape (n_radii,)
         Mean loss over the rows that were left out for each of them, every row by the
         network that did not see it, at the best epoch of the fold. That of a radius that
-        was given up is of the epochs until then.
+        was given up is of the epochs until then. Only set when ``scoring`` is None or
+        'loss'.
+
+    rho_scores_ : ndarray of shape (n_radii,)
+        In their place with any other ``scoring``: the mean over the folds of its best
+        scores, weighted by the rows of the fold. The radius with the highest is chosen,
+        of equal ones the smallest.
 
     rho_epochs_ : ndarray of int of shape (n_radii,)
         Epochs for which each of them was trained before it was given up.
 
     oof_decision_function_ : ndarray of shape (n_samples, n_classes)
         Probabilities of every row, by the networks that did not see it, NaN if there is
-        none. Only set by ``fit`` when ``n_members`` is more than 1 or ``rho`` is
-        'auto'.
+        none. Only set by ``fit`` without ``X_val``, when ``n_members`` is more than 1 or
+        ``rho`` is 'auto'.
 
     n_averaged_ : int
         Number of epochs whose weights are averaged in ``coefs_``; 0 if they are not an
@@ -438,15 +462,15 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         the losses before each step; a sharpness-aware solver's too, not the perturbed
         ones.
 
-    loss_curve_ : list of float, of length n_iter_
+    loss_curve_ : list of float, of length `n_iter_`
         Loss of every epoch. Not set when ``solver`` is 'lbfgs', like the next three.
 
     best_loss_ : float or None
         Smallest loss of an epoch. None with early stopping.
 
     validation_scores_ : list of float or None
-        Accuracy on the validation rows after every epoch. None without early
-        stopping.
+        Accuracy on the validation rows after every epoch, or what ``scoring`` says.
+        None without early stopping.
 
     best_validation_score_ : float or None
         Score of the weights that were kept. None without early stopping.
@@ -469,7 +493,7 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
     n_features_in_ : int
         Number of features seen during fit.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features. Only set when ``X`` has string column names.
 
     See Also
@@ -612,6 +636,7 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         snapshot_schedule="cosine",
         snapshot_start=None,
         class_weight=None,
+        scoring=None,
         n_jobs=None,
         device="auto",
         callbacks=None,
@@ -682,6 +707,7 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         self.snapshot_schedule = snapshot_schedule
         self.snapshot_start = snapshot_start
         self.class_weight = class_weight
+        self.scoring = scoring
         self.n_jobs = n_jobs
         self.device = device
         self.callbacks = callbacks
@@ -696,28 +722,74 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
             outputs = np.hstack([1 - outputs, outputs])
         self.oof_decision_function_ = outputs
 
-    def _row_weights(self, y, sample_weight):
+    def _row_weights(self, y, sample_weight, of=None):
         """Multiply the weights of the rows by those of their classes."""
         if self.class_weight is None:
             return sample_weight
         labels = self._decode(y)
-        if labels.ndim == 2:
-            weights = compute_sample_weight(self.class_weight, labels)
-        elif isinstance(self.class_weight, list):
+        if labels.ndim == 1 and isinstance(self.class_weight, list):
             raise ValueError(
                 "class_weight must be a dict or 'balanced' for a single label, got "
                 f"class_weight={self.class_weight}. A list of dicts is for several labels."
             )
-        else:
-            by_class = compute_class_weight(
-                self.class_weight, classes=self.classes_, y=labels
-            )
-            weights = by_class[np.searchsorted(self.classes_, labels)]
+        with about("class_weight must give classes of y their weights"):
+            weights = self._class_weights(y, labels, of)
         if not np.isfinite(weights).all():
             raise ValueError(
                 f"class_weight must hold finite numbers, got {self.class_weight}."
             )
-        return weights if sample_weight is None else weights * sample_weight
+        weights = weights if sample_weight is None else weights * sample_weight
+        if of is None and not weights.any():
+            raise ValueError(
+                "class_weight must leave a row with a weight other than 0, sample_weight "
+                f"included, got {self.class_weight}. Raise the weight of a class of y."
+            )
+        return weights
+
+    def _class_weights(self, y, labels, of):
+        """Return the weights of rows by their classes."""
+        if labels.ndim == 2:
+            return self._weights_of_several(y, of)
+        trained = labels if of is None else self._decode(of)
+        by_class = compute_class_weight(
+            self.class_weight, classes=self.classes_, y=trained
+        )
+        return by_class[np.searchsorted(self.classes_, labels)]
+
+    def _weights_of_several(self, y, of):
+        """Return the weights of rows with several labels, by the classes of ``of``."""
+        if of is None or self.class_weight != "balanced":
+            return compute_sample_weight(self.class_weight, self._decode(y))
+        both = np.vstack([of, y]).astype(int)
+        trained = np.arange(len(of))
+        return compute_sample_weight("balanced", both, indices=trained)[len(of) :]
+
+    def _encode_given(self, y):
+        """Return validation targets, encoded as those of the training."""
+        y = y if hasattr(y, "tocsr") else np.asarray(y)
+        kind = type_of_target(y, input_name="y_val")
+        binarizer = self._label_binarizer
+        has_several = binarizer.y_type_.startswith("multilabel")
+        allowed = ("multilabel-indicator",) if has_several else ("binary", "multiclass")
+        if kind not in allowed:
+            raise ValueError(
+                f"it must be {' or '.join(allowed)}, as y is, got {kind} targets."
+            )
+        if has_several:
+            if y.shape[1] != self.n_outputs_:
+                raise ValueError(
+                    f"it must have {self.n_outputs_} columns, got {y.shape}."
+                )
+            return binarizer.transform(y).astype(bool)
+        y = column_or_1d(y, warn=True)
+        unknown = np.setdiff1d(unique_labels(y), self.classes_)
+        if len(unknown):
+            raise ValueError(
+                f"it has the classes {unknown.tolist()}, which are not in y. Drop these "
+                f"rows, or add some of the classes to y, which has "
+                f"{self.classes_.tolist()}."
+            )
+        return binarizer.transform(y).astype(bool)
 
     @available_if(lambda est: est._check_solver())
     def partial_fit(self, X, y, sample_weight=None, classes=None):

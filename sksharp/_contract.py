@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +68,7 @@ class Settings:
     """Hyperparameters of a training job, named as in the estimators.
 
     ``schedule`` says the learning rate of every step, None if ``learning_rate`` does.
+    ``label`` names the network in what is printed, one among several.
     """
 
     activation: str
@@ -89,6 +90,12 @@ class Settings:
     ema_decay: float | None = None
     schedule: Schedule | None = None
     micro_batch_size: int | None = None
+    label: str = ""
+
+    def say(self, message: str) -> None:
+        """Print a message about the network, if the user wants to know."""
+        if self.verbose:
+            print(f"[{self.label}] {message}" if self.label else message)
 
 
 @dataclass
@@ -128,8 +135,9 @@ class Validation:
         Which rows of ``X`` and ``y``, all if None.
 
     score : callable or None
-        Takes the network's outputs for the rows, of shape (n_rows, n_outputs), returns a
-        float, the higher the better. None for minus their mean loss.
+        Takes the network's outputs for the rows, of shape (n_rows, n_outputs), and a
+        callable that makes its weights, returns a float, the higher the better. None for
+        minus their mean loss.
 
     sample_weight : array of shape (n_samples,) or None
         Weights of the rows in that mean.
@@ -141,7 +149,7 @@ class Validation:
     X: Matrix
     y: Array
     rows: Array | None = None
-    score: Callable[[Array], float] | None = None
+    score: Callable[[Array, Callable[[], Weights]], float] | None = None
     sample_weight: Array | None = None
     freq: int = 1
 
@@ -335,6 +343,12 @@ class TrainingJob:
         )
 
     @property
+    def epochs_to_come(self) -> int:
+        """Epochs until the next pause or the end, at most."""
+        last = self.epochs if self.pause_at is None else min(self.epochs, self.pause_at)
+        return last - (self.progress.n_iter if self.is_resumed else 0)
+
+    @property
     def n_samples(self) -> int:
         """Number of rows to train on."""
         n_samples: int = self.X.shape[0] if self.rows is None else len(self.rows)
@@ -424,6 +438,33 @@ class TrainingResult:
     def is_paused(self) -> bool:
         """Whether the job is not done."""
         return self.rows is not None
+
+
+class Watch(Protocol):
+    """Someone who is told how far training is, and may end it.
+
+    ``error`` is what it raised, if it did.
+    """
+
+    error: Exception | None
+
+    def begin_training(self, groups: Sequence[Sequence[TrainingJob]]) -> None:
+        """Hear which jobs will be trained together, group after group."""
+
+    def begin_epoch(self, result_now: Callable[[], TrainingResult]) -> None:
+        """Hear that the group begins an epoch.
+
+        ``result_now`` returns what would come of its first job if training ended now.
+        """
+
+    def end_epoch(self, result_now: Callable[[], TrainingResult]) -> bool:
+        """Hear that it has ended; return whether to end the training of the group."""
+
+    def end_group(self) -> None:
+        """Hear that a group is trained. Without epochs, if it was in a process."""
+
+    def end_training(self, *, is_interrupted: bool) -> None:
+        """Hear that all groups are trained, or that the user has interrupted one."""
 
 
 def state_key(random_state: np.random.RandomState) -> tuple[Any, ...]:

@@ -3,24 +3,17 @@
 import contextlib
 import functools
 import hashlib
-import warnings
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import is_classifier
+from sklearn.base import _fit_context, is_classifier
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight
 
-from ._contract import (
-    Progress,
-    Settings,
-    TrainingJob,
-    Validation,
-    Weights,
-)
+from ._contract import Progress, Settings, TrainingJob, Weights
 from ._export import Exports
 from ._members import (
     LEAST_ROWS,
@@ -28,9 +21,15 @@ from ._members import (
     RADIUS_ATTRIBUTES,
     Ensemble,
 )
+from ._pickles import VersionStamp, data_as_records, records_as_data
 from ._schedules import SCHEDULES
 from ._scheduling import CONSTRAINTS, SHARE_OR_EPOCHS, Scheduling, _plain
+from ._scoring import CONSTRAINTS as SCORING_CONSTRAINTS
+from ._scoring import Scoring, is_loss
+from ._tasks import OF_A_FIT, CallbackSupport
 from ._unused import warn_of_unused
+from ._warnings import warn
+from ._watching import fit_watchers
 from .optim import (
     BASE_SOLVERS,
     SOLVERS,
@@ -48,7 +47,15 @@ STEPS_OF_AUTO = 10
 SMALLEST_OF_AUTO = 8
 
 
-class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
+class FlatMinimaMLP(
+    Scheduling,
+    Scoring,
+    Ensemble,
+    Exports,
+    CallbackSupport,
+    VersionStamp,
+    BaseMultilayerPerceptron,
+):
     """Base of the estimators: everything but their signatures and docstrings.
 
     scikit-learn keeps the validation of data, labels, initialization, prediction and
@@ -83,6 +90,7 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
         "muon_momentum": [Interval(Real, 0, 1, closed="left")],
         "schedule_free_warmup": [Interval(Integral, 0, None, closed="left")],
         **CONSTRAINTS,
+        **SCORING_CONSTRAINTS,
         "swa": ["boolean"],
         "swa_freq": [Interval(Integral, 1, None, closed="left")],
         "swa_lr": [Interval(Real, 0, None, closed="neither"), None],
@@ -93,6 +101,11 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
 
     _doc_link_module = "sksharp"
     _doc_link_template = DOCUMENTATION + "/reference/{estimator_name}.html"
+
+    @classmethod
+    @functools.cache  # asked for at every get_params, set_params, clone and fit
+    def _get_param_names(cls):
+        return super()._get_param_names()
 
     def _check_solver(self):
         if self.solver not in SOLVERS:
@@ -116,24 +129,99 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
         try:
             yield
         except BaseException:
+            before |= {k: v for k, v in vars(self).items() if k in OF_A_FIT}
             vars(self).clear()
             vars(self).update(before)
             raise
 
+    @contextlib.contextmanager
+    def _watched(self, X, y, sample_weight):
+        """Tell whoever wants to know how far a fit is."""
+        watch = fit_watchers(self, X, y, sample_weight)
+        if not watch:
+            yield
+            return
+        self._watch = watch
+        try:
+            yield
+            del self._watch
+            watch.finish()
+        finally:
+            vars(self).pop("_watch", None)
+            watch.close()
+
     # -- from the user's data to a training job -----------------------------------------
 
-    def _fit(self, X, y, sample_weight=None, incremental=False):
-        with self._all_or_nothing():
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        *,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+    ):
+        """Train on rows, anew or, with ``warm_start``, from the weights of the last call.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets: class labels or numbers.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        X_val : {array-like, sparse matrix} of shape (n_val, n_features), default=None
+            Rows for validation, 2 or more. They take the place of those that would be
+            left out: of ``validation_fraction`` with ``early_stopping=True``, and of the
+            folds with ``n_members`` and ``rho='auto'``. All rows of ``X`` are then
+            trained on. In a Pipeline with ``transform_input=["X_val"]`` they are
+            transformed like ``X``.
+
+        y_val : array-like of shape (n_val,) or (n_val, n_outputs), default=None
+            Their targets. Every label must be among those of ``y``.
+
+        sample_weight_val : array-like of shape (n_val,), default=None
+            Their weights. They are multiplied by those of ``class_weight``, which are
+            computed from ``y``.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            If the data or parameters are not valid, alone or together, if the validation
+            rows do not match the others or nothing reads them, or if training diverges.
+            The estimator is then as it was.
+        """
+        given = (X_val, y_val, sample_weight_val)
+        return self._fit(X, y, sample_weight=sample_weight, given=given)
+
+    def _fit(
+        self, X, y, sample_weight=None, incremental=False, given=(None, None, None)
+    ):
+        with self._all_or_nothing(), self._watched(X, y, sample_weight):
             self._check_combinations(incremental)
+            self._check_given(*given)
             if not (incremental and hasattr(self, "t_")):
                 warn_of_unused(self)
             if self.warm_start or incremental:
                 self._restore_network()
             if self.solver in SOLVERS:
-                self._train(
-                    *self._prepare(X, y, sample_weight, incremental), incremental
-                )
+                X, y, sample_weight = self._prepare(X, y, sample_weight, incremental)
+                given = self._prepare_given(*given, y)
+                self._train(X, y, sample_weight, incremental, given)
             else:
+                if "_watch" in vars(self):
+                    self._watch.begin_fit()
                 super()._fit(X, y, sample_weight=sample_weight, incremental=incremental)
                 self._forget_training()
         return self
@@ -178,7 +266,8 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
             if not hasattr(callback, "on_epoch_end"):
                 raise TypeError(
                     f"callbacks must hold skorch callbacks, got {callback!r}. Derive it "
-                    "from skorch.callbacks.Callback."
+                    "from skorch.callbacks.Callback, or give one of scikit-learn's to "
+                    "set_callbacks."
                 )
         if self.swa and self.ema_decay:
             raise ValueError(
@@ -197,6 +286,8 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
             )
         if self._searches():
             self._check_grid()
+        if self.scoring is not None and not is_loss(self.scoring):
+            self._scorer()
 
     def _check_base_solver(self):
         allowed = base_solvers(self.solver)
@@ -325,30 +416,45 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
                 "warm_start=False to start anew."
             )
 
-    def _row_weights(self, y, sample_weight):
-        """Return the weights of the rows of encoded targets."""
+    def _row_weights(self, y, sample_weight, of=None):
+        """Return the weights of the rows of encoded targets.
+
+        ``of`` are the targets of the training, None if these are.
+        """
         return sample_weight
 
-    def _train(self, X, y, sample_weight, incremental):
+    def _train(self, X, y, sample_weight, incremental, given):
         """Train on validated data and take over what came of it."""
         X = X.astype(self._dtype(), copy=False)
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
-        if not self._searches():
+        if self._rho_is_of_another() or not self._searches():
             for name in RADIUS_ATTRIBUTES:
                 vars(self).pop(name, None)
         if self.n_members > 1:
-            self._train_members(X, y, sample_weight, incremental)
+            self._train_members(X, y, sample_weight, incremental, given)
             return
         if self._searches() and not incremental and not hasattr(self, "rho_"):
-            if self._is_automatic(y, sample_weight):
-                self._search(X, y, sample_weight)
+            if self._is_automatic(y, sample_weight, given):
+                self._search(X, y, sample_weight, given)
                 return
-            self.rho_ = self._radius_until_chosen()
-        rows, validation = self._split(X, y, sample_weight)
-        job = self._job(X, y, sample_weight, rows, validation, incremental=incremental)
+            self.rho_, self._rho_solver = self._radius_until_chosen(), self.solver
+        rows, validation = self._split(X, y, sample_weight, given)
+        job = self._job(
+            X, y, sample_weight, rows, validation, incremental=incremental, given=given
+        )
         (result,) = self._run([job])
         self._take(result)
+        self._note_judge(given)
+
+    def _rho_is_of_another(self):
+        """Return whether a radius was chosen for another solver, which it says nothing."""
+        return getattr(self, "_rho_solver", self.solver) != self.solver
+
+    def _goes_on_with_rho(self):
+        """Return whether a fit trains on with the radius that an earlier one has chosen."""
+        has_chosen = hasattr(self, "rho_") and not self._rho_is_of_another()
+        return self.warm_start and self._searches() and has_chosen
 
     def _dtype(self):
         (network, *_) = getattr(self, "members_", [self])
@@ -356,12 +462,18 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
 
     def _run(self, jobs):
         """Return the results of jobs, from whoever trains for this estimator."""
-        trainer = vars(self).get("_trainer")
+        trainer, watch = vars(self).get("_trainer"), vars(self).get("_watch")
         if trainer is not None:
-            return trainer.train(self, jobs)
+            return trainer.train(self, jobs, watch)
         from .training import fit_models  # imports torch
 
-        return fit_models(jobs, n_jobs=self.n_jobs)
+        return fit_models(jobs, n_jobs=self.n_jobs, watch=watch)
+
+    def __getstate__(self):
+        return records_as_data(super().__getstate__())
+
+    def __setstate__(self, state):
+        super().__setstate__(data_as_records(state))
 
     def __sklearn_clone__(self):
         copy = super().__sklearn_clone__()
@@ -370,13 +482,21 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
         return copy
 
     def _job(
-        self, X, y, sample_weight, rows=None, validation=None, *, incremental=False
+        self,
+        X,
+        y,
+        sample_weight,
+        rows=None,
+        validation=None,
+        *,
+        incremental=False,
+        given=None,
     ):
         weights = Weights(self.coefs_, self.intercepts_)
         iterate, digest = getattr(self, "_iterate", (None, None))
         is_rewritten = digest != _digest(weights)
         n_samples = len(y) if rows is None else len(rows)
-        is_automatic = self._is_automatic(y, sample_weight)
+        is_automatic = self._is_automatic(y, sample_weight, given)
         # 'auto' is a part of all rows, those of a validation set too
         n_of_auto = len(y) if is_automatic else n_samples
         batch_size = self._clipped_batch_size(n_of_auto, is_automatic=is_automatic)
@@ -384,10 +504,9 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
         # a fold that is smaller than the minibatch is not the user's doing
         n_given = len(y) if validation is None else n_samples
         if self.batch_size != "auto" and self.batch_size > n_given:
-            warnings.warn(
+            warn(
                 "Got `batch_size` less than 1 or larger than sample size. It is going to "
-                "be clipped",
-                stacklevel=2,
+                "be clipped"
             )
         epochs = self._epochs(n_samples, batch_size)
         job = TrainingJob(
@@ -407,7 +526,7 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
                 incremental=incremental,
                 is_automatic=is_automatic,
             ),
-            progress=self._progress(),
+            progress=self._progress(given),
             epochs=1 if incremental else epochs,
             is_incremental=incremental,
             validation=validation,
@@ -425,10 +544,13 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
             return int(self.max_iter)
         return -(-int(self.max_steps) // -(-n_samples // batch_size))
 
-    def _split(self, X, y, sample_weight):
+    def _split(self, X, y, sample_weight, given):
         """Return the rows to train on and the rows for early stopping, None for all."""
         if not self.early_stopping:
             return None, None
+        if given is not None:
+            data = given.X, given.y, given.sample_weight
+            return None, self._validation(*data, None, default=None)
         has_one_label = is_classifier(self) and self.n_outputs_ == 1
         rows, held_out = train_test_split(
             np.arange(len(y)),
@@ -441,20 +563,7 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
                 "The validation set is too small. Increase 'validation_fraction' or the "
                 "size of your dataset."
             )
-        score = functools.partial(
-            self._score_outputs,
-            y=self._decode(y[held_out]),
-            sample_weight=None if sample_weight is None else sample_weight[held_out],
-        )
-        return rows, Validation(X, y, held_out, score)
-
-    def _score_outputs(self, outputs, *, y, sample_weight):
-        """Score outputs of the network, NaN if they are not finite predictions."""
-        predictions = self._decode(outputs)
-        is_float = np.issubdtype(predictions.dtype, np.floating)
-        if is_float and not np.isfinite(predictions).all():
-            return np.nan
-        return self._metric(y, predictions, sample_weight=sample_weight)
+        return rows, self._validation(X, y, sample_weight, held_out, default=None)
 
     def _settings(self, n_samples, batch_size, epochs, *, incremental, is_automatic):
         n_batches = -(-n_samples // batch_size)
@@ -476,11 +585,10 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
             # the rows of one call of partial_fit are a minibatch of all that come
             is_silent = incremental or values["rho"] == 0
             if "friendly_sigma" in values and is_whole and not is_silent:
-                warnings.warn(
+                warn(
                     "solver='friendly_sam' perturbs along the noise of minibatches, and "
                     f"one that holds all {n_samples} rows has none. It is going to be "
-                    "'sam'; lower batch_size or set micro_batch_size.",
-                    stacklevel=2,
+                    "'sam'; lower batch_size or set micro_batch_size."
                 )
                 values["friendly_sigma"] = 0.0
         return Settings(
@@ -521,7 +629,7 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
 
     # -- what one call of fit leaves for the next ---------------------------------------
 
-    def _progress(self):
+    def _progress(self, given=None):
         """Return where the counters stand, consistent with the stopping rule of now."""
         progress = Progress(
             t=self.t_,
@@ -530,6 +638,10 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
         )
         if self.early_stopping:
             progress.best_loss = None
+            if self._begins_anew(given):
+                progress.validation_scores = []
+                progress.best_validation_score = -np.inf
+                return progress
             progress.validation_scores = list(
                 getattr(self, "validation_scores_", None) or []
             )
@@ -553,7 +665,7 @@ class FlatMinimaMLP(Scheduling, Ensemble, Exports, BaseMultilayerPerceptron):
     def _take(self, result):
         """Store what came of training, as arrays and numbers."""
         for message, category in result.warnings:
-            warnings.warn(message, category, stacklevel=2)
+            warn(message, category)
         if not result.weights.is_finite():
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may contain "
@@ -585,6 +697,7 @@ _PROGRESS_ATTRIBUTES = (
     "best_loss_",
     "validation_scores_",
     "best_validation_score_",
+    "_scored_by",
     "_no_improvement_count",
 )
 

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import itertools
 import math
 import warnings
 from numbers import Integral
@@ -11,7 +12,7 @@ from sklearn.base import is_classifier
 from sklearn.model_selection import KFold, StratifiedKFold, check_cv
 from sklearn.utils.validation import validate_data
 
-from ._contract import Validation
+from ._progress import say
 from .optim import SOLVERS, solver_chain
 
 # steps between two looks at a fold, unless an epoch is longer
@@ -38,14 +39,22 @@ DECAY_OF_AUTO = 0.99
 PATIENCE_OF_ONE = 0.2
 AS_GOOD_AS_BEST = 0.02
 
-RADIUS_ATTRIBUTES = ("rho_", "rho_grid_", "rho_losses_", "rho_epochs_")
+RADIUS_ATTRIBUTES = (
+    "rho_",
+    "rho_grid_",
+    "rho_losses_",
+    "rho_scores_",
+    "rho_epochs_",
+    "_rho_solver",
+)
+
+OUT_OF_FOLD_ATTRIBUTES = ("oof_prediction_", "oof_decision_function_")
 
 MEMBERS_ATTRIBUTES = (
     "members_",
     "_fold_seed",
     *RADIUS_ATTRIBUTES,
-    "oof_prediction_",
-    "oof_decision_function_",
+    *OUT_OF_FOLD_ATTRIBUTES,
 )
 
 # what the networks of an estimator have in common
@@ -63,13 +72,13 @@ class Ensemble:
 
     _race_stages = RACE
 
-    def _train_members(self, X, y, sample_weight, incremental):
+    def _train_members(self, X, y, sample_weight, incremental, given):
         is_new = not hasattr(self, "members_")
         draws = self._random_state
         folds = None
-        if not incremental:
+        if not incremental and given is None:
             folds = self._make_folds(y, sample_weight, self.n_members, draws)
-        params = self._member_params(y, sample_weight)
+        params = self._member_params(y, sample_weight, given)
         if incremental and self._averages() and params["ema_decay"] is None:
             params["ema_decay"] = DECAY_OF_AUTO
         if is_new:
@@ -84,9 +93,11 @@ class Ensemble:
             jobs = [
                 member._job(X, y, sample_weight, incremental=True) for member in members
             ]
+            jobs = labeled(jobs, "member")
             results = self._run(jobs)
         else:
-            jobs = fold_jobs(members, X, y, sample_weight, folds)
+            jobs = judged_jobs(members, X, y, sample_weight, folds, given)
+            jobs = labeled(jobs, "member")
             results = self._race(jobs, is_new) if self._searches() else self._run(jobs)
             check_scores(results)
         for member, result in zip(members, results, strict=True):
@@ -102,26 +113,30 @@ class Ensemble:
         self.t_ = max(member.t_ for member in members)
         self.loss_ = float(np.mean([member.loss_ for member in members]))
 
-    def _is_automatic(self, y, sample_weight):
+    def _is_automatic(self, y, sample_weight, given=None):
         """Return whether ``rho='auto'`` says how to train: there are rows to judge by."""
-        if not self._searches() or self.cv is not None:
+        if not self._searches() or self.cv is not None or given is not None:
             return self._searches()
         weighty = y if sample_weight is None else sample_weight[sample_weight != 0]
         return len(weighty) >= LEAST_ROWS
 
-    def _search(self, X, y, sample_weight):
+    def _search(self, X, y, sample_weight, given):
         """Choose the radius by folds and train on all rows with it."""
-        rows, validation = self._split(X, y, sample_weight)
+        rows, validation = self._split(X, y, sample_weight, given)
         # the network of all rows is drawn as if nothing were chosen before
         draws = copy.deepcopy(self._random_state)
-        with warnings.catch_warnings():
-            if self.cv is None:
-                # a rare class is not in every fold, and nobody has asked for folds
-                warnings.filterwarnings("ignore", "The least populated class")
-            folds = self._make_folds(y, sample_weight, None, draws)
-        params = self._member_params(y, sample_weight)
-        networks = [self._new_network(X, y, params, draws) for _ in folds]
-        jobs = fold_jobs(networks, X, y, sample_weight, folds)
+        folds = None
+        if given is None:
+            with warnings.catch_warnings():
+                if self.cv is None:
+                    # a rare class is not in every fold, and nobody has asked for folds
+                    warnings.filterwarnings("ignore", "The least populated class")
+                folds = self._make_folds(y, sample_weight, None, draws)
+        params = self._member_params(y, sample_weight, given)
+        n_networks = 1 if folds is None else len(folds)
+        networks = [self._new_network(X, y, params, draws) for _ in range(n_networks)]
+        jobs = judged_jobs(networks, X, y, sample_weight, folds, given)
+        jobs = labeled(jobs, "fold" if given is None else "network")
         if not self.swa:
             jobs = [with_patience(job) for job in jobs]
         outcome = self._race(jobs, is_new=True)
@@ -129,12 +144,11 @@ class Ensemble:
         for network, result in zip(networks, outcome, strict=True):
             network._take(result)
         self._keep_out_of_fold(networks, X, folds)
-        job = self._job(X, y, sample_weight, rows, validation)
-        # 'adaptive' goes by the stopping rule, and ends training itself
-        adapts = self.learning_rate == "adaptive" and (
-            SOLVERS[solver_chain(self.solver, self.base_solver)[-1]].has_schedule
-        )
-        if validation is None and job.settings.averaging is None and not adapts:
+        if self.verbose:
+            say("Training a network on all rows.")
+        job = self._job(X, y, sample_weight, rows, validation, given=given)
+        judges_itself = validation is not None or adapts(job.settings)
+        if job.settings.averaging is None and not judges_itself:
             job = dataclasses.replace(
                 job,
                 epochs=max(1, round(share_at_best(outcome, jobs) * job.epochs)),
@@ -143,6 +157,7 @@ class Ensemble:
             )
         (result,) = self._run([job])
         self._take(result)
+        self._note_judge(given)
 
     def _race(self, jobs, is_new):
         """Choose the radius, and return what came of the jobs with it."""
@@ -150,11 +165,39 @@ class Ensemble:
             return self._run([with_radius(job, self.rho_) for job in jobs])
         radii = np.unique(np.asarray(self._grid(), dtype=np.float64))
         radii = self._before_weight(radii)
-        outcome = race(jobs, radii.tolist(), self._run, self._race_stages)
+        outcome = self._told_race(jobs, radii.tolist())
         self.rho_ = radii[outcome.best].item()
         self.rho_grid_ = radii
-        self.rho_losses_, self.rho_epochs_ = outcome.losses, outcome.epochs
+        self.rho_epochs_, self._rho_solver = outcome.epochs, self.solver
+        if jobs[0].validation.score is None:
+            self.rho_losses_ = outcome.losses
+        else:
+            self.rho_scores_ = -outcome.losses
         return outcome.results
+
+    def _told_race(self, jobs, radii):
+        """Return the outcome of a race, and tell of its stages."""
+        watch = vars(self).get("_watch")
+        n_stages = len(self._race_stages) + 1 if len(radii) > 1 else 1
+        stage = itertools.count(1)
+
+        def train(parts):
+            if self.verbose:
+                n_left = len({job.settings.solver_parameters["rho"] for job in parts})
+                say(
+                    f"Choosing rho, stage {next(stage)} of at most {n_stages}: {n_left} "
+                    f"radii, {len(parts)} networks."
+                )
+            return self._run(parts)
+
+        if watch is not None:
+            watch.begin_choice(n_stages, 1 if self.n_members > 1 else 2)
+        outcome = race(jobs, radii, train, self._race_stages)
+        if watch is not None:
+            watch.end_choice()
+        if self.verbose:
+            say(f"Chose rho={radii[outcome.best]:g}.")
+        return outcome
 
     def _grid(self):
         if self.rho_grid is not None:
@@ -201,7 +244,7 @@ class Ensemble:
         network._initialize(y, layer_units, X.dtype)
         return network
 
-    def _member_params(self, y, sample_weight):
+    def _member_params(self, y, sample_weight, given):
         """Return the parameters of a network of its own, but for its seed."""
         params = self.get_params(deep=False)
         own = {
@@ -212,7 +255,7 @@ class Ensemble:
             "callbacks": None,
             "n_snapshots": 1,
         }
-        if self._is_automatic(y, sample_weight):
+        if self._is_automatic(y, sample_weight, given):
             # a network with a radius of its own does not know what was automatic
             if self.ema_decay is None and not self.swa:
                 own["ema_decay"] = DECAY_OF_AUTO
@@ -221,6 +264,10 @@ class Ensemble:
         return {**params, **own}
 
     def _keep_out_of_fold(self, networks, X, folds):
+        if folds is None:
+            for name in OUT_OF_FOLD_ATTRIBUTES:
+                vars(self).pop(name, None)
+            return
         outputs = out_of_fold(networks, X, folds, self.n_outputs_)
         self._take_out_of_fold(outputs)
 
@@ -315,49 +362,90 @@ def _places(rows):
     return np.flatnonzero(rows) if rows.dtype == bool else rows
 
 
-def fold_jobs(networks, X, y, sample_weight, folds):
-    """Return the jobs of networks that keep a fold each."""
-    return [
-        fold_job(network, X, y, sample_weight, fold)
-        for network, fold in zip(networks, folds, strict=True)
-    ]
+def judged_jobs(networks, X, y, sample_weight, folds, given):
+    """Return the jobs of networks whose best epochs are chosen by rows left out.
+
+    Parameters
+    ----------
+    networks : list of estimators
+        New networks, or those of the last fit.
+
+    X, y, sample_weight : arrays
+        Data.
+
+    folds : list of (array of int, array of int) or None
+        Rows to train on and to keep, a pair per network. None if rows are given.
+
+    given : Validation or None
+        Rows that the user gives to all networks. All others are then trained on.
+
+    Returns
+    -------
+    jobs : list of TrainingJob
+        One per network.
+    """
+    jobs = []
+    for i, network in enumerate(networks):
+        if folds is None:
+            data, train, kept = (given.X, given.y, given.sample_weight), None, None
+        else:
+            data, (train, kept) = (X, y, sample_weight), folds[i]
+            if sample_weight is not None and not sample_weight[kept].sum() > 0:
+                raise ValueError(
+                    "sample_weight must not sum to zero over a fold, class_weight "
+                    "included. Drop the rows of weight zero, or lower n_members or cv."
+                )
+        validation = network._validation(*data, kept, default="loss")
+        job = network._job(X, y, sample_weight, rows=train)
+        jobs.append(judged_by(job, validation))
+    return jobs
 
 
-def fold_job(network, X, y, sample_weight, fold):
-    """Return the job of a network that keeps a fold to choose its best epoch by."""
-    train, test = fold
-    if sample_weight is not None and not sample_weight[test].sum() > 0:
-        raise ValueError(
-            "sample_weight must not sum to zero over a fold, class_weight included. Drop "
-            "the rows of weight zero, or lower n_members or cv."
-        )
-    job = network._job(X, y, sample_weight, rows=train)
-    n_batches = -(-len(train) // job.settings.batch_size)
-    validation = Validation(
-        X,
-        y,
-        test,
-        sample_weight=sample_weight,
-        freq=max(1, round(STEPS_BETWEEN_SCORES / n_batches)),
-    )
+def judged_by(job, validation):
+    """Return a copy of a job that trains to the end and keeps its best epoch."""
+    n_batches = -(-job.n_samples // job.settings.batch_size)
+    freq = max(1, round(STEPS_BETWEEN_SCORES / n_batches))
     progress = dataclasses.replace(
         job.progress,
         best_loss=None,
         validation_scores=[],
         best_validation_score=-math.inf,
     )
+    settings = job.settings
+    if not adapts(settings):
+        # the best epoch is kept, and may be late
+        settings = dataclasses.replace(settings, n_iter_no_change=math.inf)
     return dataclasses.replace(
         job,
-        # the best epoch is kept, and may be late
-        settings=dataclasses.replace(job.settings, n_iter_no_change=math.inf),
-        validation=validation,
+        settings=settings,
+        validation=dataclasses.replace(validation, freq=freq),
         progress=progress,
         should_converge=False,
     )
 
 
+def adapts(settings):
+    """Return whether the learning rate goes by the stopping rule, and ends training."""
+    descent = solver_chain(settings.solver, settings.base_solver)[-1]
+    return settings.learning_rate == "adaptive" and SOLVERS[descent].has_schedule
+
+
+def labeled(jobs, name):
+    """Return copies of jobs whose networks have a name in what is printed."""
+    n_jobs = len(jobs)
+    return [
+        dataclasses.replace(
+            job,
+            settings=dataclasses.replace(job.settings, label=f"{name} {k}/{n_jobs}"),
+        )
+        for k, job in enumerate(jobs, start=1)
+    ]
+
+
 def with_patience(job):
     """Return a copy of a fold's job that gives up some time after its best epoch."""
+    if adapts(job.settings):
+        return job
     patience = PATIENCE_OF_ONE * job.epochs / job.validation.freq
     return dataclasses.replace(
         job,
@@ -367,10 +455,14 @@ def with_patience(job):
 
 def with_radius(job, radius):
     """Return a copy of a job that has not begun, with another radius."""
-    values = {**job.settings.solver_parameters, "rho": radius}
+    settings = dataclasses.replace(
+        job.settings,
+        solver_parameters={**job.settings.solver_parameters, "rho": radius},
+        label=f"rho={radius:g}, {job.settings.label}",
+    )
     return dataclasses.replace(
         job,
-        settings=dataclasses.replace(job.settings, solver_parameters=values),
+        settings=settings,
         random_state=copy.deepcopy(job.random_state),
         progress=dataclasses.replace(
             job.progress,
@@ -387,7 +479,8 @@ class Race:
     Parameters
     ----------
     losses : array of shape (n_radii,)
-        Loss over the rows of all folds, of each fold's best epoch.
+        Loss over the rows of all folds, of each fold's best epoch. Minus the score if a
+        scorer judges.
 
     epochs : array of int of shape (n_radii,)
         Epochs for which a radius was in the race.
@@ -474,18 +567,19 @@ def race(jobs, radii, train, stages):
 
 def _weight_of_fold(job):
     validation = job.validation
-    if validation.sample_weight is None:
-        return len(validation.rows)
-    return validation.sample_weight[validation.rows].sum()
+    weights = validation.sample_weight
+    if weights is None:
+        weights = np.ones(len(validation.y))
+    return (weights if validation.rows is None else weights[validation.rows]).sum()
 
 
 def check_scores(results):
-    """Raise if a network has never had a finite loss on its fold."""
+    """Raise if a network never had a finite loss, or score, on the rows that judge it."""
     if not all(np.isfinite(r.progress.best_validation_score) for r in results):
         raise ValueError(
-            "Solver produced non-finite parameter weights, and no finite loss of a fold in "
-            "any epoch. The input data may contain large values and need to be "
-            "preprocessed, or learning_rate_init is too large."
+            "Solver produced non-finite parameter weights, and no finite loss or score of "
+            "the rows that were left out in any epoch. The input data may contain large "
+            "values and need to be preprocessed, or learning_rate_init is too large."
         )
 
 
@@ -495,7 +589,9 @@ def share_at_best(results, jobs):
     for result, job in zip(results, jobs, strict=True):
         losses = -np.asarray(result.progress.validation_scores)
         lowest = losses[np.isfinite(losses)].min()
-        is_good = losses <= lowest + AS_GOOD_AS_BEST * abs(lowest)
+        # nobody knows in which units a scorer counts
+        slack = AS_GOOD_AS_BEST if job.validation.score is None else 0
+        is_good = losses <= lowest + slack * abs(lowest)
         n_looks = np.flatnonzero(is_good)[-1] + 1
         epochs = min(n_looks * job.validation.freq, result.progress.n_iter)
         shares.append(epochs / job.epochs)

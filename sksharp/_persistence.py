@@ -48,7 +48,7 @@ BIT_GENERATORS = {
 PLAIN_KINDS = "biufcSUMm"
 
 # what lives for the time of a search alone
-TRANSIENT = {"_trainer"}
+TRANSIENT = {"_trainer", "_skl_callbacks"}
 
 
 def save(estimator, path):

@@ -3,12 +3,12 @@
 import contextlib
 import copy
 import dataclasses
-import functools
 import hashlib
 import os
 import pickle
 import tempfile
 import time
+import uuid
 import warnings
 from collections import OrderedDict
 from pathlib import Path
@@ -16,13 +16,14 @@ from pathlib import Path
 import joblib
 import numpy as np
 from sklearn.base import clone
-from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params
 
 from ._contract import state_key
 from ._estimator import FlatMinimaMLP
+from ._progress import say
+from ._tasks import has_callbacks, silence
 from .optim import SOLVERS
 
 # hyperparameters of a training that do not change how it begins
@@ -60,6 +61,13 @@ FREE = (
 )
 
 
+def _transforms_target(estimator):
+    # in the function: it comes with linear models, neighbors and more
+    from sklearn.compose import TransformedTargetRegressor
+
+    return isinstance(estimator, TransformedTargetRegressor)
+
+
 def find_network(estimator):
     """Return our estimator inside pipelines and around targets, None if there is none."""
     return locate_network(estimator)[0]
@@ -71,7 +79,7 @@ def locate_network(estimator):
     while not isinstance(estimator, FlatMinimaMLP):
         if isinstance(estimator, Pipeline) and estimator.steps:
             name, estimator = estimator.steps[-1]
-        elif isinstance(estimator, TransformedTargetRegressor):
+        elif _transforms_target(estimator):
             name, estimator = "regressor", estimator.regressor
         else:
             return None, ""
@@ -85,7 +93,7 @@ def forget_trainer(estimator):
         vars(estimator).pop("_trainer", None)
     elif isinstance(estimator, Pipeline) and estimator.steps:
         forget_trainer(estimator.steps[-1][1])
-    elif isinstance(estimator, TransformedTargetRegressor):
+    elif _transforms_target(estimator):
         forget_trainer(estimator.regressor)
         forget_trainer(getattr(estimator, "regressor_", None))
 
@@ -122,35 +130,42 @@ class Prefetched:
     folder : Path or None
         Where the results lie for other processes, None if there are none.
 
+    client : distributed.Client or None, default=None
+        Of a cluster, whose workers get the results in the place of a folder, which they
+        may not see.
+
     Attributes
     ----------
     is_collecting : bool
         Whether to collect jobs instead of handing out results.
     """
 
-    def __init__(self, folder=None):
-        self.folder = folder
+    def __init__(self, folder=None, client=None):
+        self.folder, self.client = folder, client
         self.is_collecting = False
         self._results = {}
+        # under which name the workers of a cluster keep what was sent to them
+        self._sent = None
 
     def __getstate__(self):
-        # other processes read the folder
-        return {"folder": self.folder, "is_collecting": False, "_results": {}}
+        # other processes read the folder, or what they were sent
+        state = {"folder": self.folder, "client": None, "_sent": self._sent}
+        return {**state, "is_collecting": False, "_results": {}}
 
-    def train(self, estimator, jobs):
+    def train(self, estimator, jobs, watch=None):
         """Return the results of an estimator's jobs, as the engine would."""
         if self.is_collecting:
             (job,) = jobs
             raise JobCollected(job, estimator, data_digests(job))
         result = None
-        if len(jobs) == 1 and (self._results or self.folder is not None):
+        if len(jobs) == 1 and (self._results or self._sent or self.folder is not None):
             (job,) = jobs
             result = self._find(job_key(job, estimator, data_digests(job)))
         if result is not None:
             return [_given_to(estimator, result)]
         from .training import fit_models
 
-        return fit_models(jobs, n_jobs=estimator.n_jobs)
+        return fit_models(jobs, n_jobs=estimator.n_jobs, watch=watch)
 
     def add(self, key, result):
         """Keep a result until it is asked for."""
@@ -160,18 +175,51 @@ class Prefetched:
         with open(self.folder / key, "wb") as file:
             pickle.dump(result, file, protocol=pickle.HIGHEST_PROTOCOL)
 
+    def send(self):
+        """Let the workers of a cluster have what was added since the last time."""
+        if self.client is None or not self._results:
+            return
+        if self._sent is None:
+            self._sent = uuid.uuid4().hex
+        # not by scatter: dask drops the copies of what no task depends on
+        self.client.run(_keep, self._sent, self._results)
+        self._results = {}
+
     def forget(self):
         """Let every estimator train by itself from now on."""
-        self.folder, self._results = None, {}
+        if self.client is not None and self._sent is not None:
+            self.client.run(_drop, self._sent)
+        self.folder, self.client, self._results, self._sent = None, None, {}, None
 
     def _find(self, key):
         if self.folder is None:
-            return self._results.get(key)
+            found = self._results.get(key)
+            sent = _kept.get(self._sent, {})
+            return sent.get(key) if found is None else found
         try:
             with open(self.folder / key, "rb") as file:
                 return pickle.load(file)
         except OSError:  # not trained, or on another machine
             return None
+
+
+# on a worker of a cluster: results of searches, by their names
+_kept = {}
+
+
+def _keep(name, results):
+    _kept.setdefault(name, {}).update(results)
+
+
+def _drop(name):
+    _kept.pop(name, None)
+
+
+def dask_client():
+    """Return the client of the cluster that joblib's backend is now, None if none is."""
+    backend, _ = joblib.parallel.get_active_backend()
+    is_dask = type(backend).__name__ == "DaskDistributedBackend"
+    return backend.client if is_dask else None
 
 
 def _given_to(estimator, result):
@@ -186,8 +234,8 @@ def _given_to(estimator, result):
 def _bound_to(estimator, job):
     """Return a job that asks another estimator for labels and scores."""
     validation = job.validation
-    if validation is not None:
-        score = functools.partial(estimator._score_outputs, **validation.score.keywords)
+    if validation is not None and validation.score is not None:
+        score = dataclasses.replace(validation.score, estimator=estimator)
         validation = dataclasses.replace(validation, score=score)
     return dataclasses.replace(job, decode=estimator._decode, validation=validation)
 
@@ -196,8 +244,16 @@ DATA = ("X", "y", "sample_weight")
 
 
 def data_digests(job):
-    """Return the fingerprints of a job's data."""
-    return [array_digest(getattr(job, name)) for name in DATA]
+    """Return the fingerprints of a job's data, then of its own validation data."""
+    digests = [array_digest(getattr(job, name)) for name in DATA]
+    if _has_own_validation(job):
+        digests += [array_digest(getattr(job.validation, name)) for name in DATA]
+    return digests
+
+
+def _has_own_validation(job):
+    """Return whether a job is judged by data of the user's, not by rows of its own."""
+    return job.validation is not None and job.validation.rows is None
 
 
 def job_key(job, estimator, data):
@@ -214,6 +270,7 @@ def job_key(job, estimator, data):
     rows = None if validation is None else validation.rows
     n_kept = None if rows is None else len(rows)
     described = job.layer_units, job.settings, job.epochs, job.n_samples, n_kept
+    described += (None if validation is None else estimator.scoring,)
     digest.update(repr(described).encode())
     return digest.hexdigest()
 
@@ -249,15 +306,21 @@ class Interned:
         arrays = [array for array in self._arrays.values() if array is not None]
         return sum(map(_n_bytes, arrays))
 
-    def job(self, job, data):
+    def _intern(self, owner, digests):
+        return [
+            self._arrays.setdefault(digest, getattr(owner, name))
+            for name, digest in zip(DATA, digests, strict=True)
+        ]
+
+    def job(self, job, data, label):
         """Return a job on interned arrays, given the fingerprints of its data."""
-        X, y, sample_weight = (
-            self._arrays.setdefault(digest, getattr(job, name))
-            for name, digest in zip(DATA, data, strict=True)
-        )
+        own, given = data[: len(DATA)], data[len(DATA) :]
+        X, y, sample_weight = self._intern(job, own)
         validation = job.validation
         if validation is not None:
-            validation = dataclasses.replace(validation, X=X, y=y)
+            arrays = self._intern(validation, given) if given else (X, y, sample_weight)
+            values = dict(zip(DATA, arrays, strict=True))
+            validation = dataclasses.replace(validation, **values)
         return dataclasses.replace(
             job,
             X=X,
@@ -265,6 +328,7 @@ class Interned:
             sample_weight=sample_weight,
             validation=validation,
             keeps_state=False,
+            settings=dataclasses.replace(job.settings, label=label),
         )
 
 
@@ -377,10 +441,10 @@ class Prefetch:
         self.n_workers = joblib.effective_n_jobs(n_jobs)
         self.seconds = {}
         self._folder = None
-        folder = None
-        if self.n_workers > 1:
+        folder, client = None, dask_client()
+        if self.n_workers > 1 and client is None:
             folder = self._make_folder()
-        self.results = Prefetched(folder)
+        self.results = Prefetched(folder, client)
         self.estimator = clone(estimator)
         find_network(self.estimator)._trainer = self.results
         self.caches = isinstance(estimator, Pipeline) and estimator.memory is None
@@ -395,7 +459,7 @@ class Prefetch:
         self._folder = tempfile.TemporaryDirectory(prefix="sksharp-")
         return Path(self._folder.name)
 
-    def train(self, candidates, splits, X, y, fit_params):
+    def train(self, candidates, splits, X, y, fit_params, watch):
         """Train every candidate on every split, unless its own fit has to do it.
 
         Parameters
@@ -411,11 +475,15 @@ class Prefetch:
 
         fit_params : dict
             Parameters of ``fit``, to be split like the rows.
+
+        watch : Watchers
+            Told of the training.
         """
         from .training import gains_from_others
 
         self._n_networks = len(candidates) * len(splits)
         self._n_done = 0
+        self._watch = watch
         interned, waiting, n_bytes = Interned(), [], 0
         for i, (train, _) in enumerate(splits):
             self._begun = {}
@@ -426,20 +494,23 @@ class Prefetch:
                     self._n_networks -= 1
                     continue
                 # a sibling begins on the same data
-                found.job = job = interned.job(found.job, found.data)
+                label = f"CV {i + 1}/{len(splits)}; {k + 1}/{len(candidates)}"
+                found.job = job = interned.job(found.job, found.data, label)
                 weights = [*job.weights.coefs, *job.weights.intercepts]
                 size = sum(w.nbytes for w in weights) + 2**12
                 # the weights themselves, their best and their result
                 n_bytes += 3 * size
                 waiting.append(((k, i), found.key, job))
-                if self._folder is None and size * self._n_networks > self.budget // 4:
+                is_much = size * self._n_networks > self.budget // 4
+                if self._folder is None and self.results.client is None and is_much:
                     self.results.folder = self._make_folder()
             if n_bytes + interned.n_bytes > self.budget // 2:
                 self._begun = {}
-                self._train(waiting)
+                self._train(waiting, is_last=i + 1 == len(splits))
                 interned, waiting, n_bytes = Interned(), [], 0
         self._begun = {}
-        self._train(waiting)
+        self._train(waiting, is_last=True)
+        watch.finish()
 
     def _collect(self, candidate, rows, params):
         """Return the job of a candidate's fit, None if it is not for us."""
@@ -470,6 +541,7 @@ class Prefetch:
         estimator.set_params(**clone(candidate, safe=False))
         if not _has_one_job(find_network(estimator)):
             return None
+        silence(estimator)
         # rows of its own, which a transformer may write to
         X, y = _safe_split(self.estimator, *rows)
         self.results.is_collecting = True
@@ -484,15 +556,21 @@ class Prefetch:
             self.results.is_collecting = False
         return None
 
-    def _train(self, waiting):
+    def _train(self, waiting, is_last):
         if not waiting:
             return
+        if is_last and not self._n_done:
+            self._watch.expect_no_more()
         from .training import fit_models
 
         places, keys, jobs = zip(*waiting, strict=True)
         start, n_before = time.perf_counter(), self._n_done
         results = fit_models(
-            jobs, n_jobs=self.n_jobs, on_group=self._report, skip_errors=True
+            jobs,
+            n_jobs=self.n_jobs,
+            on_group=self._report,
+            skip_errors=True,
+            watch=self._watch or None,
         )
         seconds = time.perf_counter() - start
         self._n_done = n_before + len(jobs)
@@ -500,16 +578,15 @@ class Prefetch:
             self.seconds[place] = seconds / len(jobs)
             if result is not None:
                 self.results.add(key, result)
+        self.results.send()
 
     def _report(self, n_done, n_jobs):
         if self.verbose > 0:
-            print(
-                f"Trained {self._n_done + n_done} of {self._n_networks} networks.",
-                flush=True,
-            )
+            say(f"Trained {self._n_done + n_done} of {self._n_networks} networks.")
 
     def close(self):
         """Forget everything that was trained."""
+        self.results.forget()
         forget_trainer(self.estimator)
         if self.caches:
             self.estimator.memory = None
@@ -527,4 +604,7 @@ def _has_one_job(network):
         and network.n_members == 1
         and not network._searches()
         and not network.callbacks
+        and not has_callbacks(network)
+        # another scorer has no name to tell it by
+        and (network.scoring is None or isinstance(network.scoring, str))
     )

@@ -3,6 +3,7 @@
 from sklearn.metrics import r2_score
 from sklearn.neural_network import MLPRegressor
 from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_array, column_or_1d
 
 from ._estimator import FlatMinimaMLP
 
@@ -109,7 +110,8 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         count as an improvement.
 
     verbose : bool or int, default=False
-        Whether to print the progress of every epoch.
+        Whether to print the progress of every epoch. Where several networks are
+        trained, every line says which one it is about.
 
     warm_start : bool, default=False
         Whether ``fit`` starts from the weights of the previous call.
@@ -124,12 +126,13 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
 
     early_stopping : bool, default=False
         Whether to keep ``validation_fraction`` of the rows out of training, to stop when
-        their score no longer improves, and to keep the weights of the best epoch. Not
-        used when ``solver`` is 'lbfgs'.
+        their score no longer improves, and to keep the weights of the best epoch. With
+        ``X_val`` in ``fit``, these rows are scored instead. Not used when ``solver`` is
+        'lbfgs'.
 
     validation_fraction : float, default=0.1
         Share of the rows kept for validation, in [0, 1). Only used when
-        ``early_stopping`` is True.
+        ``early_stopping`` is True and ``fit`` has no ``X_val``.
 
     beta_1 : float, default=0.9
         Decay of the mean of the gradient, in [0, 1); of 'schedule_free' the share of the
@@ -199,7 +202,8 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         sharpness-aware one, from 'sam' to 'msam'.
 
         A number trains as scikit-learn does, with that radius; 0 gives the base solver.
-        'auto' chooses the radius from ``rho_grid`` by the loss of rows that are left out.
+        'auto' chooses the radius from ``rho_grid`` by the loss of rows that are left out,
+        or by ``scoring``.
         All radii and folds are trained at once, and the hopeless ones are dropped on the
         way. With one member the network is then trained on all rows, for as many epochs
         as were good for the folds: at most ``max_iter``, and ``tol`` and
@@ -312,8 +316,10 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         trained without a fold of the rows of its own, which chooses its best epoch: no
         row is lost to validation, and none judges a network that has seen it. They train
         for all of ``max_iter`` or ``max_steps``: ``early_stopping``, ``tol`` and
-        ``n_iter_no_change`` are then not used. ``partial_fit`` trains every member on
-        all rows. Needs a solver other than 'lbfgs'.
+        ``n_iter_no_change`` are then not used. With ``X_val`` in ``fit``, every member
+        trains on all rows and these choose its best epoch; members then differ by their
+        seeds alone. ``partial_fit`` trains every member on all rows. Needs a solver other
+        than 'lbfgs'.
 
     cv : int, splitter, iterable of splits or None, default=None
         Folds of ``n_members`` and of ``rho='auto'``. None for as many folds as members;
@@ -374,6 +380,15 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         cycles are for weights that are trained already. Only used when ``n_snapshots``
         is more than 1.
 
+    scoring : str, callable or None, default=None
+        What judges rows that are not trained on, the higher the better: the rows of
+        ``early_stopping``, those of ``n_members``' folds and those that ``rho='auto'``
+        chooses by. A name or a scorer as in :func:`sklearn.metrics.check_scoring`, or
+        'loss' for minus the loss of the network. It is given an estimator with the
+        weights of the epoch, the rows, and their weights if there are any. None for
+        R² with ``early_stopping``, and for 'loss' with folds. Only used with one of
+        the three.
+
     n_jobs : int or None, default=None
         Processes over which groups of networks are spread, as in
         :class:`joblib.Parallel`. Only used when ``n_members`` is more than 1 or ``rho``
@@ -386,7 +401,8 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
 
     callbacks : list of skorch callbacks or None, default=None
         Called during the fit: on every epoch, batch and gradient. They see a skorch net
-        and can stop training. Needs a solver other than 'lbfgs'.
+        and can stop training. Needs a solver other than 'lbfgs'. scikit-learn's own
+        callbacks are given to ``set_callbacks``.
 
     Attributes
     ----------
@@ -403,7 +419,7 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
 
     rho_ : float
         The radius that was chosen, or 0.05 with too few rows. Only set when ``rho`` is
-        'auto', like the next three, which are there if there was a choice.
+        'auto', like the next four, which are there if there was a choice.
 
     rho_grid_ : ndarray of shape (n_radii,)
         The radii that were tried, in ascending order.
@@ -411,15 +427,21 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
     rho_losses_ : ndarray of shape (n_radii,)
         Mean loss over the rows that were left out for each of them, every row by the
         network that did not see it, at the best epoch of the fold. That of a radius that
-        was given up is of the epochs until then.
+        was given up is of the epochs until then. Only set when ``scoring`` is None or
+        'loss'.
+
+    rho_scores_ : ndarray of shape (n_radii,)
+        In their place with any other ``scoring``: the mean over the folds of its best
+        scores, weighted by the rows of the fold. The radius with the highest is chosen,
+        of equal ones the smallest.
 
     rho_epochs_ : ndarray of int of shape (n_radii,)
         Epochs for which each of them was trained before it was given up.
 
     oof_prediction_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         Prediction for every row, by the networks that did not see it, NaN if there is
-        none. Only set by ``fit`` when ``n_members`` is more than 1 or ``rho`` is
-        'auto'.
+        none. Only set by ``fit`` without ``X_val``, when ``n_members`` is more than 1 or
+        ``rho`` is 'auto'.
 
     n_averaged_ : int
         Number of epochs whose weights are averaged in ``coefs_``; 0 if they are not an
@@ -430,15 +452,15 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         the losses before each step; a sharpness-aware solver's too, not the perturbed
         ones.
 
-    loss_curve_ : list of float, of length n_iter_
+    loss_curve_ : list of float, of length `n_iter_`
         Loss of every epoch. Not set when ``solver`` is 'lbfgs', like the next three.
 
     best_loss_ : float or None
         Smallest loss of an epoch. None with early stopping.
 
     validation_scores_ : list of float or None
-        Coefficient of determination on the validation rows after every epoch. None
-        without early stopping.
+        Coefficient of determination on the validation rows after every epoch, or what
+        ``scoring`` says. None without early stopping.
 
     best_validation_score_ : float or None
         Score of the weights that were kept. None without early stopping.
@@ -461,7 +483,7 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
     n_features_in_ : int
         Number of features seen during fit.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features. Only set when ``X`` has string column names.
 
     See Also
@@ -606,6 +628,7 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         n_snapshots=1,
         snapshot_schedule="cosine",
         snapshot_start=None,
+        scoring=None,
         n_jobs=None,
         device="auto",
         callbacks=None,
@@ -676,6 +699,7 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         self.n_snapshots = n_snapshots
         self.snapshot_schedule = snapshot_schedule
         self.snapshot_start = snapshot_start
+        self.scoring = scoring
         self.n_jobs = n_jobs
         self.device = device
         self.callbacks = callbacks
@@ -699,12 +723,30 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
 
     def _validate_input(self, X, y, incremental, reset):
         X, y = super()._validate_input(X, y, incremental, reset)
+        self._check_counts(y, "y")
+        return X, y
+
+    def _check_counts(self, y, name):
         if self.loss == "poisson" and y.min() < 0:
             raise ValueError(
-                f"y must not be negative with loss='poisson', got a minimum of {y.min()}. "
-                "Use loss='squared_error' for targets of both signs."
+                f"{name} must not be negative with loss='poisson', got a minimum of "
+                f"{y.min()}. Use loss='squared_error' for targets of both signs."
             )
-        return X, y
+
+    def _encode_given(self, y):
+        """Return validation targets, as those of the training."""
+        y = check_array(
+            y,
+            ensure_2d=False,
+            ensure_min_samples=0,
+            dtype="numeric",
+            input_name="y_val",
+        )
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        if y.size:
+            self._check_counts(y, "y_val")
+        return y
 
     @available_if(lambda est: est._check_solver())
     def partial_fit(self, X, y, sample_weight=None):

@@ -380,6 +380,11 @@ class Scheduling:
 # what a snapshot does not have of its own
 _OF_ONE_TRAINING = (
     "_trainer",
+    "_watch",
+    "_skl_callbacks",
+    "_skl_callbacks_to_teardown",
+    "_callback_fit_ctx",
+    "_parent_callback_ctx",
     "_random_state",
     "_optimizer",
     "_averaging",

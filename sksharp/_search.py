@@ -1,5 +1,6 @@
 """scikit-learn's searches, with all networks of a search trained together."""
 
+import contextlib
 from numbers import Integral
 
 import numpy as np
@@ -9,7 +10,9 @@ from sklearn.utils import indexable
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _check_method_params
 
+from ._pickles import VersionStamp
 from ._prefetch import Prefetch, find_network, forget_trainer, free_memory
+from ._watching import search_watchers
 
 # of the memory that is free when the search begins
 DEFAULT_SHARE = 1 / 4
@@ -53,7 +56,7 @@ class FrozenSplits:
         return getattr(self.cv, name)
 
 
-class VectorizedSearch:
+class VectorizedSearch(VersionStamp):
     """Mixin of scikit-learn's searches that trains before they fit and score."""
 
     def fit(self, X, y=None, **params):
@@ -87,8 +90,8 @@ class VectorizedSearch:
         )
         frozen = FrozenSplits(cv, is_classifier(estimator))
         self._prefetch = prefetch
-        self._train_all = lambda candidates: prefetch.train(
-            candidates, *self._what_to_train_on(frozen, X, y, params)
+        self._train_all = lambda candidates, watch: prefetch.train(
+            candidates, *self._what_to_train_on(frozen, X, y, params), watch
         )
         try:
             self.estimator, self.cv = prefetch.estimator, frozen
@@ -125,7 +128,9 @@ class VectorizedSearch:
         def train_and_evaluate(candidates, *args, **kwargs):
             candidates = list(candidates)
             if "_train_all" in vars(self):
-                self._train_all(candidates)
+                watch = search_watchers(self, callback_ctx)
+                with contextlib.closing(watch):
+                    self._train_all(candidates, watch)
             return evaluate_candidates(candidates, *args, **kwargs)
 
         # scikit-learn 1.9 passes it if it is there to take
@@ -133,6 +138,15 @@ class VectorizedSearch:
         super()._run_search(train_and_evaluate, **context)
         if "_prefetch" in vars(self):
             self._prefetch.results.forget()  # the last fit keeps its solver's state
+
+    def _init_callback_context(
+        self, task_name="fit", task_id=0, max_subtasks=0, sequential_subtasks=True
+    ):
+        # the common training is a task beside the search and the last fit
+        n_more = 1 if "_train_all" in vars(self) else 0
+        return super()._init_callback_context(
+            task_name, task_id, max_subtasks + n_more, sequential_subtasks
+        )
 
     def _format_results(self, candidate_params, n_splits, out, more_results=None):
         if "_prefetch" in vars(self):
@@ -224,7 +238,7 @@ class VectorizedGridSearchCV(VectorizedSearch, GridSearchCV):
     n_features_in_ : int
         Number of features.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, if there are any.
 
     See Also
@@ -238,7 +252,8 @@ class VectorizedGridSearchCV(VectorizedSearch, GridSearchCV):
     learning rate, the seed, the epoch at which training stops. Everything else is the
     search's own: each candidate is then fitted and scored as always, and finds its
     network trained. A candidate that cannot be trained before (another estimator,
-    ``solver='lbfgs'``, ``callbacks``, ``rho='auto'`` or several members) is trained then.
+    ``solver='lbfgs'``, callbacks of its own, a callable ``scoring``, ``rho='auto'`` or
+    several members) is trained then.
 
     With ``random_state=None`` every fit is a draw of its own, as always, but the networks
     of a split see the rows in the same order, and equal candidates are one draw.
@@ -377,7 +392,7 @@ class VectorizedRandomizedSearchCV(VectorizedSearch, RandomizedSearchCV):
     n_features_in_ : int
         Number of features.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features, if there are any.
 
     See Also

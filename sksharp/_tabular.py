@@ -10,8 +10,6 @@ from sklearn.base import (
     is_classifier,
     is_regressor,
 )
-from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
-from sklearn.impute import SimpleImputer
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
@@ -26,11 +24,13 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from ._pickles import VersionStamp
+
 MISSING = "missing"
 CLIP = 3.0
 
 
-class PiecewiseLinearEncoder(TransformerMixin, BaseEstimator):
+class PiecewiseLinearEncoder(VersionStamp, TransformerMixin, BaseEstimator):
     r"""Encode every feature by where it lies between its quantiles.
 
     The quantiles of a feature, each the nearest value that occurs, are the knots
@@ -51,14 +51,14 @@ class PiecewiseLinearEncoder(TransformerMixin, BaseEstimator):
 
     Attributes
     ----------
-    knots_ : list of n_features_in_ ndarrays
+    knots_ : list of `n_features_in_` ndarrays
         The distinct quantiles of every feature, ascending. A feature with fewer than
         three has no ramps: one ramp would be the feature itself, shifted and scaled.
 
     n_features_in_ : int
         Number of features seen during fit.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features. Only set when ``X`` has string column names.
 
     See Also
@@ -282,6 +282,8 @@ default=None
     >>> model.predict(flats).round(-1)
     array([ 450.,  700.,  720.,  980., 1150., 1500.])
     """
+    from sklearn.compose import ColumnTransformer  # with svm, neighbors and more
+
     columns = ColumnTransformer(
         [
             ("numeric", _or_default(numeric, _numeric, n_bins), _numeric_columns),
@@ -308,6 +310,8 @@ def _or_default(transformer, make_default, *args):
 
 
 def _numeric(n_bins):
+    from sklearn.impute import SimpleImputer
+
     scale = [
         # not RobustScaler: it leaves a column that is mostly zeros unscaled
         ("standardize", StandardScaler()),
@@ -328,6 +332,8 @@ def _numeric(n_bins):
 
 
 def _binary():
+    from sklearn.impute import SimpleImputer
+
     # not OneHotEncoder(drop='if_binary'): a new value would silently be the first one
     encode = OrdinalEncoder(
         handle_unknown="use_encoded_value", unknown_value=np.nan, dtype=np.float64
@@ -368,6 +374,8 @@ def _with_target(estimator, target):
         target = StandardScaler() if is_regressor(estimator) and has_scale else None
     if target is None or target == "passthrough":
         return estimator
+    from sklearn.compose import TransformedTargetRegressor
+
     return TransformedTargetRegressor(estimator, transformer=target)
 
 

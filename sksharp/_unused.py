@@ -1,40 +1,45 @@
 """Parameters that have no effect, as far as the registries tell."""
 
+import functools
 import inspect
-import warnings
 
 import numpy as np
 from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
 
 from ._schedules import SCHEDULES
+from ._warnings import warn
 from .exceptions import UnusedParameterWarning
 from .optim import SOLVERS, solver_chain, solver_parameters
 
 
 def warn_of_unused(estimator):
     """Warn of parameters that were changed and that nothing reads."""
-    for name in ("solver", "learning_rate"):
-        unread = _UNREAD[name](estimator)
+    for name, unread_by in _UNREAD.items():
+        unread = unread_by(estimator)
         changed = _changed(estimator, unread)
         if changed:
             values = ", ".join(f"{key}={value!r}" for key, value in changed.items())
-            warnings.warn(
+            warn(
                 f"Parameters that {name}={getattr(estimator, name)!r} does not read have "
                 f"no effect, got {values}. Set another {name}, or leave them at their "
                 "defaults.",
                 UnusedParameterWarning,
-                stacklevel=3,
             )
 
 
 def _unread_by_solver(estimator):
-    theirs = inspect.signature(BaseMultilayerPerceptron.__init__).parameters
+    theirs = _defaults(BaseMultilayerPerceptron)
     names = {name for solver in SOLVERS.values() for name in solver.arguments.values()}
-    unread = (names | {"base_solver"}) - theirs.keys()
+    unread = (names | {"base_solver", "micro_batch_size", "scoring"}) - theirs.keys()
     if estimator.solver in SOLVERS:
+        unread.discard("scoring")
+        if SOLVERS[estimator.solver].is_ascent:
+            unread.discard("micro_batch_size")
         unread -= solver_parameters(estimator.solver, estimator.base_solver)
         if len(solver_chain(estimator.solver, estimator.base_solver)) > 1:
             unread.discard("base_solver")
+    if "rho" in unread:
+        unread.add("rho_grid")
     return unread
 
 
@@ -47,17 +52,40 @@ def _unread_by_schedule(estimator):
     return unread
 
 
-_UNREAD = {"solver": _unread_by_solver, "learning_rate": _unread_by_schedule}
+def _unread_by_radius(estimator):
+    is_given = not isinstance(estimator.rho, str)
+    return {"rho_grid"} - _unread_by_solver(estimator) if is_given else set()
+
+
+def _unread_without_validation(estimator):
+    has_folds = estimator.n_members > 1 or estimator._searches()
+    is_read = estimator.early_stopping or has_folds or estimator.solver not in SOLVERS
+    return set() if is_read else {"scoring"}
+
+
+_UNREAD = {
+    "solver": _unread_by_solver,
+    "learning_rate": _unread_by_schedule,
+    "rho": _unread_by_radius,
+    "early_stopping": _unread_without_validation,
+}
 
 
 def _changed(estimator, names):
     """Return the parameters among names that are not at their defaults."""
-    defaults = inspect.signature(type(estimator).__init__).parameters
+    defaults = _defaults(type(estimator))
     return {
         name: getattr(estimator, name)
         for name in sorted(names & defaults.keys())
-        if not _is_same(getattr(estimator, name), defaults[name].default)
+        if not _is_same(getattr(estimator, name), defaults[name])
     }
+
+
+@functools.cache  # a signature takes as long as some steps of training
+def _defaults(cls):
+    """Return the parameters of a class with their defaults."""
+    parameters = inspect.signature(cls.__init__).parameters
+    return {name: parameter.default for name, parameter in parameters.items()}
 
 
 def _is_same(value, default):

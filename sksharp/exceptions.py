@@ -1,5 +1,56 @@
 """Warnings of this package, to be filtered by their category."""
 
+import sklearn.exceptions
+
+
+class InconsistentVersionWarning(sklearn.exceptions.InconsistentVersionWarning):  # type: ignore[misc]
+    """A pickle was written by another version of sksharp or of scikit-learn.
+
+    Parameters
+    ----------
+    estimator_name : str
+        Class that is read.
+
+    current_sksharp_version, current_sklearn_version : str
+        Versions that read it.
+
+    original_sksharp_version, original_sklearn_version : str
+        Versions that wrote it, 'unknown' if it does not tell.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from sksharp.exceptions import InconsistentVersionWarning
+    >>> warnings.filterwarnings("error", category=InconsistentVersionWarning)
+    """
+
+    def __init__(
+        self,
+        *,
+        estimator_name: str,
+        current_sksharp_version: str,
+        original_sksharp_version: str,
+        current_sklearn_version: str,
+        original_sklearn_version: str,
+    ) -> None:
+        super().__init__(
+            estimator_name=estimator_name,
+            current_sklearn_version=current_sklearn_version,
+            original_sklearn_version=original_sklearn_version,
+        )
+        self.current_sksharp_version = current_sksharp_version
+        self.original_sksharp_version = original_sksharp_version
+
+    def __str__(self) -> str:
+        return (
+            f"{self.estimator_name} was written by sksharp "
+            f"{self.original_sksharp_version} with scikit-learn "
+            f"{self.original_sklearn_version}, and is read by sksharp "
+            f"{self.current_sksharp_version} with scikit-learn "
+            f"{self.current_sklearn_version}. It may fail or predict otherwise. Fit it "
+            "again, or read it with the versions that wrote it."
+        )
+
 
 class UnusedParameterWarning(UserWarning):
     """A parameter was set that the solver, or the schedule, does not read.

@@ -154,3 +154,32 @@ def test_a_class_of_great_weight_is_predicted_more_often():
         for weight in (1e-6, 1e6)
     )
     assert (few, many) == (0, 60)
+
+
+@pytest.mark.parametrize(
+    ("class_weight", "match"),
+    [
+        (
+            {0: 0, 1: 0},
+            r"must leave a row with a weight other than 0.*got \{0: 0, 1: 0\}",
+        ),
+        ({0: "a"}, "class_weight must give classes of y their weights: .*'a'"),
+        ({0: None}, "class_weight must hold finite numbers, got {0: None}"),
+        ([{0: 1}], "class_weight must .*a dict or 'balanced' for a single label"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    "options", [{}, {"n_members": 2}, {"solver": "lbfgs"}], ids=str
+)
+def test_weights_that_are_none_are_told(class_weight, match, options):
+    clf = make(**options, class_weight=class_weight)
+    with pytest.raises(ValueError, match=match):
+        clf.fit(X, binary)
+    assert not hasattr(clf, "classes_")
+
+
+def test_weights_of_rows_and_classes_that_leave_nothing_are_told():
+    clf = make(class_weight={0: 0}, solver="lbfgs")
+    with pytest.raises(ValueError, match="sample_weight included"):
+        clf.fit(X, binary, sample_weight=1.0 - binary)

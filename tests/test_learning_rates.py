@@ -549,11 +549,11 @@ def jobs_of(estimator):
     class Trainer:
         """Train as always, and see the jobs."""
 
-        def train(self, estimator, jobs):
+        def train(self, estimator, jobs, watch=None):
             from sksharp.training import fit_models
 
             seen.append(jobs)
-            return fit_models(jobs)
+            return fit_models(jobs, watch=watch)
 
     estimator._trainer = Trainer()
     estimator.fit(X, target)

@@ -528,6 +528,22 @@ def test_an_adaptive_rate_adapts_at_the_chosen_radius():
     assert_same_weights(auto, fixed)
 
 
+def test_an_adaptive_rate_of_members_goes_by_their_folds():
+    params = {"base_solver": "sgd", "learning_rate": "adaptive", "tol": 1.0}
+    params |= {"learning_rate_init": 0.1, "n_iter_no_change": 1, "random_state": 0}
+    params |= {"rho": 0.05, "max_iter": 200, "batch_size": 4, "scoring": "loss"}
+    halves = np.split(np.arange(len(ROWS)), 2)
+    both = SAMMLPClassifier(**params, n_members=2, cv=[halves, halves[::-1]])
+    for member, (train, kept) in zip(
+        both.fit(ROWS, SIGNS).members_, [halves, halves[::-1]], strict=True
+    ):
+        alone = SAMMLPClassifier(**params, early_stopping=True)
+        alone.set_params(random_state=member.random_state)
+        alone.fit(ROWS[train], SIGNS[train], X_val=ROWS[kept], y_val=SIGNS[kept])
+        assert member.n_iter_ == alone.n_iter_ < 200
+        assert_same_weights(member, alone, rtol=1e-6)
+
+
 @pytest.mark.filterwarnings("error")
 def test_a_rare_label_is_nothing_to_warn_of():
     y = SIGNS.copy()
@@ -662,6 +678,42 @@ def test_a_warm_start_keeps_the_radius(n_members):
     assert network.rho_losses_ is losses
 
 
+@pytest.mark.parametrize("n_members", [1, 3])
+def test_a_warm_start_with_another_solver_chooses_its_radius(n_members):
+    network = SAMMLPRegressor(**AUTO, n_members=n_members, warm_start=True)
+    network.fit(X, TARGETS)
+    network.set_params(solver="asam", rho_grid=[0.7, 7.0]).fit(X, TARGETS)
+    assert_array_equal(network.rho_grid_, [0.7, 7.0])
+    assert network.rho_ in (0.7, 7.0)
+    network.set_params(rho_grid=[9.0]).fit(X, TARGETS)
+    assert network.rho_ in (0.7, 7.0)
+
+
+def test_partial_fit_with_another_solver_does_not_take_its_radius():
+    network = SAMMLPRegressor(**AUTO).fit(X, TARGETS)
+    twin = copy.deepcopy(network).set_params(solver="asam", rho=0.5)
+    network.set_params(solver="asam").partial_fit(X, TARGETS)
+    assert_same_weights(network, twin.partial_fit(X, TARGETS))
+
+
+def test_what_is_printed_names_the_network(capsys):
+    shared = {**AUTO, "rho_grid": [0.0, 0.5], "max_iter": 2, "verbose": True}
+    network = SAMMLPRegressor(**shared).fit(X, TARGETS)
+    lines = capsys.readouterr().out.splitlines()
+    trained = [line for line in lines if "Iteration 1, loss" in line]
+    names = [line.partition("Iteration")[0] for line in trained]
+    folds = [f"[rho={rho}, fold {i}/3] " for rho in ("0", "0.5") for i in (1, 2, 3)]
+    # the network of all rows is the one that the user has asked for
+    assert names == [*folds, ""]
+    network.set_params(rho=0.1, rho_grid=None, n_members=3).fit(X, TARGETS)
+    members = [f"[member {i}/3" for i in (1, 2, 3)]
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.partition("]")[0] for line in lines} == set(members)
+    network.partial_fit(X, TARGETS)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition("]")[0] for line in lines] == members
+
+
 def test_a_cold_start_draws_and_chooses_anew(folds):
     state = np.random.RandomState(0)
     network = SAMMLPRegressor(
@@ -675,7 +727,7 @@ def test_a_cold_start_draws_and_chooses_anew(folds):
 
 def test_fewer_networks_leave_nothing_of_the_members():
     network = SAMMLPRegressor(**AUTO, n_members=3).fit(X, TARGETS)
-    network.set_params(n_members=1, rho=0.05).fit(X, TARGETS)
+    network.set_params(n_members=1, rho=0.05, rho_grid=None).fit(X, TARGETS)
     plain = SAMMLPRegressor(**SMALL).fit(X, TARGETS)
     assert vars(network).keys() == vars(plain).keys()
     assert_array_equal(network.predict(X), plain.predict(X))

@@ -201,7 +201,7 @@ def test_the_radius_of_msam_can_be_chosen_by_folds():
     regr = make_regressor(solver="msam", rho="auto", rho_grid=[0.0, 0.5], cv=2)
     regr.fit(X, target)
     assert regr.rho_ in (0.0, 0.5)
-    again = clone(regr).set_params(rho=regr.rho_, rho_grid=[0.0])
+    again = clone(regr).set_params(rho=regr.rho_, rho_grid=None)
     assert again.fit(X, target).predict(X).shape == (40,)
 
 

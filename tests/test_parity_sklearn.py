@@ -530,13 +530,22 @@ def test_methods_keep_the_signatures_of_scikit_learn(Reference):
     names = [name for name in dir(Reference) if not name.startswith("_")]
     methods = [name for name in names if callable(getattr(Reference, name))]
     assert "partial_fit" in methods
+    of_validation = {"X_val", "y_val", "sample_weight_val"}
 
     def parameters(Estimator, name):
         signature = inspect.signature(getattr(Estimator, name))
         return [(p.name, p.kind, p.default) for p in signature.parameters.values()]
 
     for name in methods:
-        assert parameters(OURS[Reference], name) == parameters(Reference, name), name
+        ours = parameters(OURS[Reference], name)
+        added = [parameter for parameter in ours if parameter[0] in of_validation]
+        shared = [parameter for parameter in ours if parameter not in added]
+        assert shared == parameters(Reference, name), name
+        takes_them = name in ("fit", "set_fit_request")
+        assert {parameter[0] for parameter in added} == (
+            of_validation if takes_them else set()
+        ), name
+        assert all(kind is inspect.Parameter.KEYWORD_ONLY for _, kind, _ in added)
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

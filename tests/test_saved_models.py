@@ -1,5 +1,7 @@
 """Files of data alone: what is saved comes back, what is damaged does not."""
 
+import copy
+import functools
 import io
 import json
 import pickle
@@ -12,15 +14,27 @@ from hashlib import sha256
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
+import torch
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.datasets import make_classification
-from sklearn.model_selection import KFold
+from sklearn.exceptions import InconsistentVersionWarning as SklearnVersionWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import sksharp
-from sksharp import SAMMLPClassifier, SAMMLPRegressor
+from sksharp import (
+    PiecewiseLinearEncoder,
+    SAMMLPClassifier,
+    SAMMLPRegressor,
+    VectorizedGridSearchCV,
+    tabular_pipeline,
+)
+from sksharp.exceptions import InconsistentVersionWarning
 from sksharp.optim import SOLVERS
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -208,6 +222,248 @@ assert not {"torch", "skorch"} & sys.modules.keys()
 """
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
     assert_array_equal(np.load(tmp_path / "p.npy"), estimator.predict_proba(X))
+
+
+# -- pickles: the versions that wrote them -------------------------------------------------
+
+
+def unfitted_and_fitted():
+    yield SAMMLPClassifier(**SMALL, solver="ranger", swa=True, swa_start=2)
+    yield fitted("swa")
+    yield fitted("members")
+    yield PiecewiseLinearEncoder().fit(X)
+    yield VectorizedGridSearchCV(SAMMLPClassifier(**SMALL), {"rho": [0, 0.1]})
+
+
+@pytest.mark.parametrize("package", [sksharp, sklearn])
+def test_a_pickle_of_another_version_warns_of_both_versions(package, monkeypatch):
+    here = package.__version__
+    for estimator in unfitted_and_fitted():
+        monkeypatch.setattr(package, "__version__", "0.0.7")
+        content = pickle.dumps(estimator)
+        monkeypatch.setattr(package, "__version__", here)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            twin = pickle.loads(content)
+        # scikit-learn's objects in it warn themselves
+        (message, *_) = [
+            w.message
+            for w in caught
+            if isinstance(w.message, InconsistentVersionWarning)
+            and type(estimator).__name__ in str(w.message)
+        ]
+        assert "0.0.7" in str(message)
+        assert here in str(message)
+        assert_same(twin, estimator)
+
+
+def test_the_warning_is_of_scikit_learns_category_and_tells_the_versions(monkeypatch):
+    content = pickle.dumps(SAMMLPClassifier())
+    here = sksharp.__version__
+    monkeypatch.setattr(sksharp, "__version__", "9.9")
+    with pytest.warns(SklearnVersionWarning, match=r"read by sksharp 9\.9") as caught:
+        pickle.loads(content)
+    message = caught[0].message
+    assert message.original_sksharp_version == here
+    assert message.current_sksharp_version == "9.9"
+    assert message.original_sklearn_version == sklearn.__version__
+    assert message.estimator_name == "SAMMLPClassifier"
+
+
+@pytest.mark.parametrize("case", ["swa", "members", "ranger"])
+def test_a_pickle_from_before_the_stamp_warns_and_goes_on_as_the_original(case):
+    estimator = fitted(case).set_params(warm_start=True)
+    # the attributes as they are, of which a pickle consisted
+    twin = SAMMLPClassifier.__new__(SAMMLPClassifier)
+    with pytest.warns(InconsistentVersionWarning, match="by sksharp unknown with"):
+        twin.__setstate__(copy.deepcopy(vars(estimator)))
+    assert_same(twin, estimator)
+    for one in (twin, estimator):
+        one.fit(X, CASES[case][1])
+    assert_same(twin, estimator)
+
+
+def test_the_stamp_is_in_pickles_and_not_among_the_attributes():
+    for estimator in unfitted_and_fitted():
+        state = estimator.__getstate__()
+        assert state["_sksharp_version"] == sksharp.__version__
+        assert state["_sklearn_version"] == sklearn.__version__
+        for twin in (pickle.loads(pickle.dumps(estimator)), copy.deepcopy(estimator)):
+            assert vars(twin).keys() == vars(estimator).keys()
+            assert not {"_sksharp_version", "_sklearn_version"} & vars(twin).keys()
+
+
+# -- skops: the types to trust -------------------------------------------------------------
+
+
+def skops_round_trip(estimator):
+    """Return what comes back, and the types that had to be trusted."""
+    skops = pytest.importorskip("skops.io")
+    content = skops.dumps(estimator)
+    trusted = skops.get_untrusted_types(data=content)
+    return skops.loads(content, trusted=trusted), trusted
+
+
+def full_name(obj):
+    return f"{obj.__module__}.{obj.__qualname__}"
+
+
+@pytest.mark.parametrize(
+    # a limit of skops, which knows the oldest generator alone
+    "case",
+    [name for name in CASES if name != "generator of another kind"],
+)
+def test_skops_has_to_trust_the_class_alone_and_brings_all_back(case):
+    estimator = fitted(case)
+    twin, trusted = skops_round_trip(estimator)
+    assert trusted == [full_name(type(estimator))]
+    assert_same(twin, estimator)
+    is_shared = estimator.random_state is getattr(estimator, "_random_state", None)
+    assert (twin.random_state is getattr(twin, "_random_state", None)) == is_shared
+
+
+@pytest.mark.parametrize("case", ["snapshots", "ranger", "swa"])
+def test_training_goes_on_bit_for_bit_after_skops(case):
+    estimator = SAMMLPClassifier(**SMALL, n_snapshots=2, warm_start=True)
+    estimator = estimator.fit(X, y) if case == "snapshots" else fitted(case)
+    twin, _ = skops_round_trip(estimator.set_params(warm_start=True))
+    for one in (twin, estimator):
+        one.fit(X, y)
+    assert_same(twin, estimator)
+
+
+def test_in_a_pipeline_and_a_search_skops_has_to_trust_ours_and_what_theirs_needs():
+    pipeline = make_pipeline(StandardScaler(), SAMMLPClassifier(**SMALL))
+    grid = {"sammlpclassifier__rho": [0, 0.1]}
+    twin, trusted = skops_round_trip(pipeline.fit(X, y))
+    assert trusted == [full_name(SAMMLPClassifier)]
+    assert_array_equal(twin.predict_proba(X), pipeline.predict_proba(X), strict=True)
+
+    theirs = GridSearchCV(LogisticRegression(), {"C": [1.0, 2.0]}, cv=3).fit(X, y)
+    _, needed = skops_round_trip(theirs)
+    ours = VectorizedGridSearchCV(pipeline, grid, cv=3).fit(X, y)
+    twin, trusted = skops_round_trip(ours)
+    own = {full_name(SAMMLPClassifier), full_name(VectorizedGridSearchCV)}
+    assert {*trusted} == {*needed} | own
+    assert_array_equal(twin.predict_proba(X), ours.predict_proba(X), strict=True)
+    assert twin.cv_results_["mean_test_score"] == pytest.approx(
+        ours.cv_results_["mean_test_score"], abs=0
+    )
+
+
+def test_of_a_tabular_pipeline_skops_asks_for_what_this_package_wrote():
+    table = pd.DataFrame({"a": X[:, 0], "b": STRINGS, "c": X[:, 1] > 0})
+    table.iloc[3, :2] = None
+    model = tabular_pipeline(SAMMLPRegressor(**SMALL)).fit(table, TARGETS[:, 0])
+    twin, trusted = skops_round_trip(model)
+    assert all(name.startswith(("sksharp.", "numpy.")) for name in trusted)
+    assert_array_equal(twin.predict(table), model.predict(table), strict=True)
+
+
+# -- how far predictions are from the original's, whichever way a model is carried ---------
+
+HOUSES = pd.DataFrame(
+    {
+        "town": np.array(["Ulm", "Bonn", None], dtype=object)[y],
+        "area": np.where(X[:, 0] > 1.5, np.nan, X[:, 0]),
+        "lift": X[:, 1] > 0,
+    }
+)
+CARRIED = {
+    "classifier": (SAMMLPClassifier(**SMALL), X, y > 1),
+    "multiclass": (SAMMLPClassifier(**SMALL), X, STRINGS),
+    "multilabel": (SAMMLPClassifier(**SMALL), X, LABELS),
+    "regressor": (SAMMLPRegressor(**SMALL), X, TARGETS),
+    "ensemble": (SAMMLPClassifier(**SMALL, n_members=3), X, STRINGS),
+    "pipeline": (tabular_pipeline(SAMMLPClassifier(**SMALL)), HOUSES, STRINGS),
+}
+
+
+def predictions(estimator, rows):
+    """Return what the outputs of the network say."""
+    if hasattr(estimator, "predict_proba"):
+        return estimator.predict_proba(rows)
+    return estimator.predict(rows)
+
+
+def network_and_rows(model, rows):
+    """Return the network at the end of a model, and the rows as it sees them."""
+    if isinstance(model, Pipeline):
+        return model[-1], model[:-1].transform(rows)
+    return model, rows
+
+
+def by_save(model, rows, path):
+    network, rows = network_and_rows(model, rows)
+    return predictions(round_trip(network, path), rows)
+
+
+def by_skops(model, rows, path):
+    return predictions(skops_round_trip(model)[0], rows)
+
+
+def by_pickle(model, rows, path):
+    return predictions(pickle.loads(pickle.dumps(model)), rows)
+
+
+def by_sklearn(model, rows, path):
+    network, rows = network_and_rows(model, rows)
+    return predictions(network.to_sklearn(), rows)
+
+
+def by_torch(model, rows, path):
+    network, rows = network_and_rows(model, rows)
+    return np.array(network.to_torch()(torch.tensor(rows)).tolist())
+
+
+def by_onnx(model, rows, path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("skl2onnx")
+    from sksharp.onnx import make_inputs, to_onnx
+
+    carried = to_onnx(model, rows)
+    session = onnxruntime.InferenceSession(carried.SerializeToString())
+    return session.run(None, make_inputs(carried, rows))[-1]
+
+
+# with the largest difference allowed, in float64 and in the pipeline's float32
+CARRIERS = {
+    "save": (by_save, 0, 0),
+    "skops": (by_skops, 0, 0),
+    "pickle": (by_pickle, 0, 0),
+    "to_sklearn": (by_sklearn, 0, 0),
+    "to_torch": (by_torch, 1e-13, 1e-6),
+    "ONNX": (by_onnx, 1e-13, 1e-6),
+}
+
+
+@functools.cache
+def model_to_carry(kind):
+    model, rows, targets = CARRIED[kind]
+    return clone(model).fit(rows, targets)
+
+
+def difference(carrier, kind, path):
+    """Return the largest difference of predictions, relative to the largest of them."""
+    model, (_, rows, _) = model_to_carry(kind), CARRIED[kind]
+    expected = predictions(model, rows)
+    actual = CARRIERS[carrier][0](model, rows, path)
+    assert actual.shape == expected.shape
+    return np.abs(actual - expected).max() / np.abs(expected).max()
+
+
+@pytest.mark.parametrize("kind", CARRIED)
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_predictions_are_the_originals_whichever_way_a_model_is_carried(
+    carrier, kind, tmp_path
+):
+    if (carrier, kind) == ("to_sklearn", "ensemble"):
+        with pytest.raises(ValueError, match="scikit-learn's estimators have one netw"):
+            difference(carrier, kind, tmp_path)
+        return
+    _, of_double, of_single = CARRIERS[carrier]
+    allowed = of_single if kind == "pipeline" else of_double
+    assert difference(carrier, kind, tmp_path) <= allowed
 
 
 # -- files that are not as they were written -----------------------------------------------

@@ -382,9 +382,9 @@ def test_draws_without_a_seed_are_all_found(kind, early_stopping, calls):
 def test_candidates_that_are_alike_train_in_one_group(monkeypatch):
     groups, fit_group = [], _fit._fit_group
 
-    def counted(jobs):
+    def counted(jobs, *args):
         groups.append(len(jobs))
-        return fit_group(jobs)
+        return fit_group(jobs, *args)
 
     monkeypatch.setattr(_fit, "_fit_group", counted)
     grid = {"hidden_layer_sizes": [(3,), (5,)], "rho": [0.0, 0.1, 0.3]}

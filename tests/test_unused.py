@@ -76,6 +76,29 @@ def test_a_parameter_warns_if_and_only_if_the_solver_does_not_read_it(
 
 
 @pytest.mark.parametrize("solver", [*SOLVERS, "lbfgs"])
+def test_micro_batches_warn_unless_the_solver_is_sharpness_aware(solver):
+    caught = warnings_of(solver=solver, micro_batch_size=5)
+    is_ascent = solver in SOLVERS and SOLVERS[solver].is_ascent
+    assert len(caught) == (not is_ascent)
+
+
+@pytest.mark.parametrize("rho", ["auto", 0.1])
+@pytest.mark.parametrize("solver", ["sam", "msam", "adam", "lbfgs"])
+def test_a_grid_of_radii_warns_unless_the_radius_is_searched(solver, rho):
+    caught = warnings_of(solver=solver, rho=rho, rho_grid=[0.1])
+    if solver in ("adam", "lbfgs"):
+        (message,) = caught
+        assert f"solver={solver!r} does not read" in message
+        assert "rho_grid=[0.1]" in message
+    elif rho == "auto":
+        assert caught == []
+    else:
+        (message,) = caught
+        assert "Parameters that rho=0.1 does not read have no effect" in message
+        assert "got rho_grid=[0.1]. Set another rho" in message
+
+
+@pytest.mark.parametrize("solver", [*SOLVERS, "lbfgs"])
 def test_a_base_solver_warns_unless_the_solver_takes_one(solver):
     caught = warnings_of(solver=solver, base_solver="sgd")
     takes_base = solver in SOLVERS and SOLVERS[solver].takes_base

@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from .._members import STEPS_BETWEEN_SCORES
+from .._scoring import is_loss
 from ._data import check_network, networks_of
 from ._plotting import color_of, make_axes, names_of
 
@@ -256,7 +257,11 @@ _MARK_NAMES = {"average": "averaging begins", "best": "best epoch"}
 
 
 def _score_name(network, is_member):
-    if is_member:
+    scoring = getattr(network, "scoring", None)
+    if scoring is not None and not is_loss(scoring):
+        is_name = isinstance(scoring, str)
+        return f"Validation {scoring}" if is_name else "Validation score"
+    if is_member or is_loss(scoring):
         return "Minus loss of the left-out rows"
     return "Validation accuracy" if hasattr(network, "classes_") else "Validation R²"
 

@@ -263,7 +263,7 @@ class RhoCurveDisplay:
 
     @classmethod
     def from_estimator(cls, estimator, *, ax=None, **kwargs):
-        """Draw the losses by which ``rho='auto'`` has chosen.
+        """Draw the losses, or scores, by which ``rho='auto'`` has chosen.
 
         Parameters
         ----------
@@ -294,14 +294,14 @@ class RhoCurveDisplay:
                 "with from_cv_results."
             )
         epochs = estimator.rho_epochs_
+        is_scored = hasattr(estimator, "rho_scores_")
         options = {
-            "score_name": "Loss of the left-out rows",
+            "score_name": f"{'Score' if is_scored else 'Loss'} of the left-out rows",
             "chosen_rho": float(estimator.rho_),
             "is_complete": epochs == epochs.max(),
         }
-        display = cls(
-            estimator.rho_grid_, estimator.rho_losses_, **{**options, **kwargs}
-        )
+        values = estimator.rho_scores_ if is_scored else estimator.rho_losses_
+        display = cls(estimator.rho_grid_, values, **{**options, **kwargs})
         return display.plot(ax)
 
 

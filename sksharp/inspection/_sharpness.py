@@ -130,9 +130,8 @@ def sharpness(
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the rows in the mean. ``class_weight`` of the estimator is not applied.
 
-    measure : {'worst_case', 'average_case', 'top_eigenvalue', 'trace'}, \
-            default='worst_case'
-        What to measure.
+    measure : str, default='worst_case'
+        What to measure, one of four.
 
         - 'worst_case' is the highest rise of the loss in a ball, by projected gradient
           ascent: a lower bound, which is exact where the loss is a quadratic bowl.

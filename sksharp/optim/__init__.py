@@ -18,6 +18,7 @@ from ._solvers import solver_parameters as solver_parameters
 if TYPE_CHECKING:
     from ._ascent import Combination as Combination
     from ._ascent import GradientPerturbation as GradientPerturbation
+    from ._scaling import scaled_step as scaled_step
     from .adam import Adam as Adam
     from .adamw import AdamW as AdamW
     from .asam import ASAM as ASAM
@@ -55,6 +56,7 @@ _MODULES = {solver.optimizer: name for name, solver in SOLVERS.items()} | {
     "SharpnessAware": "sharpness_aware",
     "SurrogateGap": "gsam",
     "WeightedSharpness": "wsam",
+    "scaled_step": "_scaling",
 }
 
 __all__ = list(_MODULES)

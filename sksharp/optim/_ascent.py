@@ -75,7 +75,14 @@ class Perturbation(ABC):
 
     **hyperparameters
         What else the method reads from the parameter groups.
+
+    Attributes
+    ----------
+    remembers : bool
+        Whether it carries gradients from step to step.
     """
+
+    remembers = False
 
     def __init__(self, rho: Hyperparameter, **hyperparameters: Any) -> None:
         check_interval("rho", rho, 0)

@@ -34,8 +34,8 @@ def refuse_missing_closure(optimizer: object) -> NoReturn:
     raise TypeError(
         f"{type(optimizer).__name__}.step needs a closure, because it evaluates the "
         "gradient twice. Pass a function that clears the gradients, computes the loss, "
-        "calls backward and returns the loss. A GradScaler calls step without one: train "
-        "in bfloat16 autocast, which needs no scaler, or in float32."
+        "calls backward and returns the loss. A GradScaler calls step without one: use "
+        "sksharp.optim.scaled_step, or bfloat16 autocast, which needs no scaler."
     )
 
 

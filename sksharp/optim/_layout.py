@@ -5,6 +5,7 @@ axis of a parameter holds a matrix of 4 x 5 numbers and a vector of 5. Tensors o
 and more are weights, the others biases.
 """
 
+import functools
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from math import prod
@@ -34,6 +35,11 @@ def joined(parts: Iterable[slice]) -> list[slice]:
 
 def weight_places(layout: Layout) -> list[slice]:
     """Return where the weights of a layout lie in the last axis."""
+    return _weight_places(tuple(map(tuple, layout)))
+
+
+@functools.lru_cache  # asked in every step
+def _weight_places(layout: tuple[tuple[int, ...], ...]) -> list[slice]:
     pairs = zip(places(layout), layout, strict=True)
     return joined(place for place, shape in pairs if len(shape) > 1)
 

@@ -94,9 +94,8 @@ def joint_dot(
 
 
 def _model_dot(a: Tensor, b: Tensor, model_ndim: int) -> Tensor:
-    shape = (*a.shape[:model_ndim], -1)
-    a, b = a.reshape(shape), b.reshape(shape)
     if a.dtype in (torch.float16, torch.bfloat16):
         a, b = a.float(), b.float()
-    dot: Tensor = torch.linalg.vecdot(a, b)
-    return dot
+    # not vecdot, which autocast around the step computes in half precision
+    products = a * b
+    return products.flatten(model_ndim).sum(-1) if model_ndim else products.sum()

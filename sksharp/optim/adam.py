@@ -107,12 +107,15 @@ def update_moments(
 ) -> tuple[Tensor, Tensor]:
     """Update the means of the gradient and of its square."""
     mean = state["mean"].lerp_(grad, 1 - beta_1)
-    mean_sq = state["mean_sq"].mul_(beta_2)
+    return mean, update_mean_sq(grad, state["mean_sq"], beta_2)
+
+
+def update_mean_sq(grad: Tensor, mean_sq: Tensor, beta_2: Hyperparameter) -> Tensor:
+    """Update the mean of the squared gradient."""
+    mean_sq.mul_(beta_2)
     if isinstance(beta_2, Tensor):
-        mean_sq.addcmul_(grad.square(), 1 - beta_2)
-    else:
-        mean_sq.addcmul_(grad, grad, value=1 - beta_2)
-    return mean, mean_sq
+        return mean_sq.addcmul_(grad.square(), 1 - beta_2)
+    return mean_sq.addcmul_(grad, grad, value=1 - beta_2)
 
 
 def adaptive_step_(

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from ._ascent import Active, Perturbation, rounding
 from ._base import Params
 from ._checks import check_interval
-from ._models import Hyperparameter, add_scaled_, expand
+from ._models import Hyperparameter, expand
 from .sgd import SGD
 from .sharpness_aware import SharpnessAware
 
@@ -37,6 +37,8 @@ class FriendlyPerturbation(Perturbation):
     decay : float or Tensor of shape (n_models,), default=0.9
         Decay of the mean gradient, in [0, 1).
     """
+
+    remembers = True
 
     def __init__(
         self,
@@ -63,7 +65,7 @@ class FriendlyPerturbation(Perturbation):
             mean = torch.lerp(mean, grad, 1 - expand(group["decay"], p))
             optimizer.memory.set(p, MEAN, mean)
             sigma = expand(group["sigma"], p)
-            noise.append(add_scaled_(grad.clone(), mean, -sigma))
+            noise.append(_difference(grad, mean, sigma))
         norm, whole = optimizer.joint_norm(noise), optimizer.joint_norm(grads)
         # a difference that is rounding has no direction
         is_noise = norm > rounding(grads) * whole
@@ -72,6 +74,13 @@ class FriendlyPerturbation(Perturbation):
             for vector, grad in zip(noise, grads, strict=True)
         ]
         return vectors, torch.where(is_noise, norm, whole)
+
+
+def _difference(grad: Tensor, mean: Tensor, sigma: Hyperparameter) -> Tensor:
+    """Return ``grad - sigma * mean``."""
+    if isinstance(sigma, Tensor):
+        return torch.addcmul(grad, mean, -sigma)
+    return torch.sub(grad, mean, alpha=sigma)
 
 
 def _column(value: Tensor, like: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Muon: momentum with its matrices made orthogonal."""
 
+import functools
 from math import sqrt
 from typing import Any
 
@@ -156,7 +157,8 @@ class Muon(Descent):
             else:
                 adam_step_(*tensors, step, group)
             return
-        matrices, rest = _parts(self.layout, use_muon=group["use_muon"])
+        layout = tuple(map(tuple, self.layout))
+        matrices, rest = _parts(layout, use_muon=group["use_muon"])
         for place, shape in matrices:
             views = [tensor[..., place].unflatten(-1, shape) for tensor in tensors[:3]]
             orthogonal_step_(views[0], views[1], views[2], group)
@@ -165,8 +167,9 @@ class Muon(Descent):
             adam_step_(w, g, mean, mean_sq, step, group)
 
 
+@functools.lru_cache  # asked in every step
 def _parts(
-    layout: Layout, *, use_muon: bool
+    layout: tuple[tuple[int, ...], ...], *, use_muon: bool
 ) -> tuple[list[tuple[slice, tuple[int, ...]]], list[slice]]:
     """Return the hidden matrices of a layout with their shapes, and the rest."""
     of_matrices = [i for i, shape in enumerate(layout) if len(shape) == 2]

@@ -9,6 +9,7 @@ from ._base import Descent, Group, Params, State
 from ._checks import check_interval
 from ._layout import Layout, check_layout, weight_places
 from ._models import Hyperparameter, add_scaled_, expand
+from .adam import update_mean_sq
 
 
 class ScheduleFree(Descent):
@@ -143,11 +144,13 @@ class ScheduleFree(Descent):
         fast, averaged = state["fast"], state["averaged"]
         self._decay_(fast, p, lr * group["weight_decay"])
         if group["adaptive"]:
-            grad = adapted(grad, state, group)
-        add_scaled_(fast, grad, -expand(lr, p))
+            root = root_mean_square(grad, state, group)
+            add_quotient_(fast, grad, root, -expand(lr, p))
+        else:
+            add_scaled_(fast, grad, -expand(lr, p))
         state["weight_sum"] = state["weight_sum"] + lr**2
         averaged.lerp_(fast, as_weight(share(lr**2, state["weight_sum"]), p))
-        p.copy_(fast).lerp_(averaged, as_weight(group["beta_1"], p))
+        torch.lerp(fast, averaged, as_weight(group["beta_1"], p), out=p)
 
     def _decay_(self, fast: Tensor, p: Tensor, scale: Hyperparameter) -> None:
         if not isinstance(scale, Tensor) and scale == 0:
@@ -221,13 +224,21 @@ def share(weight: Any, total: Any) -> Any:
     return weight / total if total else 1.0
 
 
-def adapted(grad: Tensor, state: State, group: Group) -> Tensor:
-    """Return the gradient over the root of its mean square."""
+def root_mean_square(grad: Tensor, state: State, group: Group) -> Tensor:
+    """Return the root of the mean squared gradient, with epsilon."""
     if "mean_sq" not in state:
         state["mean_sq"] = torch.zeros_like(grad)
     beta_2 = expand(group["beta_2"], grad)
-    mean_sq = state["mean_sq"].mul_(beta_2)
-    add_scaled_(mean_sq, grad.square(), 1 - beta_2)
-    root = (mean_sq / (1 - beta_2 ** state["step"])).sqrt_()
-    direction: Tensor = grad / root.add_(expand(group["eps"], grad))
-    return direction
+    mean_sq = update_mean_sq(grad, state["mean_sq"], beta_2)
+    root: Tensor = (mean_sq / (1 - beta_2 ** state["step"])).sqrt_()
+    return root.add_(expand(group["eps"], grad))
+
+
+def add_quotient_(
+    target: Tensor, numerator: Tensor, denominator: Tensor, scale: Hyperparameter
+) -> None:
+    """Add ``scale * numerator / denominator`` to ``target`` in place."""
+    if isinstance(scale, Tensor):
+        add_scaled_(target, numerator / denominator, scale)
+    else:
+        target.addcdiv_(numerator, denominator, value=scale)

@@ -34,7 +34,10 @@ from .sgd import SGD
 # a closure's loss, the parameters with a gradient, and their gradients before the ascent
 Evaluated: TypeAlias = tuple[Any, Active, list[Tensor]]
 
-NO_REPLAY = contextlib.nullcontext()
+# where an evaluation takes place, if not under the default
+FirstPass: TypeAlias = Callable[[], contextlib.AbstractContextManager[Any]]
+
+NO_CONTEXT = contextlib.nullcontext()
 
 
 class SharpnessAware(Wrapper):
@@ -99,11 +102,20 @@ class SharpnessAware(Wrapper):
         The optimizer that takes the descent step. It shares ``param_groups`` and
         ``state`` with this one.
 
+    first_pass : callable or None
+        Returns a context in which the closure is evaluated at the weights themselves,
+        such as ``no_sync`` of a ``DistributedDataParallel`` module: every process then
+        climbs along the gradient of its own rows, and one exchange of gradients a step is
+        left, that of the second pass. None, the default, for no context. It may be set
+        at any time, and is not a part of the optimizer's state.
+
     Raises
     ------
     ValueError
         If a hyperparameter is out of its range, or the base optimizer has one of that
-        name.
+        name. If ``first_pass`` is set where more is kept of the first gradient than the
+        perturbation, with :class:`WSAM`, :class:`GSAM`, :class:`LookSAM` and
+        :class:`FriendlySAM`: it would differ from process to process.
     TypeError
         If ``base_optimizer`` cannot be called, or ``interval`` or ``start`` is no
         integer.
@@ -148,6 +160,9 @@ class SharpnessAware(Wrapper):
     0.675
     """
 
+    # of the class: load_state_dict does not touch it
+    _first_pass: FirstPass | None = None
+
     def __init__(
         self,
         params: Params,
@@ -176,6 +191,23 @@ class SharpnessAware(Wrapper):
         self.model_ndim = model_ndim
         self.replay = replay
         self._set_up()
+
+    @property
+    def first_pass(self) -> FirstPass | None:
+        """Context in which the closure is evaluated at the weights themselves."""
+        return self._first_pass
+
+    @first_pass.setter
+    def first_pass(self, context: FirstPass | None) -> None:
+        keeps_more = self.combination.keeps_ascent_grads or self.perturbation.remembers
+        if context is not None and keeps_more:
+            raise ValueError(
+                "first_pass must be None with an optimizer that keeps more of the first "
+                f"gradient than the perturbation, got {type(self).__name__}, whose "
+                "processes would drift apart. Let the first pass be 'reduced', over all "
+                "processes, or take SAM, ASAM, FisherSAM or ESAM."
+            )
+        self._first_pass = context
 
     def _set_up(self) -> None:
         self.memory = Memory(self.state)
@@ -261,7 +293,8 @@ class SharpnessAware(Wrapper):
 
     def _two_passes(self, closure: Any) -> Evaluated:
         second_pass = self._second_pass()
-        loss = self.evaluate_start(closure)
+        with NO_CONTEXT if self._first_pass is None else self._first_pass():
+            loss = self.evaluate_start(closure)
         active = self._with_grads()
         params = [p for p, _ in active]
         start = self._kept("start", params, params)
@@ -271,17 +304,20 @@ class SharpnessAware(Wrapper):
             grads = self._kept("grads", params, ascent_grads)
         try:
             self.perturbation.ascend(active, self)
+            # autocast around the step keeps its casts of the weights, not of the moved
+            torch.clear_autocast_cache()
             with second_pass:
                 self.evaluate_perturbed(closure)
         finally:
             # by copy: w + e - e is not w in floating point
             for p, w in zip(params, start, strict=True):
                 p.copy_(w)
+            torch.clear_autocast_cache()
         return loss, active, grads
 
     def _second_pass(self) -> contextlib.AbstractContextManager[None]:
         if self.replay is False:
-            return NO_REPLAY
+            return NO_CONTEXT
         module = self.replay if isinstance(self.replay, nn.Module) else None
         return Replay(self._devices(), module)
 

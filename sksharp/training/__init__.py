@@ -2,5 +2,6 @@
 
 from ._fit import fit_models as fit_models
 from ._plan import gains_from_others as gains_from_others
+from ._ranks import data_parallel as data_parallel
 
-__all__ = ["fit_models", "gains_from_others"]
+__all__ = ["data_parallel", "fit_models", "gains_from_others"]

@@ -205,5 +205,4 @@ class Course:
         return average, self.phase.scheme.n_averaged
 
     def _say(self, message: str) -> None:
-        if self.job.settings.verbose:
-            print(message)
+        self.job.settings.say(message)

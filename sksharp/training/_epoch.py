@@ -13,6 +13,7 @@ from ._batches import Batches, Chunk
 from ._bridge import to_array
 from ._gradient import Backprop
 from ._losses import Loss
+from ._ranks import Ranks
 
 
 class EpochLoss:
@@ -31,10 +32,19 @@ class EpochLoss:
 
     alpha : float or array of shape (n_models,)
         Strength of the penalty.
+
+    ranks : Ranks or None, default=None
+        Processes that share the steps, each of which predicts for its own rows.
     """
 
-    def __init__(self, gradient: Backprop, loss: Loss, alpha: float | Array) -> None:
-        self.gradient, self.loss = gradient, loss
+    def __init__(
+        self,
+        gradient: Backprop,
+        loss: Loss,
+        alpha: float | Array,
+        ranks: Ranks | None = None,
+    ) -> None:
+        self.gradient, self.loss, self.ranks = gradient, loss, ranks
         self._alpha = alpha
         self._data: list[Tensor] = []
         self._norms: list[Tensor] = []
@@ -43,6 +53,8 @@ class EpochLoss:
         """Return where the steps of a chunk write their predictions."""
         shape = (*self.gradient.model_shape, *chunk.y.shape[-2:])
         self._means = chunk.y.new_empty(shape)
+        if self.ranks is not None:
+            self._means.zero_()  # the rows of the others
         return torch.split(self._means, len(chunk.batches[0]), dim=-2)
 
     def before_step(self) -> None:
@@ -52,6 +64,8 @@ class EpochLoss:
 
     def end(self, chunk: Chunk) -> None:
         """Turn the predictions of a chunk into its share of the loss."""
+        if self.ranks is not None:
+            self.ranks.sum_(self._means)
         rows = self.loss.row_losses(self._means, chunk.y)
         self._data.append((rows * chunk.row_scale).sum(-1, dtype=torch.float64))
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import joblib
 import torch
 
-from .._contract import TrainingJob, TrainingResult
+from .._contract import TrainingJob, TrainingResult, Watch
 from ._device import deserved_threads, resolve_device
 from ._net import MLPNet
 from ._plan import plan
+from ._ranks import active_ranks
 
 
 def fit_models(
@@ -20,6 +23,7 @@ def fit_models(
     n_jobs: int | None = None,
     on_group: Callable[[int, int], None] | None = None,
     skip_errors: bool = False,
+    watch: Watch | None = None,
 ) -> list[Any]:
     """Train the network of every job, those that are alike together.
 
@@ -30,13 +34,17 @@ def fit_models(
         not.
 
     n_jobs : int or None, default=None
-        Processes to train in, as in :class:`joblib.Parallel`.
+        Processes to train in, as in :class:`joblib.Parallel`. None is one inside a task
+        of dask. Not used where several processes share every training.
 
     on_group : callable or None, default=None
         Called with the number of networks trained so far and of all.
 
     skip_errors : bool, default=False
         Whether to go on if a group fails. Its results are then None.
+
+    watch : Watch or None, default=None
+        Told of every group, and of its epochs unless it is trained in a process.
 
     Returns
     -------
@@ -46,43 +54,114 @@ def fit_models(
     Raises
     ------
     ValueError
-        If a job's device is not there, or a minibatch has no weight.
+        If a job's device is not there, a minibatch has no weight, or the processes that
+        share a training do not agree.
     KeyboardInterrupt
         If the user interrupts the training of one group while others wait.
     """
-    n_workers = joblib.effective_n_jobs(n_jobs)
+    n_workers = 1
+    if active_ranks() is None and not (n_jobs is None and _is_dask_task()):
+        n_workers = joblib.effective_n_jobs(n_jobs)
     groups = plan(jobs, n_workers)
     fit = _try_group if skip_errors else _fit_group
     parts = ([jobs[place] for place in group] for group in groups)
     if n_workers == 1 or len(groups) == 1:
-        trained = (fit(part) for part in parts)
+        trained = (fit(part, watch) for part in parts)
     else:
         run = joblib.Parallel(n_jobs, return_as="generator")
-        trained = run(joblib.delayed(fit)(part) for part in parts)
+        packed = (_pack(part) for part in parts)
+        trained = run(
+            joblib.delayed(_fit_packed)(fit, part, *arrays) for part, arrays in packed
+        )
+    if watch is not None:
+        watch.begin_training([[jobs[place] for place in group] for group in groups])
     results: dict[int, Any] = {}
+    is_interrupted = False
     for group, of_group in zip(groups, trained, strict=True):
         results.update(zip(group, of_group, strict=True))
-        if len(results) < len(jobs) and any(r and r.is_interrupted for r in of_group):
+        is_interrupted = any(r and r.is_interrupted for r in of_group)
+        if len(results) < len(jobs) and is_interrupted:
             raise KeyboardInterrupt  # the other groups have not been trained
         if on_group is not None:
             on_group(len(results), len(jobs))
+        if watch is not None and not is_interrupted:
+            watch.end_group()
+    if watch is not None:
+        watch.end_training(is_interrupted=is_interrupted)
     return [results[place] for place in range(len(jobs))]
 
 
-def _try_group(jobs: Sequence[TrainingJob]) -> Sequence[Any]:
+def _is_dask_task() -> bool:
+    """Return whether this runs in a worker of dask, beside other tasks.
+
+    joblib would spread what a task leaves to it over the whole cluster again.
+    """
+    worker = sys.modules.get("distributed.worker")
+    return worker is not None and hasattr(worker.thread_state, "execution_state")
+
+
+_DATA = ("X", "y", "sample_weight")
+
+
+def _pack(jobs: Sequence[TrainingJob]) -> tuple[list[TrainingJob], list[Any]]:
+    """Return jobs with places where they had data, and the data.
+
+    Arrays that are arguments of their own travel once to a cluster, not with every task.
+    """
+    places: dict[int, int] = {}
+    arrays: list[Any] = []
+
+    def place(array: Any) -> Any:
+        if array is None:
+            return None
+        if id(array) not in places:
+            places[id(array)] = len(arrays)
+            arrays.append(array)
+        return places[id(array)]
+
+    return [_with_data(job, place) for job in jobs], arrays
+
+
+def _fit_packed(fit: Any, jobs: Sequence[TrainingJob], *arrays: Any) -> Any:
+    def array_at(place: Any) -> Any:
+        return None if place is None else arrays[place]
+
+    return fit([_with_data(job, array_at) for job in jobs])
+
+
+def _with_data(job: TrainingJob, change: Callable[[Any], Any]) -> TrainingJob:
+    """Return a job whose data went through a function."""
+    validation = job.validation
+    if validation is not None:
+        data = {name: change(getattr(validation, name)) for name in _DATA}
+        validation = dataclasses.replace(validation, **data)
+    data = {name: change(getattr(job, name)) for name in _DATA}
+    return dataclasses.replace(job, validation=validation, **data)
+
+
+def _try_group(
+    jobs: Sequence[TrainingJob], watch: Watch | None = None
+) -> Sequence[Any]:
     try:
-        return _fit_group(jobs)
-    except (ValueError, RuntimeError, MemoryError):
+        return _fit_group(jobs, watch)
+    except (ValueError, RuntimeError, MemoryError) as error:
+        if watch is not None and watch.error is error:
+            raise
         return [None] * len(jobs)
 
 
-def _fit_group(jobs: Sequence[TrainingJob]) -> list[TrainingResult]:
-    job = jobs[0]
+def _fit_group(
+    jobs: Sequence[TrainingJob], watch: Watch | None = None
+) -> list[TrainingResult]:
+    job, ranks = jobs[0], active_ranks()
     device = resolve_device(job.settings.device, job.weights.coefs[0].dtype)
+    if ranks is not None:
+        ranks.check(jobs, device)
+        jobs = ranks.quiet(jobs)
     # a fit works inside the caller's inference_mode and autocast too
     with (
         torch.inference_mode(False),
         torch.autocast(device.type, enabled=False),
         deserved_threads(device, job.settings.batch_size, job.layer_units),
     ):
-        return MLPNet(jobs, device).train()
+        return MLPNet(jobs, device, watch, ranks).train()

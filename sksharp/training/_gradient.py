@@ -53,10 +53,12 @@ class Batch:
             return [(slice(0, n_samples), self)]
         starts = range(0, n_samples, size)
         return [
-            self._part(slice(start, min(start + size, n_samples))) for start in starts
+            (rows, self.part(rows))
+            for rows in (slice(s, min(s + size, n_samples)) for s in starts)
         ]
 
-    def _part(self, rows: slice) -> tuple[slice, Batch]:
+    def part(self, rows: slice) -> Batch:
+        """Return the rows of a range, as a part of the minibatch."""
         if self.X.is_sparse:
             places = torch.arange(rows.start, rows.stop, device=self.X.device)
             X = self.X.index_select(0, places)
@@ -64,7 +66,7 @@ class Batch:
             X = self.X[..., rows, :]
         weights = None if self.weights is None else self.weights[..., rows]
         total = rows.stop - rows.start if weights is None else weights.sum(-1)
-        return rows, Batch(X, self.y[..., rows, :], weights, total, self.total_of_whole)
+        return Batch(X, self.y[..., rows, :], weights, total, self.total_of_whole)
 
     def take(self, rows: Tensor) -> Batch:
         """Return some rows of a minibatch without weights, given by their places.
@@ -155,7 +157,7 @@ class Backprop:
         flat = module.flat.detach()
         grad = torch.zeros_like(flat)
         module.flat.grad = grad
-        self.flat, self.model_shape = flat, flat.shape[:-1]
+        self.flat, self.grad, self.model_shape = flat, grad, flat.shape[:-1]
         self.layer_units = module.layer_units
         self.hidden_activation, self.loss = module.activation, loss
         self.coefs, intercepts = module.split(flat)

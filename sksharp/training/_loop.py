@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,6 +13,7 @@ from .._contract import OptimizerState, Snapshot, TrainingResult
 from ..optim import solver_chain
 from ._batches import Batches
 from ._bridge import state_to_arrays, unflatten
+from ._callbacks import StopTraining
 from ._course import Course, Epoch
 from ._schedule import LearningRate, Rates
 from ._validation import Validator
@@ -60,6 +63,8 @@ class Loop:
                 if ended:
                     self._leave(ended)
         except KeyboardInterrupt:
+            if self.net.ranks is not None:
+                raise  # the other processes are elsewhere
             for course in self.courses:
                 course.is_interrupted = True
                 course.warn("Training interrupted by user.", UserWarning)
@@ -67,12 +72,14 @@ class Loop:
     def results(self) -> list[TrainingResult]:
         """Return what came of every job, in their order."""
         for k, place in enumerate(self._places):
-            self._results[place] = self._result(k)
+            self._results[place] = self._result(k, self.courses[k])
         return [result for result in self._results if result is not None]
 
     def _epoch(self) -> list[int]:
         """Train an epoch; return the models for which it was the last."""
-        net = self.net
+        net, watch = self.net, self.net.watch
+        if watch is not None:
+            watch.begin_epoch(self.result_now)
         # what to write before every step, None if no rate changes within the epoch
         self.lrs = self.rates.plan([course.rates() for course in self.courses])
         datasets = {} if net.listeners is None else net.listeners.datasets
@@ -81,15 +88,26 @@ class Loop:
             self.batches, training=True, prefix="train", step_fn=net.train_step
         )
         ended = self._after_epoch(losses)
+        stops = watch is not None and watch.end_epoch(self.result_now)
+        if net.ranks is not None:
+            (stops,) = net.ranks.of_first([float(stops)], net.torch_device)
         if net.listeners is not None:
             net.listeners.record_epoch(self.courses[0].progress)
         net.notify("on_epoch_end", **datasets)
+        if stops:
+            for course in self.courses:
+                course.is_paused = False
+            raise StopTraining
         return ended
 
     def _after_epoch(self, losses: Sequence[float]) -> list[int]:
         weights = self.net.evaluation_weights()
         wanted = [course.wants_score for course in self.courses]
         scores = self.validator.scores(weights, wanted)
+        ranks = self.net.ranks
+        if ranks is not None:
+            losses = ranks.of_first(losses, self.net.torch_device)
+            scores = ranks.of_first(scores, self.net.torch_device)
         rows = weights.view(len(self.courses), -1)
         n_samples = self.batches.n_samples.tolist()
         return [
@@ -103,7 +121,7 @@ class Loop:
     def _leave(self, ended: Sequence[int]) -> None:
         """Take the results of models and go on with the others."""
         for k in ended:
-            self._results[self._places[k]] = self._result(k)
+            self._results[self._places[k]] = self._result(k, self.courses[k])
         left = [k for k in range(len(self._places)) if k not in set(ended)]
         self._places = [self._places[k] for k in left]
         self.courses = [self.courses[k] for k in left]
@@ -114,9 +132,24 @@ class Loop:
         for k, course in enumerate(self.courses):
             course.rate.move(self.rates, k)
 
-    def _result(self, k: int) -> TrainingResult:
+    def result_now(self) -> TrainingResult:
+        """Return what would come of the first model if its training ended now."""
+        course = copy.copy(self.courses[0])
+        job, progress = course.job, course.progress
+        scores = progress.validation_scores
+        course.progress = replace(
+            progress,
+            loss_curve=list(progress.loss_curve),
+            validation_scores=None if scores is None else list(scores),
+        )
+        course.job = replace(
+            job, settings=replace(job.settings, verbose=0), keeps_state=False
+        )
+        course.is_paused, course.warnings = False, []
+        return self._result(0, course)
+
+    def _result(self, k: int, course: Course) -> TrainingResult:
         """Return the weights of a model to keep and the state to continue from."""
-        course = self.courses[k]
         job = course.job
         iterate = self.net.iterate().view(len(self.courses), -1)[k]
         returns, n_averaged = False, 0
@@ -131,7 +164,7 @@ class Loop:
         goes_on_from = kept if returns else iterate
         hides_iterate = not torch.equal(kept, goes_on_from)
         averaging = None if returns else self.net.averaging_state(k, course.phase)
-        snapshots = () if course.is_paused else self._snapshots(k)
+        snapshots = () if course.is_paused else self._snapshots(k, course)
         if snapshots:
             averaging = None
         return TrainingResult(
@@ -150,8 +183,8 @@ class Loop:
             snapshots=snapshots,
         )
 
-    def _snapshots(self, k: int) -> tuple[Snapshot, ...]:
-        course, n_samples = self.courses[k], int(self.batches.n_samples[k])
+    def _snapshots(self, k: int, course: Course) -> tuple[Snapshot, ...]:
+        n_samples = int(self.batches.n_samples[k])
         progress = course.progress
         t_before = progress.t - progress.n_iter * n_samples
         return tuple(

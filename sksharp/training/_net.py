@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -17,9 +18,10 @@ from .._contract import (
     Matrix,
     TrainingJob,
     TrainingResult,
+    Watch,
 )
 from ..averaging import EMA
-from ..optim import make_optimizer
+from ..optim import SharpnessAware, make_optimizer
 from ._averaging import AveragingPhase
 from ._batches import Batches
 from ._bridge import (
@@ -35,6 +37,7 @@ from ._gradient import Backprop, Batch
 from ._loop import Loop
 from ._losses import LOSSES
 from ._module import MLPModule
+from ._ranks import Ranks
 from ._validation import outputs
 from ._values import join_models, select_model, select_models, shared_or_each
 
@@ -69,15 +72,24 @@ class Evaluation:
 
     on_gradient : callable or None
         Told of every gradient.
+
+    exchange : callable or None, default=None
+        Takes the gradient of this process's rows and turns it, in place, into that of
+        the rows of all.
     """
 
-    __slots__ = ("batch", "gradient", "mean", "on_gradient")
+    __slots__ = ("batch", "exchange", "gradient", "mean", "on_gradient")
 
     def __init__(
-        self, gradient: Backprop, batch: Batch, mean: Tensor, on_gradient: Any
+        self,
+        gradient: Backprop,
+        batch: Batch,
+        mean: Tensor,
+        on_gradient: Any,
+        exchange: Any = None,
     ) -> None:
         self.gradient, self.batch, self.mean = gradient, batch, mean
-        self.on_gradient = on_gradient
+        self.on_gradient, self.exchange = on_gradient, exchange
 
     def __call__(self) -> Any:
         self._write(self.batch, self.mean)
@@ -85,6 +97,8 @@ class Evaluation:
 
     def _write(self, batch: Batch, mean: Tensor) -> None:
         self.gradient(batch, mean)
+        if self.exchange is not None:
+            self.exchange(self.gradient.grad)
         if self.on_gradient is not None:
             self.on_gradient(batch)
 
@@ -131,9 +145,20 @@ class MLPNet(NeuralNet):  # type: ignore[misc]
 
     device : torch.device
         Where to train.
+
+    watch : Watch or None, default=None
+        Told of every epoch.
+    ranks : Ranks or None, default=None
+        Processes that share every step.
     """
 
-    def __init__(self, jobs: Sequence[TrainingJob], device: torch.device) -> None:
+    def __init__(
+        self,
+        jobs: Sequence[TrainingJob],
+        device: torch.device,
+        watch: Watch | None = None,
+        ranks: Ranks | None = None,
+    ) -> None:
         job = jobs[0]
         super().__init__(
             module=MLPModule,
@@ -148,6 +173,8 @@ class MLPNet(NeuralNet):  # type: ignore[misc]
             use_caching=False,
         )
         self.jobs = list(jobs)
+        self.watch = watch
+        self.ranks = ranks
         self.torch_device = device
         self.model_shape = (len(jobs),) if len(jobs) > 1 else ()
         self.micro_batch_size = job.settings.micro_batch_size
@@ -215,7 +242,7 @@ class MLPNet(NeuralNet):  # type: ignore[misc]
         values = {
             name: self._value(name, flat, jobs) for name in settings.solver_parameters
         }
-        return make_optimizer(
+        optimizer = make_optimizer(
             [flat],
             settings.solver,
             settings.base_solver,
@@ -223,6 +250,11 @@ class MLPNet(NeuralNet):  # type: ignore[misc]
             model_ndim=flat.ndim - 1,
             layout=self.module_.shapes,
         )
+        ranks = self.ranks
+        if ranks is not None and ranks.first_pass == "local":
+            if isinstance(optimizer, SharpnessAware):
+                optimizer.first_pass = ranks.local
+        return optimizer
 
     def _value(self, name: str, like: Tensor, jobs: Sequence[TrainingJob]) -> Any:
         values = [job.settings.solver_parameters[name] for job in jobs]
@@ -245,7 +277,11 @@ class MLPNet(NeuralNet):  # type: ignore[misc]
             self.fit_loop(job.X, job.y)
         with suppress(StopTraining):
             self.notify("on_train_end", X=job.X, y=job.y)
-        return self.loop.results()
+        results = self.loop.results()
+        # the loop holds the net: without the circle its rows go when it goes, and not
+        # when Python looks for circles, many calls of partial_fit later
+        del self.loop
+        return results
 
     def _make_gradient(self) -> None:
         alphas = [job.settings.alpha for job in self.jobs]
@@ -337,7 +373,7 @@ class MLPNet(NeuralNet):  # type: ignore[misc]
         """
         optimizer, listeners, ema = self.optimizer_, self.listeners, self.ema
         alphas = np.array([job.settings.alpha for job in self.jobs])
-        loss = EpochLoss(self.gradient, self.criterion_.loss, alphas)
+        loss = EpochLoss(self.gradient, self.criterion_.loss, alphas, self.ranks)
         rates, lrs = self.loop.rates, self.loop.lrs
         next_lr = None if lrs is None else iter(lrs)
         saw_model = False
@@ -360,19 +396,26 @@ class MLPNet(NeuralNet):  # type: ignore[misc]
 
     def train_step(self, batch: Batch, mean: Tensor, **fit_params: Any) -> None:
         """Update the weights once, and write the prediction before the update."""
-        listeners = self.listeners
-        on_gradient = None if listeners is None else listeners.on_gradient
         if self.micro_batch_size is None:
-            self.optimizer_.step(Evaluation(self.gradient, batch, mean, on_gradient))
+            self.optimizer_.step(self._evaluation(batch, mean))
             return
         parts = [
-            (
-                Evaluation(self.gradient, part, mean[..., rows, :], on_gradient),
-                part.total,
-            )
+            (self._evaluation(part, mean[..., rows, :]), part.total)
             for rows, part in batch.cut(self.micro_batch_size)
         ]
         self.optimizer_.step(parts)
+
+    def _evaluation(self, batch: Batch, mean: Tensor) -> Evaluation:
+        listeners, ranks = self.listeners, self.ranks
+        if ranks is None:
+            on_gradient = None if listeners is None else listeners.on_gradient
+            return Evaluation(self.gradient, batch, mean, on_gradient)
+        rows, part, share = ranks.share_of(batch)
+        mean = mean[..., rows, :]
+        if not mean.shape[-2]:  # a row that counts for nothing
+            mean = self.gradient.scratch(len(part))
+        exchange = functools.partial(ranks.average_, share=share)
+        return Evaluation(self.gradient, part, mean, None, exchange)
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
         """Tell the callbacks, if any, that something happened."""

@@ -133,7 +133,7 @@ class LearningRate:
         self.curve = settings.schedule
         self.initial = settings.learning_rate_init
         self.power_t = settings.power_t
-        self.verbose = settings.verbose
+        self._say = settings.say
         descent = solver_chain(settings.solver, settings.base_solver)[-1]
         has_schedule = SOLVERS[descent].has_schedule
         self.schedule = settings.learning_rate if has_schedule else "constant"
@@ -182,7 +182,3 @@ class LearningRate:
         self.set(self.value / 5.0)
         self._say(message + f" Setting learning rate to {self.value:f}")
         return False
-
-    def _say(self, message: str) -> None:
-        if self.verbose:
-            print(message)

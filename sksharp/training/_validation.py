@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from .._contract import TrainingJob, Validation
 from ._batches import CHUNK_BYTES
-from ._bridge import to_array, to_parts, to_tensor
+from ._bridge import to_array, to_parts, to_tensor, unflatten
 from ._losses import Loss
 from ._module import MLPModule
 
@@ -170,12 +171,14 @@ class Validator:
         if holdout.y is not None:
             return [-value for value in holdout.losses(self.loss, mean)]
         arrays = to_array(mean).reshape(len(models), *mean.shape[-2:])
+        rows = flat.view(len(models), -1)
         scores = []
-        for k, array in zip(models, arrays, strict=True):
+        for k, array, row in zip(models, arrays, rows, strict=True):
             validation = self.jobs[k].validation
             assert validation is not None
             assert validation.score is not None
-            scores.append(validation.score(array))
+            weights = partial(unflatten, row, self.jobs[k].weights)
+            scores.append(validation.score(array, weights))
         return scores
 
 

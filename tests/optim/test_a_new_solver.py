@@ -46,6 +46,13 @@ np.testing.assert_allclose(toy.coefs_[0], sgd.coefs_[0], rtol=1e-12)
 over = SAMMLPClassifier(base_solver="toy", rho=0, **shared).fit(X, y)
 np.testing.assert_array_equal(over.coefs_[0], toy.coefs_[0])
 check_estimator(SAMMLPRegressor(solver="toy", max_iter=50, learning_rate_init=0.03))
+
+import sys
+sys.path.append(sys.argv[1])
+import _reference
+pages = _reference.pages()
+assert ".. autoclass:: Toy" in pages["sksharp.optim.Toy.rst"]
+assert "| `'toy'` | [`Toy`](sksharp.optim.Toy.rst) | Grad" in pages["solvers.md"]
 """
 
 
@@ -56,7 +63,9 @@ def test_a_file_and_a_line_make_a_solver(tmp_path):
     head, tail = registry.read_text().split("}\nBASE_SOLVERS")
     registry.write_text(head + LINE + "}\nBASE_SOLVERS" + tail)
     env = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONWARNINGS": "ignore"}
-    subprocess.run([sys.executable, "-c", PROGRAM], env=env, cwd=tmp_path, check=True)
+    docs = str(TESTS.parent / "docs")
+    command = [sys.executable, "-c", PROGRAM, docs]
+    subprocess.run(command, env=env, cwd=tmp_path, check=True)
 
     # and the tests that read the registry take it up; MSAM wants a base with momentum
     tests = ["training/test_many_models.py", "optim/test_solvers.py"]

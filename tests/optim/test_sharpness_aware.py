@@ -14,6 +14,7 @@ from sksharp.optim import (
     ASAM,
     ESAM,
     GSAM,
+    MSAM,
     SAM,
     SGD,
     WSAM,
@@ -22,6 +23,10 @@ from sksharp.optim import (
     FriendlySAM,
     Lookahead,
     LookSAM,
+    Muon,
+    Ranger,
+    ScheduleFree,
+    YellowFin,
 )
 
 from .cases import Training, equal, initial_weights, quadratic, walk
@@ -392,6 +397,44 @@ def test_bfloat16_autocast_needs_no_scaler(method):
     assert all(torch.isfinite(loss) for loss in losses)
 
 
+@pytest.mark.parametrize("method", ALL.values(), ids=ALL)
+def test_autocast_may_be_around_the_step_or_inside_the_closure(method):
+    """Autocast keeps its casts of the weights: those of the ascent are others."""
+    make = partial(method, base_optimizer=torch.optim.SGD, lr=0.1)
+    inside, _ = train_model(make, autocast=True)
+    around = make_model()
+    optimizer = make(around.parameters())
+
+    def closure(rows=slice(None)):
+        losses = F.cross_entropy(around(X[rows]), Y[rows], reduction="none")
+        if isinstance(optimizer, ESAM):
+            return losses
+        optimizer.zero_grad()
+        loss = losses.mean()
+        loss.backward()
+        return loss
+
+    for _ in range(3):
+        with torch.autocast("cpu", torch.bfloat16):
+            optimizer.step(closure)
+    assert equal(around.parameters(), inside.parameters())
+
+
+def test_autocast_around_the_step_does_not_keep_the_weights_of_the_ascent():
+    model = nn.Linear(4, 3)
+    optimizer = SAM(model.parameters(), torch.optim.SGD, rho=0.5, lr=0.1)
+
+    def closure():
+        optimizer.zero_grad()
+        F.cross_entropy(model(X), Y).backward()
+
+    with torch.autocast("cpu", torch.bfloat16):
+        optimizer.step(closure)
+        seen = model(X)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(seen, model(X))
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @each_method
 def test_a_module_of_half_precision_trains_in_it(method, dtype):
@@ -435,6 +478,42 @@ def test_a_compiled_module_is_found_as_it_is_called():
     compiled, _ = train_model(make, partial(torch.compile, backend="eager"))
     expected, _ = train_model(make)
     assert equal(compiled.state_dict().values(), expected.state_dict().values())
+
+
+ONE_GRADIENT = {
+    "Lookahead": partial(Lookahead, k=2, lr=0.01),
+    "MSAM": partial(MSAM, rho=0.2, lr=0.01, base_optimizer=Adam),
+    "Ranger": partial(Ranger, k=2, lr=0.01),
+    "Schedule-Free": partial(ScheduleFree, lr=0.01),
+    "Muon": partial(Muon, lr=0.01),
+    "YellowFin": YellowFin,
+}
+
+
+@pytest.mark.parametrize("method", ONE_GRADIENT.values(), ids=ONE_GRADIENT)
+def test_a_compiled_module_trains_with_one_gradient_as_it_does_uncompiled(method):
+    expected, _ = train_model(method)
+    compiled, _ = train_model(method, partial(torch.compile, backend="eager"))
+    assert equal(compiled.state_dict().values(), expected.state_dict().values())
+
+
+@pytest.mark.parametrize("method", ONE_GRADIENT.values(), ids=ONE_GRADIENT)
+def test_gradients_that_were_accumulated_are_those_of_the_whole_batch(method):
+    """Without a closure, the gradients of micro-batches add up as with torch's own."""
+    trained = []
+    for parts in ([slice(0, 12)], [slice(0, 5), slice(5, 12)]):
+        model = nn.Linear(4, 3, bias=False, dtype=torch.float64)
+        with torch.no_grad():
+            model.weight.copy_(torch.arange(12.0).reshape(3, 4).cos())
+        optimizer = method(model.parameters())
+        for _ in range(3):
+            optimizer.zero_grad()
+            for rows in parts:
+                outputs = model(X[rows].double())
+                (F.cross_entropy(outputs, Y[rows], reduction="sum") / 12).backward()
+            optimizer.step()
+        trained.append(model.weight.detach())
+    assert_allclose(*trained, rtol=0, atol=1e-12)
 
 
 @each_method
@@ -522,3 +601,74 @@ def test_lookahead_goes_around_every_method(method):
         training.run(2)
         training.optimizer.step([training.closure] * 2)
     assert equal(around.params, alone.params)
+
+
+# -- the context of the first pass -----------------------------------------------------
+
+KEEPS_MORE = (WSAM, GSAM, LookSAM, FriendlySAM)
+
+
+class Switch:
+    """A context that knows whether it is on."""
+
+    def __init__(self):
+        self.is_on = False
+
+    def __call__(self):
+        return self
+
+    def __enter__(self):
+        self.is_on = True
+
+    def __exit__(self, *error):
+        self.is_on = False
+
+
+def evaluations(optimizer, w, context, n_steps=1):
+    """Return whether the context was on in every evaluation of some steps."""
+    seen = []
+
+    def closure():
+        seen.append(context.is_on)
+        optimizer.zero_grad()
+        loss = (w**2 / 2).sum()
+        loss.backward()
+        return loss
+
+    for _ in range(n_steps):
+        optimizer.step(closure)
+    return seen
+
+
+@pytest.mark.parametrize("optimizer", [SAM, ASAM, FisherSAM])
+def test_the_first_pass_runs_in_its_context_and_the_second_does_not(optimizer):
+    w, context = nn.Parameter(torch.ones(2)), Switch()
+    optimizer = optimizer([w], SGD, rho=0.1, lr=0.1)
+    optimizer.first_pass = context
+    assert evaluations(optimizer, w, context) == [True, False]
+
+
+def test_a_step_without_an_ascent_does_not_run_in_the_context_of_the_first_pass():
+    w, context = nn.Parameter(torch.ones(2)), Switch()
+    optimizer = SAM([w], SGD, rho=0.1, interval=2, lr=0.1)
+    optimizer.first_pass = context
+    assert evaluations(optimizer, w, context, 2) == [True, False, False]
+
+
+def test_the_context_of_the_first_pass_outlives_the_loading_of_a_state():
+    w, context = nn.Parameter(torch.ones(2)), Switch()
+    optimizer = SAM([w], SGD, rho=0.1, lr=0.1)
+    optimizer.first_pass = context
+    optimizer.load_state_dict(optimizer.state_dict())
+    assert evaluations(optimizer, w, context) == [True, False]
+
+
+@pytest.mark.parametrize("optimizer", KEEPS_MORE)
+def test_a_first_pass_of_its_own_is_refused_where_its_gradient_is_kept(optimizer):
+    optimizer = optimizer([nn.Parameter(torch.ones(2))], SGD, rho=0.1, lr=0.1)
+    with pytest.raises(
+        ValueError,
+        match=f"first_pass must be None .* got {optimizer.__class__.__name__}",
+    ):
+        optimizer.first_pass = Switch()
+    optimizer.first_pass = None

@@ -1,0 +1,283 @@
+"""Write the pages of the reference from the package: its names and its registries.
+
+Nothing here knows a class or a solver by its name, so that one that is added has its page
+and its row.
+"""
+
+import importlib
+import inspect
+import pkgutil
+import re
+from pathlib import Path
+
+import sksharp
+from sksharp._schedules import CYCLES, SCHEDULES
+from sksharp.averaging import AVERAGERS
+from sksharp.optim import BASE_SOLVERS, SOLVERS
+
+DOCS = Path(__file__).parent
+INTERNAL = {"sksharp.training"}
+KINDS = [
+    "Estimators",
+    "Searches and transformers",
+    "Displays",
+    "Classes",
+    "Functions",
+    "Warnings",
+]
+INDEX = ["api/index", "api/solvers", "api/averages", "api/schedules"]
+
+PAGE = """{underlined}
+
+.. currentmodule:: {module}
+
+.. auto{kind}:: {name}
+{options}"""
+
+
+def modules():
+    """Return the public modules, the package first."""
+    found = (
+        f"sksharp.{module.name}"
+        for module in pkgutil.iter_modules(sksharp.__path__)
+        if not module.name.startswith("_")
+    )
+    return ["sksharp", *(name for name in found if name not in INTERNAL)]
+
+
+def objects():
+    """Return the public classes and functions by their full names, each one once."""
+    seen, result = set(), {}
+    for module_name in modules():
+        module = importlib.import_module(module_name)
+        for name in getattr(module, "__all__", None) or own_names(module):
+            thing = getattr(module, name)
+            if thing not in seen:
+                seen.add(thing)
+                result[f"{module_name}.{name}"] = thing
+    return result
+
+
+def own_names(module):
+    """Return the public names of what a module without ``__all__`` defines."""
+    return [
+        name
+        for name, thing in vars(module).items()
+        if not name.startswith("_")
+        and getattr(thing, "__module__", None) == module.__name__
+    ]
+
+
+def kind_of(thing):
+    """Return under which heading a name stands."""
+    if not inspect.isclass(thing):
+        return "Functions"
+    if issubclass(thing, Warning):
+        return "Warnings"
+    if hasattr(thing, "partial_fit") or hasattr(thing, "n_members"):
+        return "Estimators"
+    if hasattr(thing, "fit"):
+        return "Searches and transformers"
+    if thing.__name__.endswith("Display"):
+        return "Displays"
+    return "Classes"
+
+
+def summary(thing):
+    """Return the first sentence of the docstring of a name, in Markdown."""
+    text = (inspect.getdoc(thing) or "").split("\n\n")[0].replace("\n", " ")
+    return re.sub(r":\w+:(?=`)", "", text).replace("``", "`")
+
+
+def object_page(full_name, thing):
+    """Return the page of a class or a function."""
+    module, _, name = full_name.rpartition(".")
+    # not what torch's Optimizer and Python's exceptions bring along
+    options = (
+        "   :members:\n   :inherited-members: Optimizer, Exception, tuple\n"
+        if inspect.isclass(thing)
+        else ""
+    )
+    return PAGE.format(
+        underlined=f"{name}\n{'=' * len(name)}",
+        module=module,
+        kind="class" if inspect.isclass(thing) else "function",
+        name=name,
+        options=options,
+    )
+
+
+def index_page():
+    """Return the tables of all names."""
+    found = objects()
+    lines = ["# Classes and functions"]
+    for module in modules():
+        own = {
+            name: thing
+            for name, thing in found.items()
+            if name.rpartition(".")[0] == module
+        }
+        if not own:
+            continue
+        lines += ["", f"## {module}", ""]
+        lines += [first_paragraph(importlib.import_module(module))]
+        kinds = sorted({kind_of(thing) for thing in own.values()}, key=KINDS.index)
+        for kind in kinds:
+            rows = [
+                (link(name), summary(thing).replace("|", "\\|"))
+                for name, thing in own.items()
+                if kind_of(thing) == kind
+            ]
+            lines += ["", *([f"### {kind}", ""] if len(kinds) > 1 else [])]
+            lines += table(("name", "what it is"), rows)
+    return "\n".join([*lines, "", *toctree(found)])
+
+
+def first_paragraph(module):
+    """Return what a module says of itself."""
+    return summary(module)
+
+
+def link(full_name):
+    """Return a link to the page of a name."""
+    return f"[`{full_name.rpartition('.')[2]}`]({full_name}.rst)"
+
+
+def toctree(names):
+    """Return the lines of a hidden table of contents."""
+    return ["```{toctree}", ":hidden:", "", *names, "```", ""]
+
+
+def table(head, rows):
+    """Return the lines of a table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return ["| " + " | ".join(cells) + " |" for cells in lines]
+
+
+def codes(names):
+    """Return names as code."""
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def cards():
+    """Return the heading under which a page has a solver's card, by the solver's name."""
+    found = {}
+    for path in sorted(DOCS.glob("solvers-*.md")):
+        for heading in re.findall(r"^## (.+)$", path.read_text(encoding="utf-8"), re.M):
+            name = heading.split(":")[0].lower().replace(" ", "_").replace("-", "_")
+            anchor = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+            found[name] = f"../{path.name}#{anchor}"
+    return found
+
+
+def solvers_page():
+    """Return the table of the solvers and of what each reads."""
+    card, full_names = cards(), {t: name for name, t in objects().items()}
+    module = importlib.import_module("sksharp.optim")
+    rows = []
+    for name, solver in SOLVERS.items():
+        cls = getattr(module, solver.optimizer)
+        reads = list(dict.fromkeys(solver.arguments.values()))
+        if solver.has_schedule:
+            reads += ["learning_rate", "power_t"]
+        bases = "any" if solver.takes_base else ""
+        if solver.refuses:
+            bases += f" but {codes(map(repr, solver.refuses))}"
+        rows.append(
+            (
+                f"`'{name}'`",
+                link(full_names[cls]),
+                summary(cls).replace("|", "\\|"),
+                codes(reads) or "nothing",
+                bases,
+                f"[card]({card[name]})" if name in card else "",
+            )
+        )
+    return "\n".join(
+        [
+            "# Solvers and their parameters",
+            "",
+            "Every stochastic solver of the estimators. `'lbfgs'` is scikit-learn's. How",
+            "to choose one: [Choosing a solver](../choosing-a-solver.md).",
+            "",
+            *table(
+                ("`solver`", "class", "what it is", "reads", "base solver", "card"),
+                rows,
+            ),
+            "",
+            f"Base solvers: {codes(map(repr, BASE_SOLVERS))}. A solver that takes one also",
+            "reads what that one reads.",
+            "",
+        ]
+    )
+
+
+def averages_page():
+    """Return the table of the averages of weights."""
+    full_names = {t: name for name, t in objects().items()}
+    module = importlib.import_module("sksharp.averaging")
+    rows = [
+        (f"`{parameter}`", link(full_names[cls]), summary(cls).replace("|", "\\|"))
+        for parameter, cls in (
+            (parameter, getattr(module, name)) for parameter, name in AVERAGERS.items()
+        )
+    ]
+    return "\n".join(
+        [
+            "# Averages and ensembles along a training",
+            "",
+            "The estimators' parameter that switches each on, and the class for a loop of",
+            "your own. [Weight averaging](../weight-averaging.md) says what they do.",
+            "",
+            *table(("parameter", "class", "what it is"), rows),
+            "",
+        ]
+    )
+
+
+def schedules_page():
+    """Return the table of the learning-rate schedules."""
+    rows = [
+        (
+            f"`'{name}'`",
+            codes(kind.reads) or "nothing more",
+            "yes" if kind.needs_length else "no",
+        )
+        for name, kind in SCHEDULES.items()
+    ]
+    return "\n".join(
+        [
+            "# Learning-rate schedules by name",
+            "",
+            "Values of `learning_rate` beside scikit-learn's. What each does is in",
+            "[Learning-rate schedules](../learning-rate-schedules.md).",
+            "",
+            *table(("`learning_rate`", "reads", "must know the length"), rows),
+            "",
+            f"Values of `snapshot_schedule`: {codes(map(repr, CYCLES))}.",
+            "",
+        ]
+    )
+
+
+def pages():
+    """Return the text of every page by its file."""
+    result = {
+        "index.md": index_page(),
+        "solvers.md": solvers_page(),
+        "averages.md": averages_page(),
+        "schedules.md": schedules_page(),
+    }
+    for name, thing in objects().items():
+        result[f"{name}.rst"] = object_page(name, thing)
+    return result
+
+
+def write(folder, replace):
+    """Write all pages, and remove those of names that are gone."""
+    texts = pages()
+    for name, text in texts.items():
+        replace(folder / name, text)
+    for path in folder.iterdir():
+        if path.name not in texts:
+            path.unlink()

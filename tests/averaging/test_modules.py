@@ -1,0 +1,107 @@
+"""Averages of the weights of torch's modules: compiled, tied and frozen ones."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from sksharp.averaging import EMA, SWA, Snapshots, update_bn
+
+AVERAGES = {
+    "SWA": SWA,
+    "EMA": lambda: EMA(decay=0.7),
+    "Snapshots": Snapshots,
+}
+each_average = pytest.mark.parametrize("make", AVERAGES.values(), ids=AVERAGES)
+
+X = torch.arange(48.0).reshape(12, 4).sin()
+
+
+def make_model():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 3)
+        )
+
+
+def walk(params, average, n_steps=3):
+    """Move the weights that are trained, and average them."""
+    for step in range(n_steps):
+        with torch.no_grad():
+            for p in params:
+                if p.requires_grad:
+                    p.add_(torch.full_like(p, 0.1 * (step + 1)))
+        average.update(params)
+
+
+def written(average, params):
+    """Write the average, or the first member, into parameters."""
+    if isinstance(average, Snapshots):
+        average.copy_to(params, 0)
+    else:
+        average.copy_to(params)
+
+
+@each_average
+def test_the_average_of_a_compiled_module_is_that_of_the_module(make):
+    plain, original = make_model(), make_model()
+    compiled = torch.compile(original, backend="eager")
+    compiled(X)
+    plain(X)
+    for model in (plain, compiled):
+        average, params = make(), list(model.parameters())
+        walk(params, average)
+        written(average, params)
+        model.eval()
+    # what was compiled computes with what was written
+    assert torch.equal(compiled(X), plain(X))
+    assert torch.equal(original[0].weight, plain[0].weight)
+
+
+@each_average
+def test_tied_parameters_are_averaged_once_and_stay_tied(make):
+    encoder, decoder = nn.Linear(4, 4), nn.Linear(4, 4)
+    decoder.weight = encoder.weight
+    model = nn.Sequential(encoder, decoder)
+    average, params = make(), list(model.parameters())
+    assert len(params) == 3
+    start = encoder.weight.detach().clone()
+    walk(params, average)
+    written(average, params)
+    assert decoder.weight is encoder.weight
+    mean = {SWA: (0.1 + 0.3 + 0.6) / 3, EMA: 0.49 * 0.1 + 0.21 * 0.3 + 0.3 * 0.6}
+    expected = start + mean.get(type(average), 0.1)
+    assert torch.allclose(encoder.weight, expected, rtol=0, atol=1e-6)
+
+
+@each_average
+def test_a_frozen_parameter_is_its_average_bit_for_bit_and_stays_frozen(make):
+    model = make_model()
+    model[0].weight.requires_grad_(False)
+    average, params = make(), list(model.parameters())
+    start = model[0].weight.clone()
+    walk(params, average)
+    written(average, params)
+    assert torch.equal(model[0].weight, start)
+    assert [p.requires_grad for p in params] == [False] + [True] * (len(params) - 1)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("was_called", [False, True])
+def test_the_statistics_of_a_compiled_module_are_those_of_the_module(
+    in_place, was_called
+):
+    plain, original = make_model(), make_model()
+    compiled = original if in_place else torch.compile(original, backend="eager")
+    if in_place:
+        original.compile(backend="eager")
+    if was_called:
+        before = copy.deepcopy(original.state_dict())
+        compiled(X)
+        original.load_state_dict(before)
+    update_bn(X.split(5), plain)
+    update_bn(X.split(5), compiled)
+    for name, buffer in plain.named_buffers():
+        assert torch.equal(original.get_buffer(name), buffer)

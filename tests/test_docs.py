@@ -1,0 +1,182 @@
+"""The pages are connected, and the reference is that of the package."""
+
+import ast
+import importlib.util
+import inspect
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from sklearn.neural_network import MLPClassifier
+
+import sksharp
+from sksharp.averaging import AVERAGERS
+from sksharp.optim import SOLVERS
+from sksharp.optim import __all__ as OPTIMIZERS
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
+    *sorted(DOCS.glob("*.md")),
+]
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+@pytest.fixture(scope="module")
+def reference():
+    spec = importlib.util.spec_from_file_location("_reference", DOCS / "_reference.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def text_of(page):
+    """Return the text of a page without its code."""
+    return re.sub(
+        r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S
+    )
+
+
+def anchors(page):
+    """Return the anchors that code hosts give to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", text_of(page), re.M)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+def files_linked(page):
+    """Yield the files that a page links to, with the anchors."""
+    for target in LINK.findall(text_of(page)):
+        if not re.match(r"\w+:", target):
+            name, _, anchor = target.partition("#")
+            yield (page.parent / name).resolve() if name else page, anchor
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_to_a_file_and_to_a_heading_of_it(page):
+    for path, anchor in files_linked(page):
+        assert path.exists(), f"{page.name} links to {path}, which is not there"
+        if anchor:
+            assert anchor in anchors(path), f"{page.name} links to {path.name}#{anchor}"
+
+
+def test_every_page_is_on_the_map_or_in_a_section():
+    maps = [
+        DOCS / f"{name}.md"
+        for name in ("index", "tutorials", "how-to", "reference", "explanation")
+    ]
+    placed = {path for page in maps for path, _ in files_linked(page)}
+    assert set(DOCS.glob("*.md")) <= {maps[0], *placed}
+
+
+def test_every_example_is_among_the_tutorials():
+    linked = {path for path, _ in files_linked(DOCS / "tutorials.md")}
+    assert set((ROOT / "examples").glob("*.py")) <= linked
+
+
+def test_every_example_has_a_title_of_its_own():
+    for path in (ROOT / "examples").glob("*.py"):
+        first, second, *_ = inspect.cleandoc(
+            ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+        ).splitlines()
+        assert re.fullmatch("=+", second), f"{path.name}: underline its first line"
+        assert len(second) >= len(first)
+
+
+def test_the_readme_has_a_row_for_every_extra():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[\w`, ]+`) \| [^|]+ \| [^|]+ \|$", readme, re.M)
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert project["optional-dependencies"].keys() <= named
+
+
+def test_the_page_of_differences_has_a_row_for_every_added_parameter():
+    page = (DOCS / "differences-from-scikit-learn.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| (`.*?`) \| .* \|$", page, re.M)
+    listed = {}
+    for names, defaults in rows:
+        values = re.findall(r"`(.*?)`", defaults)
+        listed |= zip(re.findall(r"`(\w+)`", names), values, strict=False)
+    theirs = inspect.signature(MLPClassifier).parameters
+    ours = inspect.signature(sksharp.SAMMLPClassifier).parameters
+    added = {name: repr(p.default) for name, p in ours.items() if name not in theirs}
+    assert {name: listed.get(name) for name in added} == added
+
+
+def test_the_diagram_of_the_package_has_every_module():
+    package = ROOT / "sksharp"
+    modules = [*package.glob("*.py"), *(package / "training").glob("*.py")]
+    modules = {path.name for path in modules} - {"__init__.py"}
+    folders = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    diagram = text.split("```text\n")[1].split("```")[0]
+    named = set(re.findall(r"(?<!\w)\w+(?:\.py|/)", diagram))
+    assert modules | folders <= named
+
+
+def test_what_is_said_of_the_tables_is_in_the_stored_results():
+    stored = (DOCS / "quality.md").read_text(encoding="utf-8").splitlines()
+    page = (DOCS / "when-not-to-use.md").read_text(encoding="utf-8").splitlines()
+    said = [line for line in page if line.startswith("| ")]
+    assert len(said) == 6
+    assert set(said) <= set(stored), "copy the rows of docs/quality.md"
+
+    (row,) = [line for line in said if line.startswith("| default |")]
+    _, sets, wins, _, losses, loss, cpu = row.strip("| ").split(" | ")
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"On [{sets} tables](docs/quality.md)" in readme
+    assert f"it wins {wins} times" in readme
+    assert losses == "1"
+    assert "loses once" in readme
+    assert f"with {float(loss):.2f} of its loss and {float(cpu):.1f} times" in readme
+
+
+def test_the_site_has_a_page_for_every_public_name(reference):
+    pages = reference.pages()
+    public = [f"sksharp.{name}" for name in sksharp.__all__]
+    public += [f"sksharp.optim.{name}" for name in OPTIMIZERS]
+    for name in public:
+        assert f":: {name.rpartition('.')[2]}\n" in pages[f"{name}.rst"]
+        assert f"({name}.rst)" in pages["index.md"]
+
+
+def test_the_tables_of_the_site_are_in_markdown_alone(reference):
+    tables = [text for name, text in reference.pages().items() if name.endswith(".md")]
+    found = re.findall(r"``\w+``|:\w+:`\w+`", "".join(tables))
+    assert not found, "roles and double quotes are those of docstrings"
+
+
+def test_the_site_has_a_row_for_every_entry_of_a_registry(reference):
+    pages = reference.pages()
+    for name, solver in SOLVERS.items():
+        (row,) = [
+            line
+            for line in pages["solvers.md"].splitlines()
+            if line.startswith(f"| `'{name}'` |")
+        ]
+        assert f"[`{solver.optimizer}`](sksharp.optim.{solver.optimizer}.rst)" in row
+        assert all(f"`{reads}`" in row for reads in solver.arguments.values())
+    for parameter, averager in AVERAGERS.items():
+        assert (
+            f"| `{parameter}` | [`{averager}`](sksharp.averaging"
+            in (pages["averages.md"])
+        )
+
+
+def test_the_cards_that_the_site_links_to_are_there(reference):
+    cards = reference.cards()
+    assert {"asam", "esam", "msam", "schedule_free", "yellowfin"} <= cards.keys()
+    for target in cards.values():
+        name, _, anchor = target.removeprefix("../").partition("#")
+        assert anchor in anchors(DOCS / name)
+
+
+def test_the_version_to_cite_is_that_of_the_package():
+    for path in (ROOT / "CITATION.cff", DOCS / "citing.md"):
+        text = path.read_text(encoding="utf-8")
+        assert (
+            re.search(r"^ *version *[:=] *\{?([\w.]+)", text, re.M)[1]
+            == sksharp.__version__
+        )
