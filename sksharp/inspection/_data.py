@@ -55,6 +55,11 @@ def check_rows(estimator, X, y, sample_weight=None):
         sample_weight = _check_sample_weight(
             sample_weight, X, dtype=np.float64, ensure_non_negative=True
         )
+        if not sample_weight.any():  # of which scikit-learn 1.7 says nothing
+            raise ValueError(
+                "sample_weight must hold at least one non-zero number, got zeros only. "
+                "Give a row a weight, or leave sample_weight out."
+            )
     return X, y, sample_weight
 
 
