@@ -35,7 +35,7 @@ class Sharpness:
 
     standard_error : float or None
         Standard error of ``value`` over the random probes. None for a measure that has
-        none, or with a single probe.
+        none, with a single probe, or if the trace is exact.
 
     loss : float
         Loss at the weights themselves, the mean over the networks.
@@ -138,7 +138,8 @@ def sharpness(
         - 'average_case' is the mean rise under Gaussian noise, over probes that come with
           both signs.
         - 'top_eigenvalue' is the largest curvature, by Lanczos' method.
-        - 'trace' is the sum of all curvatures, by Hutchinson's estimator.
+        - 'trace' is the sum of all curvatures, by Hutchinson's estimator; exact if there
+          are as many probes as weights and biases.
 
     rho : float, default=0.05
         Radius of the ball, in the Euclidean norm over all weights and biases. With

@@ -185,10 +185,21 @@ def top_eigenvalue(
 def trace(
     surface: LossSurface, random_state: np.random.RandomState, *, n_probes: int
 ) -> Outcome:
-    """Return ``z @ H @ z`` of random signs ``z``, whose mean is the trace: Hutchinson's."""
+    """Return ``z @ H @ z`` of random signs ``z``, whose mean is the trace: Hutchinson's.
+
+    With a probe for every weight, return the trace itself.
+    """
+    n_weights = len(surface.start)
+    if n_probes >= n_weights:
+        diagonal = 0.0
+        for i in range(n_weights):
+            unit = torch.zeros_like(surface.start)
+            unit[i] = 1
+            diagonal += float(surface.hessian_product(surface.start, unit)[i])
+        return [diagonal], n_weights, True
     values = []
     for _ in range(n_probes):
-        signs = random_state.randint(0, 2, size=len(surface.start)) * 2.0 - 1
+        signs = random_state.randint(0, 2, size=n_weights) * 2.0 - 1
         z = to_tensor(signs)
         values.append(float(z @ surface.hessian_product(surface.start, z)))
     return values, n_probes, True
