@@ -17,6 +17,9 @@ from ._schedules import Schedule
 Array: TypeAlias = NDArray[Any]
 Matrix: TypeAlias = Any  # an Array or a scipy sparse matrix
 
+# what of a job and of its validation is data of the user's
+DATA = ("X", "y", "sample_weight")
+
 
 @dataclass(frozen=True)
 class AveragingSettings:

@@ -20,7 +20,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params
 
-from ._contract import state_key
+from ._contract import DATA, state_key
 from ._estimator import FlatMinimaMLP
 from ._progress import say
 from ._tasks import has_callbacks, silence
@@ -238,9 +238,6 @@ def _bound_to(estimator, job):
         score = dataclasses.replace(validation.score, estimator=estimator)
         validation = dataclasses.replace(validation, score=score)
     return dataclasses.replace(job, decode=estimator._decode, validation=validation)
-
-
-DATA = ("X", "y", "sample_weight")
 
 
 def data_digests(job):

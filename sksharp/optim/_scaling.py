@@ -129,9 +129,8 @@ def _unscale(scaler: GradScaler, evaluation: Any) -> None:
     try:
         scaler.unscale_(evaluation)
         scaler.step(evaluation)
-    except (
-        AssertionError
-    ) as error:  # the scaler has seen no loss, or there is no gradient
+    except AssertionError as error:
+        # the scaler has seen no loss, or there is no gradient
         raise ValueError(
             "closure must leave the gradients of a scaled loss, got none. Call "
             "scaler.scale(loss).backward() in it."

@@ -10,7 +10,7 @@ from typing import Any
 import joblib
 import torch
 
-from .._contract import TrainingJob, TrainingResult, Watch
+from .._contract import DATA, TrainingJob, TrainingResult, Watch
 from ._device import deserved_threads, resolve_device
 from ._net import MLPNet
 from ._plan import plan
@@ -100,9 +100,6 @@ def _is_dask_task() -> bool:
     return worker is not None and hasattr(worker.thread_state, "execution_state")
 
 
-_DATA = ("X", "y", "sample_weight")
-
-
 def _pack(jobs: Sequence[TrainingJob]) -> tuple[list[TrainingJob], list[Any]]:
     """Return jobs with places where they had data, and the data.
 
@@ -133,9 +130,9 @@ def _with_data(job: TrainingJob, change: Callable[[Any], Any]) -> TrainingJob:
     """Return a job whose data went through a function."""
     validation = job.validation
     if validation is not None:
-        data = {name: change(getattr(validation, name)) for name in _DATA}
+        data = {name: change(getattr(validation, name)) for name in DATA}
         validation = dataclasses.replace(validation, **data)
-    data = {name: change(getattr(job, name)) for name in _DATA}
+    data = {name: change(getattr(job, name)) for name in DATA}
     return dataclasses.replace(job, validation=validation, **data)
 
 

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .._contract import TrainingJob, state_key
+from .._contract import DATA, TrainingJob, state_key
 from ..optim._models import Hyperparameter, expand
 from ._gradient import Batch
 
@@ -224,11 +224,10 @@ _SAME_DATA = (
     "minibatch by itself, got another {name} in process {{rank}} than in process 0. Load "
     "all rows in every process."
 )
-_DATA = ("X", "y", "sample_weight")
 _MUST_AGREE = {
     **{
         name: _SAME_DATA.format(name=name)
-        for name in (*_DATA, *(f"{name}_val" for name in _DATA))
+        for name in (*DATA, *(f"{name}_val" for name in DATA))
     },
     "random_state": (
         "random_state must be the same in all processes, got other initial weights, rows "
@@ -248,7 +247,7 @@ def _fingerprints(jobs: Sequence[TrainingJob]) -> dict[str, str]:
     seen: set[int] = set()
 
     def update_data(of: Any, suffix: str = "") -> None:
-        for name in _DATA:
+        for name in DATA:
             array = getattr(of, name)
             if id(array) not in seen:
                 seen.add(id(array))
