@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -74,6 +75,29 @@ def deserved_threads(
     if device.type != "cpu" or largest >= WORK_PER_THREAD:
         return contextlib.nullcontext()
     return _one_thread()
+
+
+@contextlib.contextmanager
+def flushed_denormals() -> Iterator[None]:
+    """Compute with zero for numbers too small to have all their digits.
+
+    Processors take many times as long for them, and the gradients of a network that fits
+    its rows exactly are full of them. Holds for the calling thread, where the processor
+    can do it, and ends with the context.
+    """
+    if _flushes_denormals():
+        yield
+        return
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+def _flushes_denormals() -> bool:
+    """Return whether the calling thread computes so already; torch does not tell."""
+    return sys.float_info.min / 2 == 0
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import joblib
 import torch
 
 from .._contract import DATA, TrainingJob, TrainingResult, Watch
-from ._device import deserved_threads, resolve_device
+from ._device import deserved_threads, flushed_denormals, resolve_device
 from ._net import MLPNet
 from ._plan import plan
 from ._ranks import active_ranks
@@ -160,5 +160,6 @@ def _fit_group(
         torch.inference_mode(False),
         torch.autocast(device.type, enabled=False),
         deserved_threads(device, job.settings.batch_size, job.layer_units),
+        flushed_denormals(),
     ):
         return MLPNet(jobs, device, watch, ranks).train()

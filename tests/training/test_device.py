@@ -156,3 +156,45 @@ def test_another_python_thread_keeps_its_own_number():
         entered.set()
         other.join(timeout=10)
     assert seen == [2]
+
+
+# -- numbers too small to have all their digits ---------------------------------------
+
+
+def flushes_denormals():
+    return bool((torch.tensor([1e-38]) / 100 == 0).all())
+
+
+needs_flushing = pytest.mark.skipif(
+    not torch.set_flush_denormal(False), reason="the processor cannot do it"
+)
+
+
+class FlushRecorder(Callback):
+    def on_batch_end(self, net, **kwargs):
+        self.seen = flushes_denormals()
+
+
+@needs_flushing
+@pytest.mark.parametrize("before", [False, True])
+def test_a_fit_takes_denormals_for_zero_and_leaves_the_thread_as_it_was(before):
+    recorder = FlushRecorder()
+    torch.set_flush_denormal(before)
+    try:
+        SAMMLPClassifier((5,), callbacks=[recorder], max_iter=2).fit(X, y)
+        assert recorder.seen
+        assert flushes_denormals() == before
+    finally:
+        torch.set_flush_denormal(False)
+
+
+@needs_flushing
+def test_denormals_are_back_after_a_fit_that_fails(monkeypatch):
+    def fail(net):
+        assert flushes_denormals()
+        raise RuntimeError("the training failed")
+
+    monkeypatch.setattr("sksharp.training._net.MLPNet.train", fail)
+    with pytest.raises(RuntimeError, match="training failed"):
+        SAMMLPClassifier((5,), max_iter=2).fit(X, y)
+    assert not flushes_denormals()
