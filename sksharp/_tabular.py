@@ -1,6 +1,6 @@
 """From a table as it is to the numbers that a network trains well on."""
 
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import (
@@ -49,11 +49,21 @@ class PiecewiseLinearEncoder(VersionStamp, TransformerMixin, BaseEstimator):
         Bins of every feature, of equal shares of the rows. Quantiles that coincide are
         one knot, so that a feature with repeated values gets fewer.
 
+    height : float, default=1.0
+        How far a ramp rises. Each of the ramps of a feature gets a weight of its own, so
+        that at full height they outweigh the scaled feature beside them.
+
+    center : bool, default=False
+        Whether to subtract the mean over the training rows from every ramp.
+
     Attributes
     ----------
     knots_ : list of `n_features_in_` ndarrays
         The distinct quantiles of every feature, ascending. A feature with fewer than
         three has no ramps: one ramp would be the feature itself, shifted and scaled.
+
+    means_ : ndarray of shape (n_ramps,)
+        What is subtracted from the ramps. Only set when ``center`` is True.
 
     n_features_in_ : int
         Number of features seen during fit.
@@ -71,8 +81,8 @@ class PiecewiseLinearEncoder(VersionStamp, TransformerMixin, BaseEstimator):
     Notes
     -----
     The encoding in the paper goes on linearly beyond the outer knots. Here it is
-    constant, so that the output is in [0, 1] whatever comes. Put the scaled feature
-    beside it where values beyond those of the training rows matter.
+    constant, so that the output stays within a range whatever comes. Put the scaled
+    feature beside it where values beyond those of the training rows matter.
 
     References
     ----------
@@ -93,10 +103,14 @@ class PiecewiseLinearEncoder(VersionStamp, TransformerMixin, BaseEstimator):
 
     _parameter_constraints: dict = {
         "n_bins": [Interval(Integral, 2, None, closed="left")],
+        "height": [Interval(Real, 0, None, closed="neither")],
+        "center": ["boolean"],
     }
 
-    def __init__(self, n_bins=8):
+    def __init__(self, n_bins=8, *, height=1.0, center=False):
         self.n_bins = n_bins
+        self.height = height
+        self.center = center
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
@@ -120,6 +134,8 @@ class PiecewiseLinearEncoder(VersionStamp, TransformerMixin, BaseEstimator):
         # values that occur: a quantile between them would split an indicator in two
         quantiles = np.quantile(X, shares, axis=0, method="nearest")
         self.knots_ = [np.unique(column) for column in quantiles.T]
+        if self.center:
+            self.means_ = self._ramps(X).mean(axis=0, dtype=np.float64)
         return self
 
     def transform(self, X):
@@ -133,10 +149,17 @@ class PiecewiseLinearEncoder(VersionStamp, TransformerMixin, BaseEstimator):
         Returns
         -------
         ramps : ndarray of shape (n_samples, n_ramps)
-            Values in [0, 1], of the dtype of ``X`` if that is a float.
+            Values in [0, ``height``], less their mean if ``center`` is True, of the
+            dtype of ``X`` if that is a float.
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
+        ramps = self._ramps(X)
+        if self.center:
+            ramps -= self.means_
+        return ramps
+
+    def _ramps(self, X):
         n_ramps = self._n_ramps()
         pairs = list(zip(self.knots_, n_ramps, strict=True))
         lower = np.concatenate([knots[:n] for knots, n in pairs])
@@ -145,7 +168,9 @@ class PiecewiseLinearEncoder(VersionStamp, TransformerMixin, BaseEstimator):
         with np.errstate(over="ignore"):  # infinity is clipped too
             ramps -= lower
             ramps /= width
-        return np.clip(ramps, 0, 1, out=ramps)
+        np.clip(ramps, 0, 1, out=ramps)
+        ramps *= self.height
+        return ramps
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the ramps: ``x_bin1``, ``x_bin2`` … for a feature ``x``.
@@ -199,7 +224,8 @@ def tabular_pipeline(
     - **numeric**: numbers, dates and durations (in days), and every column of an array.
       A missing value becomes the median, and a column of its own tells of it. The value
       is standardized and softly clipped, ``z / sqrt(1 + (z / 3)**2)``; beside it stand
-      the ramps of :class:`PiecewiseLinearEncoder`. Infinite values are an error.
+      the ramps of :class:`PiecewiseLinearEncoder`, of height 0.5 and centered. Infinite
+      values are an error.
     - **binary**: any other column with two values, one of which may be "missing". It
       becomes 0 and 1, in the order of their names; a value that is new at prediction
       becomes the mean of the training rows.
@@ -317,7 +343,9 @@ def _numeric(n_bins):
         ("standardize", StandardScaler()),
         ("clip", FunctionTransformer(_soft_clip, feature_names_out="one-to-one")),
     ]
-    encode = [("scale", Pipeline(scale)), ("bins", PiecewiseLinearEncoder(n_bins))]
+    # at full height they would drown the feature, which is all that smooth data need
+    bins = PiecewiseLinearEncoder(n_bins, height=0.5, center=True)
+    encode = [("scale", Pipeline(scale)), ("bins", bins)]
     # a column without any value is kept, as zeros, lest the indicator stand alone
     impute = SimpleImputer(
         strategy="median", add_indicator=True, keep_empty_features=True
@@ -369,14 +397,18 @@ def _with_target(estimator, target):
             f"target must be None or 'passthrough' unless estimator is a regressor, got "
             f"target={target!r} with {type(estimator).__name__}, {kind}. Leave target out."
         )
-    if target is None:
+    is_own = target is None
+    if is_own:
         has_scale = getattr(estimator, "loss", None) != "poisson"
         target = StandardScaler() if is_regressor(estimator) and has_scale else None
     if target is None or target == "passthrough":
         return estimator
     from sklearn.compose import TransformedTargetRegressor
 
-    return TransformedTargetRegressor(estimator, transformer=target)
+    # the check takes the rounding of single precision near zero for an error
+    return TransformedTargetRegressor(
+        estimator, transformer=target, check_inverse=not is_own
+    )
 
 
 # -- which columns are of which kind: masks, since a label may be a number ----------------

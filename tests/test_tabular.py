@@ -44,12 +44,35 @@ def test_a_number_of_bins_that_makes_no_sense_is_an_error(n_bins):
         PiecewiseLinearEncoder(n_bins=n_bins).fit([[0.0], [1.0]])
 
 
+@pytest.mark.parametrize("parameters", [{"height": 0}, {"height": "1"}, {"center": 2}])
+def test_a_height_or_center_that_makes_no_sense_is_an_error(parameters):
+    (name,) = parameters
+    with pytest.raises(ValueError, match=f"The '{name}' parameter"):
+        PiecewiseLinearEncoder(**parameters).fit([[0.0], [1.0]])
+
+
 def test_a_ramp_rises_from_0_to_1_within_its_bin():
     encoder = PiecewiseLinearEncoder(n_bins=2).fit([[0.0], [4.0], [14.0]])
     assert_array_equal(
         encoder.transform([[-9.0], [0.0], [1.0], [4.0], [9.0], [14.0], [99.0]]),
         [[0, 0], [0, 0], [0.25, 0], [1, 0], [1, 0.5], [1, 1], [1, 1]],
     )
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_centered_ramps_of_a_height_are_those_multiplied_less_the_mean(dtype):
+    X, wider = random.normal(size=(50, 3)), 2 * random.normal(size=(40, 3))
+    plain = PiecewiseLinearEncoder(n_bins=3).fit(X)
+    encoder = PiecewiseLinearEncoder(n_bins=3, height=0.25, center=True).fit(X)
+    means = plain.transform(X).mean(axis=0) / 4
+    assert_allclose(encoder.means_, means, rtol=1e-12)
+    ramps = encoder.transform(wider.astype(dtype))
+    assert ramps.dtype == dtype
+    expected = plain.transform(wider) / 4 - means
+    assert_allclose(ramps, expected, atol=1e-14 if dtype == np.float64 else 1e-6)
+    higher = PiecewiseLinearEncoder(n_bins=3, height=4.0).fit(X)
+    assert_allclose(higher.transform(wider), 4 * plain.transform(wider))
+    assert not hasattr(higher, "means_")
 
 
 def test_every_ramp_is_an_interpolation_between_two_quantiles():
@@ -223,13 +246,14 @@ def test_numbers_are_imputed_scaled_clipped_and_encoded():
     expected = {
         "numeric__scale__x": scaled(filled),
         "numeric__scale__missingindicator_x": scaled(np.isnan(column)),
-        "numeric__bins__x_bin1": np.interp(filled, knots[:2], [0, 1]),
-        "numeric__bins__x_bin2": np.interp(filled, knots[1:], [0, 1]),
     }
+    for j in range(2):
+        ramp = np.interp(filled, knots[j : j + 2], [0, 0.5])
+        expected[f"numeric__bins__x_bin{j + 1}"] = ramp - ramp.mean()
     out = transformed(pd.DataFrame({"x": column}), n_bins=2)
     assert list(out) == list(expected)
     for name, values in expected.items():
-        assert_allclose(out[name], values, rtol=1e-12, err_msg=name)
+        assert_allclose(out[name], values, rtol=1e-12, atol=1e-15, err_msg=name)
     assert out["numeric__scale__x"].max() < 3
 
 
@@ -390,6 +414,13 @@ def test_an_array_of_single_precision_stays_so():
     for rows in (X, pd.DataFrame(X, columns=["a", "b"])):
         columns = tabular_pipeline(Ridge()).fit(rows, X[:, 0])["columns"]
         assert columns.transform(rows).dtype == np.float32
+
+
+def test_a_target_of_single_precision_with_values_near_zero_does_not_warn():
+    y = np.r_[1e-7, np.linspace(1, 2, 19)].astype(np.float32)
+    tabular_pipeline(Ridge()).fit(y[:, None], y)
+    with pytest.warns(UserWarning, match="not strictly inverse"):
+        tabular_pipeline(Ridge(), target=StandardScaler()).fit(y[:, None], y)
 
 
 def test_words_in_an_array_are_an_error():

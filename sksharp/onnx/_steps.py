@@ -353,7 +353,11 @@ def convert_ramps(scope, operator, container):
     ramps = graph("Sub", graph.pick(rows, places), graph.constant(lower, dtype))
     ramps = graph("Div", ramps, graph.constant(width, dtype))
     bounds = [graph.constant(bound, dtype) for bound in (0, 1)]
-    graph("Clip", ramps, *bounds, to=operator.outputs[0].full_name)
+    ramps = graph("Clip", ramps, *bounds)
+    ramps = graph("Mul", ramps, graph.constant(encoder.height, dtype))
+    means = encoder.means_ if encoder.center else 0
+    means = graph.constant(means, dtype)
+    graph("Sub", ramps, means, to=operator.outputs[0].full_name)
 
 
 def shape_splines(operator):
