@@ -7,6 +7,7 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import _fit_context, is_classifier
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
 from sklearn.utils import check_random_state
@@ -672,6 +673,8 @@ class FlatMinimaMLP(
                 "large values and need to be preprocessed."
             )
         weights, progress = result.weights, result.progress
+        if self.early_stopping:
+            _warn_of_divergence(progress)
         self.coefs_, self.intercepts_ = list(weights.coefs), list(weights.intercepts)
         self._iterate = (result.iterate, _digest(weights))
         self._optimizer = result.optimizer_state
@@ -688,6 +691,20 @@ class FlatMinimaMLP(
             self._random_state.set_state(result.random_state.get_state(legacy=False))
         if result.snapshots:
             self._take_snapshots(result.snapshots)
+
+
+def _warn_of_divergence(progress):
+    """Say that weights are finite only because those of an earlier epoch were kept."""
+    losses = progress.loss_curve
+    if not losses or np.isfinite(losses[-1]):
+        return
+    first = 1 + np.flatnonzero(~np.isfinite(losses))[0]
+    warn(
+        f"The training diverged: the loss of epoch {first} is {losses[first - 1]}. The "
+        f"weights are those of the best epoch before, {progress.best_n_iter}. Lower "
+        "learning_rate_init, or scale X.",
+        ConvergenceWarning,
+    )
 
 
 _STATE_ATTRIBUTES = ("_optimizer", "_averaging", "_iterate", "_holds_snapshots")

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 import torch
 from numpy.testing import assert_array_equal
 from sklearn.datasets import make_classification
+from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import EpochScoring
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
@@ -71,6 +72,20 @@ def test_a_fit_that_diverges_ends_in_scikit_learns_error(targets):
     clf = SAMMLPClassifier(**SMALL, learning_rate_init=1e300)
     with pytest.raises(ValueError, match="non-finite parameter weights"):
         clf.fit(X, targets)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_fit_that_diverges_after_its_best_epoch_says_so():
+    settings = {"solver": "sgd", "activation": "identity", "learning_rate_init": 1e3}
+    regr = SAMMLPRegressor(early_stopping=True, random_state=0, **settings)
+    with pytest.warns(ConvergenceWarning, match="diverged") as record:
+        regr.fit(X, y.astype(float))
+    first = 1 + np.flatnonzero(~np.isfinite(regr.loss_curve_))[0]
+    best = 1 + np.nanargmax(regr.validation_scores_)
+    (message,) = [str(w.message) for w in record if "diverged" in str(w.message)]
+    assert f"the loss of epoch {first} is" in message
+    assert f"the best epoch before, {best}. Lower learning_rate_init" in message
+    assert np.isfinite(regr.predict(X)).all()
 
 
 def test_class_weights_that_are_not_finite_are_refused():
