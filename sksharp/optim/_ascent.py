@@ -108,7 +108,7 @@ class Perturbation(ABC):
 
     def ascend(self, active: Active, optimizer: SharpnessAware) -> None:
         """Add ``rho`` times the vector over its norm to the parameters, in place."""
-        grads = [p.grad for p, _ in active if p.grad is not None]
+        grads = [grad for p, _ in active if (grad := p.grad) is not None]
         if not grads:
             return
         vectors, norm = self.direction(active, grads, optimizer)

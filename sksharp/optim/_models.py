@@ -16,7 +16,7 @@ Hyperparameter: TypeAlias = float | Tensor
 
 def expand(value: Hyperparameter, like: Tensor) -> Hyperparameter:
     """View a per-model value so that it broadcasts over ``like``."""
-    if not isinstance(value, Tensor):
+    if not isinstance(value, Tensor) or not value.ndim:
         return value
     return value.reshape(_column(value, like))
 
@@ -30,6 +30,15 @@ def add_scaled_(target: Tensor, source: Tensor, scale: Hyperparameter) -> Tensor
     if isinstance(scale, Tensor):
         return target.addcmul_(source, scale)
     return target.add_(source, alpha=scale)
+
+
+def add_product_(
+    target: Tensor, source: Tensor, factor: Tensor, scale: Hyperparameter
+) -> Tensor:
+    """Add ``scale * factor * source`` to ``target`` in place, in one kernel."""
+    if isinstance(scale, Tensor):
+        return target.addcmul_(source, factor * scale)
+    return target.addcmul_(source, factor, value=scale)
 
 
 def add_direction_(
@@ -62,9 +71,9 @@ def joint_norm(tensors: Sequence[Tensor], model_ndim: int = 0) -> Tensor:
 
     Computed in at least single precision, on the device of the first tensor.
     """
+    if len(tensors) == 1:
+        return _model_norm(tensors[0], model_ndim)
     norms = [_model_norm(tensor, model_ndim) for tensor in tensors]
-    if len(norms) == 1:
-        return norms[0]
     device = norms[0].device
     stacked = torch.stack([n.to(device) for n in norms])
     norm: Tensor = torch.linalg.vector_norm(stacked, dim=0)
@@ -73,11 +82,16 @@ def joint_norm(tensors: Sequence[Tensor], model_ndim: int = 0) -> Tensor:
 
 def _model_norm(tensor: Tensor, model_ndim: int) -> Tensor:
     dtype = torch.float32 if tensor.dtype in (torch.float16, torch.bfloat16) else None
-    dim = -1 if model_ndim else None
-    if model_ndim:
-        tensor = tensor.reshape(*tensor.shape[:model_ndim], -1)
-    norm: Tensor = torch.linalg.vector_norm(tensor, dim=dim, dtype=dtype)
+    vectors = _vectors(tensor, model_ndim)
+    norm: Tensor = torch.linalg.vector_norm(vectors, dim=-1, dtype=dtype)
     return norm
+
+
+def _vectors(tensor: Tensor, model_ndim: int) -> Tensor:
+    """View a tensor as one vector per model."""
+    if tensor.ndim == model_ndim + 1:
+        return tensor
+    return tensor.reshape(*tensor.shape[:model_ndim], -1)
 
 
 def joint_dot(
@@ -87,15 +101,15 @@ def joint_dot(
 
     Computed in at least single precision, on the device of the first tensor.
     """
+    if len(first) == len(second) == 1:
+        return _model_dot(first[0], second[0], model_ndim)
     dots = [_model_dot(a, b, model_ndim) for a, b in zip(first, second, strict=True)]
-    if len(dots) == 1:
-        return dots[0]
     return torch.stack([dot.to(dots[0].device) for dot in dots]).sum(0)
 
 
 def _model_dot(a: Tensor, b: Tensor, model_ndim: int) -> Tensor:
     if a.dtype in (torch.float16, torch.bfloat16):
         a, b = a.float(), b.float()
+    a, b = _vectors(a, model_ndim), _vectors(b, model_ndim)
     # not vecdot, which autocast around the step computes in half precision
-    products = a * b
-    return products.flatten(model_ndim).sum(-1) if model_ndim else products.sum()
+    return (a * b).sum(-1) if model_ndim else torch.dot(a, b)

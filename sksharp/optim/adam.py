@@ -128,15 +128,19 @@ def adaptive_step_(
     eps: Hyperparameter,
 ) -> None:
     """Update the moments and subtract ``lr * mean / (sqrt(mean_sq) + eps)``, in place."""
-    tensors = (p, grad, state["mean"], state["mean_sq"])
-    if _has_kernel(tensors) and not any(
-        isinstance(x, Tensor) for x in (lr, beta_1, beta_2, eps)
-    ):
+    mean, mean_sq = state["mean"], state["mean_sq"]
+    differs_by_model = (
+        isinstance(lr, Tensor)
+        or isinstance(beta_1, Tensor)
+        or isinstance(beta_2, Tensor)
+        or isinstance(eps, Tensor)
+    )
+    if not differs_by_model and _has_kernel(p, grad, mean, mean_sq):
         torch._fused_adam_(
             [p],
             [grad],
-            [state["mean"]],
-            [state["mean_sq"]],
+            [mean],
+            [mean_sq],
             [],
             [_bias_free_step(p.device)],
             lr=lr,  # type: ignore[arg-type]
@@ -156,16 +160,19 @@ def adaptive_step_(
         p.addcdiv_(mean, denominator, value=-lr)
 
 
-def _has_kernel(tensors: tuple[Tensor, ...]) -> bool:
+def _has_kernel(p: Tensor, grad: Tensor, mean: Tensor, mean_sq: Tensor) -> bool:
     """Return whether the fused kernel is right for tensors.
 
     It runs through the memory of all of them side by side, whatever their strides, and
     is not for subclasses.
     """
     return (
-        tensors[0].device.type in ("cpu", "cuda")
-        and type(tensors[0]) in PLAIN_TENSORS
-        and all(tensor.is_contiguous() for tensor in tensors)
+        type(p) in PLAIN_TENSORS
+        and (p.is_cpu or p.is_cuda)
+        and p.is_contiguous()
+        and grad.is_contiguous()
+        and mean.is_contiguous()
+        and mean_sq.is_contiguous()
     )
 
 

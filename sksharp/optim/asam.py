@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -54,21 +53,22 @@ class AdaptivePerturbation(Perturbation):
         self, active: Active, grads: list[Tensor], optimizer: SharpnessAware
     ) -> tuple[list[Tensor], Tensor]:
         """Return the gradient scaled twice, and the norm of that scaled once."""
-        once, scaled = [], []
+        vectors, scaled = [], []
         for (p, group), grad in zip(active, grads, strict=True):
             n_scaled = _n_scaled(p, group, optimizer.model_ndim)
-            if not n_scaled:
-                once.append(grad)
-                continue
-            size = _leading(p, n_scaled).abs().add_(expand(group["eta"], p))
-            vector = grad.clone()
-            part = _leading(vector, n_scaled).mul_(size)
-            once.append(vector)
-            scaled.append((part, size))
-        norm = optimizer.joint_norm(once)
-        for part, size in scaled:
-            part.mul_(size)
-        return once, norm
+            vector = grad
+            if n_scaled:
+                # whole vectors: a copy of the biases is cheaper than a view of the rest
+                scale = p.abs().add_(expand(group["eta"], p))
+                if n_scaled < p.shape[-1]:
+                    scale[..., n_scaled:] = 1
+                vector = grad * scale
+                scaled.append((vector, scale))
+            vectors.append(vector)
+        norm = optimizer.joint_norm(vectors)
+        for vector, scale in scaled:
+            vector.mul_(scale)
+        return vectors, norm
 
 
 def _n_scaled(p: Tensor, group: Group, model_ndim: int) -> int:
@@ -78,11 +78,6 @@ def _n_scaled(p: Tensor, group: Group, model_ndim: int) -> int:
     if n_scaled is not None:
         return min(n_scaled, length)
     return length if p.ndim - model_ndim >= 2 else 0
-
-
-def _leading(tensor: Tensor, n: int) -> Tensor:
-    part: Tensor = torch.narrow(tensor, -1, 0, n)
-    return part
 
 
 class ASAM(SharpnessAware):

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from ._ascent import Bypass, Combination, GradientPerturbation, Pair, clamp_norm_
 from ._base import Params
 from ._checks import check_interval
-from ._models import Hyperparameter, add_scaled_, expand, joint_dot
+from ._models import Hyperparameter, add_product_, add_scaled_, expand, joint_dot
 from .sgd import SGD
 from .sharpness_aware import SharpnessAware
 
@@ -34,20 +34,21 @@ class SurrogateGap(Combination):
 
     def combine(self, pairs: list[Pair], optimizer: SharpnessAware) -> list[Bypass]:
         """Take out of the second gradient what of the first is orthogonal to it."""
+        if not pairs:
+            return []
         descent = [pair.ascended_grad for pair in pairs]
         grads = [
             torch.zeros_like(pair.p) if pair.grad is None else pair.grad
             for pair in pairs
         ]
-        if not pairs:
-            return []
         norm = clamp_norm_(optimizer.joint_norm(descent))
         # divided twice: the square of a small norm underflows
-        share = joint_dot(grads, descent, optimizer.model_ndim) / norm / norm
+        share = joint_dot(grads, descent, optimizer.model_ndim).div_(norm).div_(norm)
         for (p, group, _), grad, to_step in zip(pairs, grads, descent, strict=True):
-            alpha = expand(group["gsam_alpha"], p)
             # g~ - alpha (g - share g~)
-            to_step.mul_(1 + alpha * expand(share.to(p.device), p))
+            alpha = expand(group["gsam_alpha"], p)
+            along = share.to(p.device)
+            add_product_(to_step, to_step, expand(along, p), alpha)
             add_scaled_(to_step, grad, -alpha)
         return []
 

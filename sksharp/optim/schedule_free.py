@@ -9,7 +9,7 @@ from ._base import Descent, Group, Params, State
 from ._checks import check_interval
 from ._layout import Layout, check_layout, weight_places
 from ._models import Hyperparameter, add_scaled_, expand
-from .adam import update_mean_sq
+from .adam import adaptive_step_
 
 
 class ScheduleFree(Descent):
@@ -144,8 +144,7 @@ class ScheduleFree(Descent):
         fast, averaged = state["fast"], state["averaged"]
         self._decay_(fast, p, lr * group["weight_decay"])
         if group["adaptive"]:
-            root = root_mean_square(grad, state, group)
-            add_quotient_(fast, grad, root, -expand(lr, p))
+            adapted_step_(fast, grad, state, lr, group)
         else:
             add_scaled_(fast, grad, -expand(lr, p))
         state["weight_sum"] = state["weight_sum"] + lr**2
@@ -224,21 +223,15 @@ def share(weight: Any, total: Any) -> Any:
     return weight / total if total else 1.0
 
 
-def root_mean_square(grad: Tensor, state: State, group: Group) -> Tensor:
-    """Return the root of the mean squared gradient, with epsilon."""
+def adapted_step_(
+    w: Tensor, grad: Tensor, state: State, lr: Hyperparameter, group: Group
+) -> None:
+    """Subtract ``lr`` times the gradient over the root of its mean square, in place."""
     if "mean_sq" not in state:
         state["mean_sq"] = torch.zeros_like(grad)
     beta_2 = expand(group["beta_2"], grad)
-    mean_sq = update_mean_sq(grad, state["mean_sq"], beta_2)
-    root: Tensor = (mean_sq / (1 - beta_2 ** state["step"])).sqrt_()
-    return root.add_(expand(group["eps"], grad))
-
-
-def add_quotient_(
-    target: Tensor, numerator: Tensor, denominator: Tensor, scale: Hyperparameter
-) -> None:
-    """Add ``scale * numerator / denominator`` to ``target`` in place."""
-    if isinstance(scale, Tensor):
-        add_scaled_(target, numerator / denominator, scale)
-    else:
-        target.addcdiv_(numerator, denominator, value=scale)
+    correction = (1 - beta_2 ** state["step"]) ** 0.5
+    # Adam's step without momentum, whose mean is the gradient
+    moments = {"mean": grad.clone(), "mean_sq": state["mean_sq"]}
+    eps = correction * expand(group["eps"], grad)
+    adaptive_step_(w, grad, moments, correction * expand(lr, w), 0.0, beta_2, eps)

@@ -363,8 +363,11 @@ class SharpnessAware(Wrapper):
     @property
     def is_off(self) -> bool:
         """Whether the perturbation has length zero whatever the gradient."""
-        radii = [group["rho"] for group in self.param_groups]
-        return not any(isinstance(rho, Tensor) or rho != 0 for rho in radii)
+        for group in self.param_groups:
+            rho = group["rho"]
+            if isinstance(rho, Tensor) or rho != 0:
+                return False
+        return True
 
     def joint_norm(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return the norm of tensors taken as one vector, one value per model."""
@@ -397,18 +400,23 @@ class SharpnessAware(Wrapper):
         self, slot: str, params: list[Tensor], tensors: list[Tensor]
     ) -> list[Tensor]:
         """Return copies of one tensor per parameter, in memory that steps share."""
-        buffers = self._buffers.setdefault(slot, {})
-        for p, tensor in zip(params, tensors, strict=True):
-            buffer = buffers.get(p)
-            if buffer is not None and _is_alike(buffer, tensor):
-                buffer.copy_(tensor)
-            else:  # the first step, or the module was converted or moved since
-                buffers[p] = tensor.detach().clone()
-        return [buffers[p] for p in params]
+        return [
+            self.keep_copy(slot, p, tensor)
+            for p, tensor in zip(params, tensors, strict=True)
+        ]
 
     def keep_copy(self, slot: str, p: Tensor, tensor: Tensor) -> Tensor:
         """Return a copy of a tensor of a parameter's, in memory that steps share."""
-        return self._kept(slot, [p], [tensor])[0]
+        return self.scratch(slot, p, tensor).copy_(tensor)
+
+    def scratch(self, slot: str, p: Tensor, like: Tensor) -> Tensor:
+        """Return memory of a parameter's that steps share, to be written to."""
+        buffers = self._buffers.setdefault(slot, {})
+        buffer = buffers.get(p)
+        if buffer is None or not _is_alike(buffer, like):
+            # the first step, or the module was converted or moved since
+            buffer = buffers[p] = torch.empty_like(like)
+        return buffer
 
     def _with_grads(self) -> Active:
         return [
@@ -423,7 +431,7 @@ class SharpnessAware(Wrapper):
 
 
 def _is_alike(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and a.dtype == b.dtype and a.device == b.device
+    return a.is_same_size(b) and a.dtype == b.dtype and a.device == b.device
 
 
 def _accumulate(
