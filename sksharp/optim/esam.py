@@ -23,20 +23,28 @@ class RowClosure(Protocol):
     def weights(self) -> Tensor | None:
         """Weights of the rows, of shape (n_samples,) or (n_models, n_samples)."""
 
-    def backward(self, rows: Tensor | None = None) -> Tensor:
-        """Write the gradient of the mean loss of rows and return their losses.
-
-        Parameters
-        ----------
-        rows : Tensor of shape (*model_shape, n_rows) or None
-            Their places in the minibatch, None for all.
-        """
-
-    def backward_weighted(self, weights: Tensor) -> None:
-        """Write the gradient of the mean loss of all rows with other weights."""
+    def backward(self) -> Tensor:
+        """Write the gradient of the mean loss of all rows and return their losses."""
 
     def losses(self) -> Tensor:
         """Return the losses of all rows, of shape (*model_shape, n_samples)."""
+
+    def backward_part(self, rows: Tensor) -> None:
+        """Write the gradient of the mean loss of some rows.
+
+        At the weights of the last call of ``losses``, whose passes it may go on from.
+
+        Parameters
+        ----------
+        rows : Tensor of shape (*model_shape, n_rows)
+            Their places in the minibatch.
+        """
+
+    def backward_weighted(self, weights: Tensor) -> None:
+        """Write the gradient of the mean loss of all rows with other weights.
+
+        At the weights of the last call of ``losses``, as ``backward_part``.
+        """
 
 
 class _Autograd:
@@ -47,18 +55,24 @@ class _Autograd:
     def __init__(self, closure: Callable[..., Any], optimizer: Optimizer) -> None:
         self.closure, self.optimizer = closure, optimizer
 
-    def backward(self, rows: Tensor | None = None) -> Tensor:
-        self.optimizer.zero_grad()
-        with torch.enable_grad():
-            losses = self._evaluate() if rows is None else self._evaluate(rows)
-            torch.autograd.backward(losses.mean(-1).sum())
-        return losses.detach()
+    def backward(self) -> Tensor:
+        return self._backward()
+
+    def losses(self) -> Tensor:
+        return self._evaluate()
+
+    def backward_part(self, rows: Tensor) -> None:
+        self._backward(rows)
 
     def backward_weighted(self, weights: Tensor) -> None:
         raise NotImplementedError  # rows without weights are selected by their places
 
-    def losses(self) -> Tensor:
-        return self._evaluate()
+    def _backward(self, *rows: Tensor) -> Tensor:
+        self.optimizer.zero_grad()
+        with torch.enable_grad():
+            losses = self._evaluate(*rows)
+            torch.autograd.backward(losses.mean(-1).sum())
+        return losses.detach()
 
     def _evaluate(self, *rows: Tensor) -> Tensor:
         losses = self.closure(*rows)
@@ -221,7 +235,8 @@ class ESAM(SharpnessAware):
         else:
             rise = rows.losses() - self._before
             # by place, not by a threshold, which ties would make select none or all
-            rows.backward(rise.topk(n_selected, dim=-1).indices)
+            _, chosen = rise.topk(n_selected, dim=-1, sorted=False)
+            rows.backward_part(chosen)
 
     def _rows_of(self, closure: Any) -> RowClosure:
         # isinstance of a protocol takes as long as the gradient of a small network

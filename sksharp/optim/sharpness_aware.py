@@ -211,7 +211,7 @@ class SharpnessAware(Wrapper):
 
     def _set_up(self) -> None:
         self.memory = Memory(self.state)
-        self._buffers: dict[str, dict[Tensor, Tensor]] = {}
+        self._copies: dict[tuple[str, Tensor], Tensor] = {}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -296,12 +296,14 @@ class SharpnessAware(Wrapper):
         with NO_CONTEXT if self._first_pass is None else self._first_pass():
             loss = self.evaluate_start(closure)
         active = self._with_grads()
-        params = [p for p, _ in active]
-        start = self._kept("start", params, params)
+        start = [self.keep_copy("start", p, p) for p, _ in active]
         grads: list[Tensor] = []
         if self.combination.keeps_ascent_grads:
-            ascent_grads = [p.grad for p in params if p.grad is not None]
-            grads = self._kept("grads", params, ascent_grads)
+            grads = [
+                self.keep_copy("grads", p, grad)
+                for p, _ in active
+                if (grad := p.grad) is not None
+            ]
         try:
             self.perturbation.ascend(active, self)
             # autocast around the step keeps its casts of the weights, not of the moved
@@ -310,7 +312,7 @@ class SharpnessAware(Wrapper):
                 self.evaluate_perturbed(closure)
         finally:
             # by copy: w + e - e is not w in floating point
-            for p, w in zip(params, start, strict=True):
+            for (p, _), w in zip(active, start, strict=True):
                 p.copy_(w)
             torch.clear_autocast_cache()
         return loss, active, grads
@@ -396,27 +398,13 @@ class SharpnessAware(Wrapper):
         for tensor in (*grads.values(), *(part.term for part in bypass)):
             tensor.mul_(expand(scale.to(tensor.device), tensor))
 
-    def _kept(
-        self, slot: str, params: list[Tensor], tensors: list[Tensor]
-    ) -> list[Tensor]:
-        """Return copies of one tensor per parameter, in memory that steps share."""
-        return [
-            self.keep_copy(slot, p, tensor)
-            for p, tensor in zip(params, tensors, strict=True)
-        ]
-
     def keep_copy(self, slot: str, p: Tensor, tensor: Tensor) -> Tensor:
         """Return a copy of a tensor of a parameter's, in memory that steps share."""
-        return self.scratch(slot, p, tensor).copy_(tensor)
-
-    def scratch(self, slot: str, p: Tensor, like: Tensor) -> Tensor:
-        """Return memory of a parameter's that steps share, to be written to."""
-        buffers = self._buffers.setdefault(slot, {})
-        buffer = buffers.get(p)
-        if buffer is None or not _is_alike(buffer, like):
+        copy = self._copies.get((slot, p))
+        if copy is None or not _is_alike(copy, tensor):
             # the first step, or the module was converted or moved since
-            buffer = buffers[p] = torch.empty_like(like)
-        return buffer
+            copy = self._copies[slot, p] = torch.empty_like(tensor)
+        return copy.copy_(tensor)
 
     def _with_grads(self) -> Active:
         return [

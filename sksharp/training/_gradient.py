@@ -93,12 +93,14 @@ class Batch:
         return self.total if self.whole is None else self.whole
 
 
-def _take(source: Tensor, rows: Tensor) -> Tensor:
+def _take(source: Tensor, rows: Tensor, out: Tensor | None = None) -> Tensor:
     """Gather rows of (n_samples, width) or (n_models, n_samples, width)."""
-    if source.ndim == 2:
-        return source[rows]
-    index = rows.expand(len(source), rows.shape[-1]).unsqueeze(-1)
-    return torch.take_along_dim(source, index, -2)
+    if source.ndim == 2 and rows.ndim == 1:
+        return torch.index_select(source, 0, rows, out=out)
+    n_models = len(rows) if rows.ndim == 2 else len(source)
+    index = rows.expand(n_models, rows.shape[-1]).unsqueeze(-1)
+    source = source.expand(n_models, *source.shape[-2:])
+    return torch.take_along_dim(source, index, -2, out=out)
 
 
 def objective(
@@ -193,8 +195,16 @@ class Backprop:
         mean : Tensor of shape (*model_shape, n_samples, n_outputs)
             Where the predicted mean is written.
         """
+        self.predict(batch, mean)
+        self.differentiate(batch, mean)
+
+    def predict(self, batch: Batch, mean: Tensor) -> None:
+        """Write the predicted mean of the rows, of the shape that a call writes."""
+        self._forward(self._rows(batch), self._buffers_for(len(batch)), mean)
+
+    def differentiate(self, batch: Batch, mean: Tensor) -> None:
+        """Write the gradient, given what :meth:`predict` wrote last for these rows."""
         buffers, X = self._buffers_for(len(batch)), self._rows(batch)
-        self._forward(X, buffers, mean)
         delta = torch.sub(mean, batch.y, out=buffers.deltas[-1])
         if batch.weights is not None:
             delta.mul_(batch.weights.unsqueeze(-1))
@@ -204,9 +214,22 @@ class Backprop:
             scale = self.alpha / expand(batch.total_of_whole, self.weights)
             add_scaled_(self.weight_grads, self.weights, scale)
 
-    def predict(self, batch: Batch, mean: Tensor) -> None:
-        """Write the predicted mean of the rows, of the shape that a call writes."""
-        self._forward(self._rows(batch), self._buffers_for(len(batch)), mean)
+    def select(self, batch: Batch, rows: Tensor) -> Batch:
+        """Return some rows of a batch, as :meth:`Batch.take`, predicted as all were.
+
+        To be called after :meth:`predict` wrote to :meth:`scratch`, as if it had
+        predicted these rows alone.
+        """
+        part = batch.take(rows)
+        if part.weights is None:
+            all_rows, some = self._buffers_for(len(batch)), self._buffers_for(len(part))
+            for source, target in zip(
+                [*all_rows.hidden, all_rows.deltas[-1]],
+                [*some.hidden, some.deltas[-1]],
+                strict=True,
+            ):
+                _take(source, rows, out=target)
+        return part
 
     def _rows(self, batch: Batch) -> Tensor:
         X = batch.X

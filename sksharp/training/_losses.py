@@ -55,7 +55,8 @@ def _log_objectives(z: Tensor, y: Tensor) -> Tensor:
 def _binary_log_losses(mean: Tensor, y: Tensor) -> Tensor:
     # not F.binary_cross_entropy, which raises at the NaN of a fit that diverges
     mean = _clip(mean)
-    return -(torch.xlogy(y, mean) + torch.xlogy(1 - y, 1 - mean)).sum(-1)
+    losses = torch.lerp(mean.neg().log1p_(), mean.log(), y)
+    return losses.sum(-1).neg_()
 
 
 def _binary_log_objectives(z: Tensor, y: Tensor) -> Tensor:

@@ -92,36 +92,27 @@ class Evaluation:
         self.on_gradient, self.exchange = on_gradient, exchange
 
     def __call__(self) -> Any:
-        self._write(self.batch, self.mean)
+        self.gradient(self.batch, self.mean)
+        self._end(self.batch)
         self.mean = self.gradient.scratch(len(self.batch))
 
-    def _write(self, batch: Batch, mean: Tensor) -> None:
-        self.gradient(batch, mean)
+    def _end(self, batch: Batch) -> None:
+        """Exchange the gradient and tell of it."""
         if self.exchange is not None:
             self.exchange(self.gradient.grad)
         if self.on_gradient is not None:
             self.on_gradient(batch)
-
-    def backward(self, rows: Tensor | None = None) -> Tensor:
-        """Write the gradient of all rows or some, and return their losses."""
-        if rows is None:
-            batch, mean = self.batch, self.mean
-            self()
-        else:
-            batch = self.batch.take(rows)
-            mean = self.gradient.scratch(len(batch))
-            self._write(batch, mean)
-        return self.gradient.loss.row_losses(mean, batch.y)
 
     @property
     def weights(self) -> Tensor | None:
         """Weights of the rows."""
         return self.batch.weights
 
-    def backward_weighted(self, weights: Tensor) -> None:
-        """Write the gradient of all rows with other weights."""
-        batch = self.batch.reweigh(weights)
-        self._write(batch, self.gradient.scratch(len(batch)))
+    def backward(self) -> Tensor:
+        """Write the gradient of all rows and return their losses."""
+        mean = self.mean
+        self()
+        return self.gradient.loss.row_losses(mean, self.batch.y)
 
     def losses(self) -> Tensor:
         """Return the losses of all rows."""
@@ -129,6 +120,18 @@ class Evaluation:
         mean = self.gradient.scratch(len(batch))
         self.gradient.predict(batch, mean)
         return self.gradient.loss.row_losses(mean, batch.y)
+
+    def backward_part(self, rows: Tensor) -> None:
+        """Write the gradient of some rows, from the pass that gave their losses."""
+        self._backward(self.gradient.select(self.batch, rows))
+
+    def backward_weighted(self, weights: Tensor) -> None:
+        """Write the gradient of all rows with other weights, from the same pass."""
+        self._backward(self.batch.reweigh(weights))
+
+    def _backward(self, batch: Batch) -> None:
+        self.gradient.differentiate(batch, self.gradient.scratch(len(batch)))
+        self._end(batch)
 
 
 class MLPNet(NeuralNet):  # type: ignore[misc]
