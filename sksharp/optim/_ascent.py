@@ -162,9 +162,10 @@ class Pair(NamedTuple):
     @property
     def ascended_grad(self) -> Tensor:
         """Gradient at the perturbed weights, zero if the parameter took no part."""
-        if self.p.grad is None:
-            self.p.grad = torch.zeros_like(self.p)
-        return self.p.grad
+        grad = self.p.grad
+        if grad is None:
+            grad = self.p.grad = torch.zeros_like(self.p)
+        return grad
 
 
 class Bypass(NamedTuple):

@@ -14,6 +14,7 @@ from ._base import (
     Group,
     LightOptimizer,
     Params,
+    State,
     Wrapper,
     evaluate,
     light_step,
@@ -155,8 +156,11 @@ class MSAM(Wrapper):
             one.
         """
         loss = None if closure is None else evaluate(closure)
-        members = self._members()
-        starts = {p: s["start"] for p, _, s in members if s and "start" in s}
+        starts = {
+            p: state["start"]
+            for p in self._params()
+            if "start" in (state := self.state.get(p, {}))
+        }
         if isinstance(self.base_optimizer, Descent):
             self._step_from(starts, self.base_optimizer)
         else:
@@ -166,13 +170,8 @@ class MSAM(Wrapper):
             self.base_optimizer.step()
             for p, w in starts.items():
                 w.copy_(p)
-        self._perturb(members)
+        self._perturb()
         return loss
-
-    def _members(self) -> list[tuple[Tensor, Group, Any]]:
-        return [
-            (p, g, self.state.get(p)) for g in self.param_groups for p in g["params"]
-        ]
 
     def _step_from(self, starts: dict[Tensor, Tensor], base: Descent) -> None:
         """Let the base optimizer update the weights where they are: no copies."""
@@ -182,33 +181,33 @@ class MSAM(Wrapper):
         finally:
             del base.targets
 
-    def _perturb(self, members: list[tuple[Tensor, Group, Any]]) -> None:
+    def _perturb(self) -> None:
         """Set the parameters to the perturbed weights, given a momentum."""
         if all(is_zero(group["rho"]) for group in self.param_groups):
             self._write(self._start())
             self._forget_start()
             return
-        active: list[Any] = [
-            (p, group["rho"], state, *self._momentum(state))
-            # the first step makes the state
-            for p, group, state in (
-                (p, g, s or self.state.get(p)) for p, g, s in members
-            )
-            if state or p.grad is not None
-        ]
+        active: list[tuple[Tensor, Hyperparameter, State]] = []
+        momenta: list[Tensor] = []
+        for group in self.param_groups:
+            for p in group["params"]:
+                state = self.state.get(p, {})
+                if state or p.grad is not None:
+                    momentum, sign = self._momentum(state)
+                    momenta.append(momentum)
+                    active.append((p, sign * group["rho"], state))
         if not active:
             return
-        norm = joint_norm([member[3] for member in active], self.model_ndim)
+        norm = joint_norm(momenta, self.model_ndim)
         # below this the squares underflow: the norm is rounding, the momentum zero
         norm.clamp_min_(smallest_norm(norm.dtype))
-        for p, rho, state, momentum, sign in active:
+        for (p, length, state), momentum in zip(active, momenta, strict=True):
             if "start" not in state:
                 state["start"] = p.clone()
             own_norm = norm if len(active) == 1 else norm.to(p.device)
-            set_direction_(p, state["start"], momentum, own_norm, sign * rho)
+            set_direction_(p, state["start"], momentum, own_norm, length)
 
-    def _momentum(self, state: dict[str, Any] | None) -> tuple[Tensor, int]:
-        state = state or {}
+    def _momentum(self, state: State) -> tuple[Tensor, int]:
         for name, sign in MOMENTA.items():
             momentum = state.get(name)
             if momentum is not None:
@@ -268,7 +267,7 @@ class MSAM(Wrapper):
         """Perturb parameters that are the weights, if they were perturbed."""
         super().resume_params()
         if any("start" in self.state.get(p, {}) for p in self._params()):
-            self._perturb(self._members())
+            self._perturb()
 
     def adopt_params(self) -> None:
         """Take parameters that were written to from outside for the weights."""
