@@ -35,9 +35,11 @@ def add_scaled_(target: Tensor, source: Tensor, scale: Hyperparameter) -> Tensor
 def add_product_(
     target: Tensor, source: Tensor, factor: Tensor, scale: Hyperparameter
 ) -> Tensor:
-    """Add ``scale * factor * source`` to ``target`` in place, in one kernel."""
+    """Add ``scale * factor * source`` to ``target`` in place, given a factor per model."""
     if isinstance(scale, Tensor):
-        return target.addcmul_(source, factor * scale)
+        factor, scale = factor * scale, 1.0
+    if factor.ndim:
+        factor = factor.reshape(_column(factor, target))
     return target.addcmul_(source, factor, value=scale)
 
 

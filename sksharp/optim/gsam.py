@@ -46,10 +46,9 @@ class SurrogateGap(Combination):
         share = joint_dot(grads, descent, optimizer.model_ndim).div_(norm).div_(norm)
         for (p, group, _), grad, to_step in zip(pairs, grads, descent, strict=True):
             # g~ - alpha (g - share g~)
-            alpha = expand(group["gsam_alpha"], p)
-            along = share.to(p.device)
-            add_product_(to_step, to_step, expand(along, p), alpha)
-            add_scaled_(to_step, grad, -alpha)
+            alpha = group["gsam_alpha"]
+            add_product_(to_step, to_step, share.to(p.device), alpha)
+            add_scaled_(to_step, grad, -expand(alpha, p))
         return []
 
 

@@ -11,7 +11,6 @@ from torch.optim import Optimizer
 from ._base import (
     Closure,
     Descent,
-    Group,
     LightOptimizer,
     Params,
     State,

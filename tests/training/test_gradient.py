@@ -351,3 +351,33 @@ def test_weights_and_batch_are_only_read():
     evaluate(Backprop(module, LOSSES["softmax"], 0.1), module, batch)
     for tensor, start in zip(tensors, before, strict=True):
         assert_array_equal(tensor, start)
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["own rows", "shared rows"])
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
+@pytest.mark.parametrize("model_shape", [(), (3,)], ids=["one", "many"])
+@pytest.mark.parametrize("out_activation", LOSSES)
+def test_rows_selected_of_a_prediction_have_the_gradient_of_these_rows_alone(
+    out_activation, model_shape, sparse, shared
+):
+    module = make_module("tanh", out_activation, model_shape=model_shape)
+    gradient = Backprop(module, LOSSES[out_activation], 0.7)
+    batch = make_batch(out_activation, sparse=sparse)
+    rows = torch.tensor([5, 0, 3])
+    if model_shape and not shared:
+        rows = torch.stack([rows, rows + 1, rows.flip(0)])
+        if not sparse:  # many models may have rows of their own
+            X = batch.X + torch.arange(3.0, dtype=torch.float64).view(3, 1, 1)
+            batch = Batch(X, batch.y, None, batch.total)
+    selected = batch.take(rows)
+    gradient(selected, gradient.scratch(len(selected)))
+    expected = gradient.grad.clone()
+    with torch.no_grad():
+        module.flat.add_(1)  # the hidden layers of other weights are in the buffers
+        gradient(selected, gradient.scratch(len(selected)))
+        module.flat.sub_(1)
+    gradient.grad.fill_(torch.nan)
+    gradient.predict(batch, gradient.scratch(len(batch)))
+    part = gradient.select(batch, rows)
+    gradient.differentiate(part, gradient.scratch(len(part)))
+    assert_allclose(gradient.grad, expected, rtol=0, atol=1e-12)

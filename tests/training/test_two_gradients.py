@@ -224,3 +224,26 @@ def test_a_part_whose_rows_have_no_weight_counts_for_nothing():
         assert torch.isfinite(weights).all()
         if solver != "friendly_sam":  # which sees a gradient of zero
             assert_allclose(weights, train(solver, [kept], 3), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["rows", "weights"])
+def test_esam_evaluates_rows_once_at_each_of_its_two_places(weighted, monkeypatch):
+    """The selected rows are differentiated from the pass that gave their losses."""
+    predicted, differentiated = [], []
+    predict, differentiate = Backprop.predict, Backprop.differentiate
+
+    def noting_predict(self, batch, mean):
+        predicted.append(len(batch))
+        predict(self, batch, mean)
+
+    def noting_differentiate(self, batch, mean):
+        differentiated.append(len(batch))
+        differentiate(self, batch, mean)
+
+    monkeypatch.setattr(Backprop, "predict", noting_predict)
+    monkeypatch.setattr(Backprop, "differentiate", noting_differentiate)
+    batch = make_batches(weighted=weighted)[0]
+    train("esam", [batch], esam_fraction=0.5)
+    n = len(batch)
+    assert predicted == [n, n]
+    assert differentiated == [n, n if weighted else round(0.5 * n)]
