@@ -81,6 +81,16 @@ def test_the_adaptive_form_moves_by_the_rate_at_a_constant_gradient():
     assert_allclose(x, -0.1 * (t + 1) / 2 * [1, -1], rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("eps", [0.0, 0.5])
+def test_epsilon_is_added_to_the_root_without_its_bias(eps):
+    """The root of the mean square is 2 from the first step on: 2 / (2 + eps)."""
+    make = partial(ScheduleFree, lr=0.1, eps=eps)
+    t = np.arange(1, 9)
+    x = evaluated(make, lambda w: 2 * w.sum(), [0.0], 8)[:, 0]
+    expected = -0.1 * 2 / (2 + eps) * (t + 1) / 2
+    assert_allclose(x, expected, rtol=0, atol=1e-12)
+
+
 def test_the_decay_is_that_of_the_point_of_the_gradient():
     """z <- z - lr decay y, without a gradient."""
     w = nn.Parameter(torch.ones(1, dtype=torch.float64))
