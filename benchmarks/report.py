@@ -340,9 +340,9 @@ def misses(rows: list[dict[str, Any]]) -> str:
     if not names:
         return "Every method costs what was aimed at, or less."
     return (
-        f"More than was aimed at: {', '.join(names)}. What a method does beside its gradients "
-        "is calls of small kernels, with ESAM those for the losses of rows and their "
-        "selection."
+        f"More than was aimed at: {', '.join(names)}. What a method does beside its "
+        "gradients is calls of small kernels, with ESAM those for the losses of rows and "
+        "their selection."
     )
 
 
