@@ -128,7 +128,8 @@ class _Buffers:
         Outputs of the hidden layers.
 
     deltas : list of Tensor of shape (*model_shape, n_samples, width)
-        Gradients with respect to the inputs of all layers' activations.
+        Gradients with respect to the inputs of all layers' activations. One may take the
+        place of the output of its layer.
 
     ones : Tensor of shape (*model_shape, 1, n_samples)
         Sums the rows of a delta by a product, the fastest way.
@@ -179,9 +180,11 @@ class Backprop:
             # contiguous, which a layer of all models is not
             parts = [*self.coef_grads, *self.intercept_grads]
             self._contiguous = [g.new_empty(g.shape) for g in parts]
-        # one kernel each; the products of many models take a leading axis
+        # the products of many models take a leading axis
         self._mm = torch.bmm if self.model_shape else torch.mm
-        self._addmm = torch.baddbmm if self.model_shape else torch.addmm
+        # whether the delta of the hidden layer is that of the one output, times a weight
+        # per unit: the gradients, which are smaller than it, are multiplied in its place
+        self._defers_weights = self.layer_units[2:] == [1]
         self._buffers: dict[int, _Buffers] = {}
 
     def __call__(self, batch: Batch, mean: Tensor) -> None:
@@ -255,7 +258,9 @@ class Backprop:
         if buffers is None:
             new, shape = self.flat.new_empty, self.model_shape
             deltas = [new(*shape, n_samples, width) for width in self.layer_units[1:]]
-            hidden = [torch.empty_like(delta) for delta in deltas[:-1]]
+            hidden = deltas[:-1]
+            if not self._defers_weights:
+                hidden = [torch.empty_like(delta) for delta in hidden]
             buffers = _Buffers(hidden, deltas, new(*shape, 1, n_samples).fill_(1))
             self._buffers[n_samples] = buffers
         return buffers
@@ -277,28 +282,54 @@ class Backprop:
     def _affine(self, i: int, below: Tensor, out: Tensor) -> None:
         if below.is_sparse:
             torch.add(product(below, self.coefs[i]), self.intercepts[i], out=out)
-        else:
-            self._addmm(self.intercepts[i], below, self.coefs[i], out=out)
+            return
+        # not addmm, which copies the intercepts to all rows before it adds the product
+        self._mm(below, self.coefs[i], out=out)
+        out.add_(self.intercepts[i])
 
     def _backward(self, X: Tensor, buffers: _Buffers) -> None:
         hidden, deltas = buffers.hidden, buffers.deltas
+        scale: Tensor | None = None
         for i in range(len(deltas) - 1, -1, -1):
             delta = deltas[i]
             below = hidden[i - 1] if i else X
             if below.is_sparse:
-                self.coef_grads[i].copy_(product(below.t(), delta))
+                _write(product(below.t(), delta), self.coef_grads[i], scale)
             else:
-                self._product(below.transpose(-1, -2), delta, self.coef_grads[i], i)
-            self._product(buffers.ones, delta, self.intercept_grads[i], i - len(deltas))
-            if i:
-                self._mm(delta, self.coefs_t[i], out=deltas[i - 1])
-                self.hidden_activation.differentiate_(deltas[i - 1], below)
+                self._product(
+                    below.transpose(-1, -2), delta, self.coef_grads[i], i, scale
+                )
+            place = i - len(deltas)
+            self._product(buffers.ones, delta, self.intercept_grads[i], place, scale)
+            if not i:
+                return
+            if self._defers_weights:
+                scale = self.coefs_t[i]
+            else:
+                delta = self._mm(delta, self.coefs_t[i], out=deltas[i - 1])
+            self.hidden_activation.differentiate(delta, below, deltas[i - 1])
 
-    def _product(self, a: Tensor, b: Tensor, out: Tensor, place: int) -> None:
-        if self._contiguous:
-            out.copy_(torch.bmm(a, b, out=self._contiguous[place]))
-        else:
+    def _product(
+        self, a: Tensor, b: Tensor, out: Tensor, place: int, scale: Tensor | None
+    ) -> None:
+        if not self._contiguous:
             torch.mm(a, b, out=out)
+            if scale is not None:
+                out.mul_(scale)
+            return
+        result = self._contiguous[place]
+        if b.shape[-1] == 1:  # faster as one row than as one column
+            torch.bmm(b.mT, a.mT, out=result.mT)
+        else:
+            torch.bmm(a, b, out=result)
+        _write(result, out, scale)
+
+
+def _write(source: Tensor, out: Tensor, scale: Tensor | None) -> None:
+    if scale is None:
+        out.copy_(source)
+    else:
+        torch.mul(source, scale, out=out)
 
 
 def _divisor(batch: Batch) -> Hyperparameter:

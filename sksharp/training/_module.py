@@ -22,29 +22,30 @@ class Activation:
     apply_ : callable
         Activates a layer's input in place.
 
-    differentiate_ : callable
-        Multiplies a gradient, in place, by the derivative, which is given as a function
-        of the layer's output.
+    differentiate : callable
+        Takes a gradient, the layer's output, and where to write their product with the
+        derivative, which may be either of the two. A gradient that is the same for all
+        units may be given for one.
     """
 
     apply_: Callable[[Tensor], Tensor]
-    differentiate_: Callable[[Tensor, Tensor], Tensor]
+    differentiate: Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 ACTIVATIONS = {
-    "identity": Activation(lambda z: z, lambda grad, out: grad),
+    "identity": Activation(lambda z: z, lambda grad, a, out: out.copy_(grad)),
     "logistic": Activation(
         torch.sigmoid_,
-        lambda grad, out: aten.sigmoid_backward.grad_input(grad, out, grad_input=grad),
+        lambda grad, a, out: aten.sigmoid_backward.grad_input(grad, a, grad_input=out),
     ),
     "tanh": Activation(
         torch.tanh_,
-        lambda grad, out: aten.tanh_backward.grad_input(grad, out, grad_input=grad),
+        lambda grad, a, out: aten.tanh_backward.grad_input(grad, a, grad_input=out),
     ),
     "relu": Activation(
         torch.relu_,
-        lambda grad, out: aten.threshold_backward.grad_input(
-            grad, out, 0, grad_input=grad
+        lambda grad, a, out: aten.threshold_backward.grad_input(
+            grad, a, 0, grad_input=out
         ),
     ),
 }

@@ -122,6 +122,26 @@ def test_the_gradient_is_right_at_every_depth(out_activation, model_shape, hidde
     assert_allclose(module.flat.grad, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("hidden", [(5,), (5, 3)], ids=str)
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
+@pytest.mark.parametrize("model_shape", [(), (3,)], ids=["one", "many"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_the_gradient_is_right_with_a_single_output(
+    monkeypatch, activation, model_shape, sparse, hidden
+):
+    monkeypatch.setitem(N_OUTPUTS, "logistic", 1)
+    module = make_module(activation, "logistic", hidden=hidden, model_shape=model_shape)
+    alpha, loss = per_model(0.7, model_shape), LOSSES["logistic"]
+    batch = make_batch("logistic", weighted=True, sparse=sparse)
+    gradient = Backprop(module, loss, alpha)
+
+    for _ in range(2):  # a second gradient finds the buffers of the first
+        evaluate(gradient, module, batch)
+
+    expected = autograd(module, loss, alpha, batch)
+    assert_allclose(module.flat.grad, expected, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("weighted", [False, True], ids=["rows", "weights"])
 @pytest.mark.parametrize("out_activation", LOSSES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
