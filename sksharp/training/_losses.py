@@ -55,7 +55,7 @@ def _log_objectives(z: Tensor, y: Tensor) -> Tensor:
 def _binary_log_losses(mean: Tensor, y: Tensor) -> Tensor:
     # not F.binary_cross_entropy, which raises at the NaN of a fit that diverges
     mean = _clip(mean)
-    losses = torch.lerp(mean.neg().log1p_(), mean.log(), y)
+    losses = torch.lerp((1 - mean).log_(), mean.log_(), y)
     return losses.sum(-1).neg_()
 
 

@@ -124,7 +124,7 @@ def group_size(job: TrainingJob, n_jobs: int, n_workers: int) -> int:
     n_weights = sum(a * b for a, b in pairwise(units))
     if batch_size * n_weights > WORK_TOGETHER:
         return 1
-    n_numbers = 6 * n_weights + 2 * batch_size * sum(units[1:])
+    n_numbers = 6 * n_weights + batch_size * sum(units[1:])
     largest = GROUP_BYTES // (n_numbers * job.weights.coefs[0].itemsize)
     if largest < 2:
         return 1
