@@ -66,14 +66,15 @@ skorch runs with its defaults and, for SAM, with the class of `pytorch_optimizer
     "cost": """## The cost of a solver or an average
 
 CPU time of `fit` over that of the solver that the method is built on, for a network of
-{hidden} hidden units, {n_features} features, minibatches of {batch_size}, {dtype}:
+{hidden} hidden units, {n_features} features, minibatches of {batch_size}, in both dtypes:
 the median of the ratios of {pairs} pairs, and their quartiles. Where the quartiles are far
 apart, other programs had the machine. The last two columns are the optimizer's step alone,
-with a gradient that is there already: the arithmetic of the method. A gradient of this
-network is small work, so that arithmetic shows here, as it does not beside a large one.
+with a gradient that is there already, in float32: the arithmetic of the method. A gradient
+of this network is small work, so that arithmetic shows here, as it does not beside a large
+one.
 
-| method | over | fit | quartiles | aim | step, µs | of its base, µs |
-|---|---|---|---|---|---|---|
+| method | over | float32 | quartiles | float64 | quartiles | aim | step, µs | its base's |
+|---|---|---|---|---|---|---|---|---|
 {rows}
 
 {misses}
@@ -314,8 +315,11 @@ def cost_section() -> str:
 
 def cost_row(row: dict[str, Any]) -> list[str]:
     """Return the cells of a method's row."""
-    low, high = row["fit"]["quartiles"]
     step = row.get("step", {})
+    ratios = []
+    for fit in row["fit"].values():
+        low, high = fit["quartiles"]
+        ratios += [f"{fit['ratio']:.2f}", f"{low:.2f} to {high:.2f}"]
     microseconds = [
         f"{step[name]:.0f}" if step else ""
         for name in ("microseconds_per_step", "microseconds_per_step_of_base")
@@ -323,8 +327,7 @@ def cost_row(row: dict[str, Any]) -> list[str]:
     return [
         row["name"],
         row["base"]["solver"],
-        f"{row['fit']['ratio']:.2f}",
-        f"{low:.2f} to {high:.2f}",
+        *ratios,
         "" if row["target"] is None else f"{row['target']:g}",
         *microseconds,
     ]
@@ -332,15 +335,22 @@ def cost_row(row: dict[str, Any]) -> list[str]:
 
 def misses(rows: list[dict[str, Any]]) -> str:
     """Return a sentence on the methods that cost more than was aimed at."""
-    names = [
-        row["name"]
-        for row in rows
-        if row["target"] is not None and row["fit"]["ratio"] > row["target"]
-    ]
-    if not names:
+    names = {
+        dtype: [
+            row["name"]
+            for row in rows
+            if row["target"] is not None and row["fit"][dtype]["ratio"] > row["target"]
+        ]
+        for dtype in rows[0]["fit"]
+    }
+    if not any(names.values()):
         return "Every method costs what was aimed at, or less."
+    missed = "; ".join(
+        f"in {dtype} {', '.join(of_dtype) or 'none'}"
+        for dtype, of_dtype in names.items()
+    )
     return (
-        f"More than was aimed at: {', '.join(names)}. What a method does beside its "
+        f"More than was aimed at: {missed}. What a method does beside its "
         "gradients is calls of small kernels, with ESAM those for the losses of rows and "
         "their selection."
     )
