@@ -124,10 +124,15 @@ def main() -> None:
     parser.add_argument(
         "--part", choices=["searches", "fits"], help="keep the other as it is stored"
     )
+    parser.add_argument(
+        "--problem", choices=PROBLEMS, help="keep the others as they are stored"
+    )
     options = parser.parse_args()
     problems = dict(list(PROBLEMS.items())[:1]) if options.quick else PROBLEMS
+    if options.problem:
+        problems = {options.problem: PROBLEMS[options.problem]}
     results: dict[str, dict[str, object]] = {}
-    if options.part:
+    if options.part or options.problem:
         results = json.loads((harness.RESULTS / "search.json").read_text())
     for name, problem in problems.items():
         for dtype in ("float32", "float64"):
