@@ -695,14 +695,15 @@ class FlatMinimaMLP(
 
 def _warn_of_divergence(progress):
     """Say that weights are finite only because those of an earlier epoch were kept."""
-    losses = progress.loss_curve
+    losses = progress.loss_curve[-progress.n_iter :]  # of this call
     if not losses or np.isfinite(losses[-1]):
         return
-    first = 1 + np.flatnonzero(~np.isfinite(losses))[0]
+    n_finite = np.flatnonzero(np.isfinite([0, *losses]))[-1]
+    best = progress.best_n_iter
+    kept = f"those of the best epoch, {best}" if best else "those that it began with"
     warn(
-        f"The training diverged: the loss of epoch {first} is {losses[first - 1]}. The "
-        f"weights are those of the best epoch before, {progress.best_n_iter}. Lower "
-        "learning_rate_init, or scale X.",
+        f"The training diverged: from epoch {n_finite + 1} on the loss is not finite. The "
+        f"weights are {kept}. Lower learning_rate_init, or scale X.",
         ConvergenceWarning,
     )
 

@@ -63,7 +63,7 @@ class PiecewiseLinearEncoder(VersionStamp, TransformerMixin, BaseEstimator):
         three has no ramps: one ramp would be the feature itself, shifted and scaled.
 
     means_ : ndarray of shape (n_ramps,)
-        What is subtracted from the ramps. Only set when ``center`` is True.
+        Means of the ramps of height 1 over the training rows, which ``center`` subtracts.
 
     n_features_in_ : int
         Number of features seen during fit.
@@ -81,8 +81,8 @@ class PiecewiseLinearEncoder(VersionStamp, TransformerMixin, BaseEstimator):
     Notes
     -----
     The encoding in the paper goes on linearly beyond the outer knots. Here it is
-    constant, so that the output stays within a range whatever comes. Put the scaled
-    feature beside it where values beyond those of the training rows matter.
+    constant, so that the output spans no more than ``height`` whatever comes. Put the
+    scaled feature beside it where values beyond those of the training rows matter.
 
     References
     ----------
@@ -134,8 +134,7 @@ class PiecewiseLinearEncoder(VersionStamp, TransformerMixin, BaseEstimator):
         # values that occur: a quantile between them would split an indicator in two
         quantiles = np.quantile(X, shares, axis=0, method="nearest")
         self.knots_ = [np.unique(column) for column in quantiles.T]
-        if self.center:
-            self.means_ = self._ramps(X).mean(axis=0, dtype=np.float64)
+        self.means_ = self._ramps(X).mean(axis=0, dtype=np.float64)
         return self
 
     def transform(self, X):
@@ -157,6 +156,7 @@ class PiecewiseLinearEncoder(VersionStamp, TransformerMixin, BaseEstimator):
         ramps = self._ramps(X)
         if self.center:
             ramps -= self.means_
+        ramps *= self.height
         return ramps
 
     def _ramps(self, X):
@@ -168,9 +168,7 @@ class PiecewiseLinearEncoder(VersionStamp, TransformerMixin, BaseEstimator):
         with np.errstate(over="ignore"):  # infinity is clipped too
             ramps -= lower
             ramps /= width
-        np.clip(ramps, 0, 1, out=ramps)
-        ramps *= self.height
-        return ramps
+        return np.clip(ramps, 0, 1, out=ramps)
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the ramps: ``x_bin1``, ``x_bin2`` … for a feature ``x``.
@@ -343,7 +341,7 @@ def _numeric(n_bins):
         ("standardize", StandardScaler()),
         ("clip", FunctionTransformer(_soft_clip, feature_names_out="one-to-one")),
     ]
-    # at full height they would drown the feature, which is all that smooth data need
+    # at full height they outweigh the feature, and tables with smooth dependences lose
     bins = PiecewiseLinearEncoder(n_bins, height=0.5, center=True)
     encode = [("scale", Pipeline(scale)), ("bins", bins)]
     # a column without any value is kept, as zeros, lest the indicator stand alone
@@ -397,8 +395,8 @@ def _with_target(estimator, target):
             f"target must be None or 'passthrough' unless estimator is a regressor, got "
             f"target={target!r} with {type(estimator).__name__}, {kind}. Leave target out."
         )
-    is_own = target is None
-    if is_own:
+    is_default = target is None
+    if is_default:
         has_scale = getattr(estimator, "loss", None) != "poisson"
         target = StandardScaler() if is_regressor(estimator) and has_scale else None
     if target is None or target == "passthrough":
@@ -407,7 +405,7 @@ def _with_target(estimator, target):
 
     # the check takes the rounding of single precision near zero for an error
     return TransformedTargetRegressor(
-        estimator, transformer=target, check_inverse=not is_own
+        estimator, transformer=target, check_inverse=not is_default
     )
 
 

@@ -401,6 +401,7 @@ STEPS = {
     "robust": RobustScaler(),
     "largest": MaxAbsScaler(),
     "ramps": PiecewiseLinearEncoder(4),
+    "low ramps": PiecewiseLinearEncoder(4, height=0.3),
     "centered ramps": PiecewiseLinearEncoder(4, height=0.3, center=True),
     "logarithm": FunctionTransformer(np.log1p),
     "square": make_pipeline(FunctionTransformer(np.square), FunctionTransformer()),

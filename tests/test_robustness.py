@@ -83,9 +83,25 @@ def test_a_fit_that_diverges_after_its_best_epoch_says_so():
     first = 1 + np.flatnonzero(~np.isfinite(regr.loss_curve_))[0]
     best = 1 + np.nanargmax(regr.validation_scores_)
     (message,) = [str(w.message) for w in record if "diverged" in str(w.message)]
-    assert f"the loss of epoch {first} is" in message
-    assert f"the best epoch before, {best}. Lower learning_rate_init" in message
+    assert f"from epoch {first} on" in message
+    assert f"those of the best epoch, {best}. Lower learning_rate_init" in message
     assert np.isfinite(regr.predict(X)).all()
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_the_epochs_of_a_fit_that_diverges_are_those_of_this_fit():
+    regr = SAMMLPRegressor(early_stopping=True, random_state=0, warm_start=True)
+    regr.set_params(solver="adam", max_iter=4).fit(X, y.astype(float))
+    coefs = [coef.copy() for coef in regr.coefs_]
+    # weights are finite, and the loss overflows
+    regr.set_params(learning_rate_init=1e200, beta_1=0.0)
+    with pytest.warns(ConvergenceWarning, match="diverged") as record:
+        regr.fit(X, y.astype(float))
+    (message,) = [str(w.message) for w in record if "diverged" in str(w.message)]
+    assert "from epoch 1 on" in message or "from epoch 2 on" in message
+    assert "The weights are those that it began with." in message
+    for coef, before in zip(regr.coefs_, coefs, strict=True):
+        assert_array_equal(coef, before)
 
 
 def test_class_weights_that_are_not_finite_are_refused():

@@ -65,14 +65,16 @@ def test_centered_ramps_of_a_height_are_those_multiplied_less_the_mean(dtype):
     plain = PiecewiseLinearEncoder(n_bins=3).fit(X)
     encoder = PiecewiseLinearEncoder(n_bins=3, height=0.25, center=True).fit(X)
     means = plain.transform(X).mean(axis=0) / 4
-    assert_allclose(encoder.means_, means, rtol=1e-12)
+    assert_allclose(encoder.means_, 4 * means, rtol=1e-12)
     ramps = encoder.transform(wider.astype(dtype))
     assert ramps.dtype == dtype
     expected = plain.transform(wider) / 4 - means
     assert_allclose(ramps, expected, atol=1e-14 if dtype == np.float64 else 1e-6)
     higher = PiecewiseLinearEncoder(n_bins=3, height=4.0).fit(X)
     assert_allclose(higher.transform(wider), 4 * plain.transform(wider))
-    assert not hasattr(higher, "means_")
+    # both may be changed without another fit
+    changed = higher.set_params(height=0.25, center=True).transform(wider)
+    assert_allclose(changed, expected, atol=1e-14)
 
 
 def test_every_ramp_is_an_interpolation_between_two_quantiles():

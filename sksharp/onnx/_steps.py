@@ -354,10 +354,11 @@ def convert_ramps(scope, operator, container):
     ramps = graph("Div", ramps, graph.constant(width, dtype))
     bounds = [graph.constant(bound, dtype) for bound in (0, 1)]
     ramps = graph("Clip", ramps, *bounds)
-    ramps = graph("Mul", ramps, graph.constant(encoder.height, dtype))
-    means = encoder.means_ if encoder.center else 0
-    means = graph.constant(means, dtype)
-    graph("Sub", ramps, means, to=operator.outputs[0].full_name)
+    if encoder.center:
+        ramps = graph("Sub", ramps, graph.constant(encoder.means_, dtype))
+    # one for every ramp: onnxruntime rounds a single one to float32 to fuse it
+    height = graph.constant(np.full(sum(n_ramps), encoder.height), dtype)
+    graph("Mul", ramps, height, to=operator.outputs[0].full_name)
 
 
 def shape_splines(operator):

@@ -52,8 +52,8 @@ def light_step(step: Callable[..., Any]) -> Callable[..., Any]:
         if not torch.is_grad_enabled():  # inside another step
             return run(self, closure)
         # what torch.no_grad does, without making a context for every step
-        torch._C._set_grad_enabled(False)
         try:
+            torch._C._set_grad_enabled(False)
             return run(self, closure)
         finally:
             torch._C._set_grad_enabled(True)

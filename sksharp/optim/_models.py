@@ -1,4 +1,4 @@
-"""Many models in one parameter: the leading axis and the two helpers that know it.
+"""Many models in one parameter: the leading axis and the helpers that know it.
 
 A parameter has shape ``(*model_shape, *shape)``, where ``model_shape`` is ``()`` for one
 model and ``(n_models,)`` for many. A hyperparameter is a float, shared by all models, or
@@ -16,8 +16,13 @@ Hyperparameter: TypeAlias = float | Tensor
 
 def expand(value: Hyperparameter, like: Tensor) -> Hyperparameter:
     """View a per-model value so that it broadcasts over ``like``."""
-    if not isinstance(value, Tensor) or not value.ndim:
+    return _broadcast(value, like) if isinstance(value, Tensor) else value
+
+
+def _broadcast(value: Tensor, like: Tensor) -> Tensor:
+    if not value.ndim and value.dtype == like.dtype:
         return value
+    # a value of shape () would be cast to half precision
     return value.reshape(_column(value, like))
 
 
@@ -38,9 +43,7 @@ def add_product_(
     """Add ``scale * factor * source`` to ``target`` in place, given a factor per model."""
     if isinstance(scale, Tensor):
         factor, scale = factor * scale, 1.0
-    if factor.ndim:
-        factor = factor.reshape(_column(factor, target))
-    return target.addcmul_(source, factor, value=scale)
+    return target.addcmul_(source, _broadcast(factor, target), value=scale)
 
 
 def add_direction_(
@@ -59,12 +62,9 @@ def set_direction_(
 ) -> Tensor:
     """Set ``target`` to ``start + length * vector / norm``, given a norm per model."""
     if isinstance(length, Tensor):
-        scale = length / norm
-        scale = scale.reshape(_column(scale, target))
+        scale = _broadcast(length / norm, target)
         return torch.addcmul(start, vector, scale, out=target)
-    if norm.ndim or norm.dtype != target.dtype:
-        # a norm of shape () would be cast to half precision
-        norm = norm.reshape(_column(norm, target))
+    norm = _broadcast(norm, target)
     return torch.addcdiv(start, vector, norm, value=length, out=target)
 
 
@@ -112,6 +112,6 @@ def joint_dot(
 def _model_dot(a: Tensor, b: Tensor, model_ndim: int) -> Tensor:
     if a.dtype in (torch.float16, torch.bfloat16):
         a, b = a.float(), b.float()
-    a, b = _vectors(a, model_ndim), _vectors(b, model_ndim)
-    # not vecdot, which autocast around the step computes in half precision
-    return (a * b).sum(-1) if model_ndim else torch.dot(a, b)
+    # not vecdot, which autocast around the step computes in half precision, and not dot,
+    # which adds one by one: of 10 million numbers the fifth digit is wrong
+    return _vectors(a * b, model_ndim).sum(-1)

@@ -164,11 +164,13 @@ def _has_kernel(p: Tensor, grad: Tensor, mean: Tensor, mean_sq: Tensor) -> bool:
     """Return whether the fused kernel is right for tensors.
 
     It runs through the memory of all of them side by side, whatever their strides, and
-    is not for subclasses.
+    is not for subclasses. A module that was converted between two steps has moments of
+    another dtype.
     """
     return (
         type(p) in PLAIN_TENSORS
         and (p.is_cpu or p.is_cuda)
+        and p.dtype == grad.dtype == mean.dtype == mean_sq.dtype
         and p.is_contiguous()
         and grad.is_contiguous()
         and mean.is_contiguous()

@@ -83,9 +83,10 @@ def flushed_denormals() -> Iterator[None]:
 
     Processors take many times as long for them, and the gradients of a network that fits
     its rows exactly are full of them. Holds for the calling thread, where the processor
-    can do it, and ends with the context.
+    can do it, and ends with the context. With several threads nothing changes: those that
+    begin within the context would never hear of its end.
     """
-    if _flushes_denormals():
+    if torch.get_num_threads() > 1 or _flushes_denormals():
         yield
         return
     torch.set_flush_denormal(True)

@@ -128,8 +128,8 @@ class _Buffers:
         Outputs of the hidden layers.
 
     deltas : list of Tensor of shape (*model_shape, n_samples, width)
-        Gradients with respect to the inputs of all layers' activations. One may take the
-        place of the output of its layer.
+        Gradients with respect to the inputs of all layers' activations. That of a single
+        hidden layer below a single output takes the place of the layer's output.
 
     ones : Tensor of shape (*model_shape, 1, n_samples)
         Sums the rows of a delta by a product, the fastest way.
@@ -221,7 +221,7 @@ class Backprop:
         """Return some rows of a batch, as :meth:`Batch.take`, predicted as all were.
 
         To be called after :meth:`predict` wrote to :meth:`scratch`, as if it had
-        predicted these rows alone.
+        predicted these rows alone. They must be fewer than those of the batch.
         """
         part = batch.take(rows)
         if part.weights is None:
@@ -253,7 +253,7 @@ class Backprop:
         return self._buffers_for(n_samples).deltas[-1]
 
     def _buffers_for(self, n_samples: int) -> _Buffers:
-        # two sizes at most: whole batches and the short last one
+        # few sizes: whole batches, the short last one, and parts of both
         buffers = self._buffers.get(n_samples)
         if buffers is None:
             new, shape = self.flat.new_empty, self.model_shape
@@ -303,7 +303,7 @@ class Backprop:
             self._product(buffers.ones, delta, self.intercept_grads[i], place, scale)
             if not i:
                 return
-            if self._defers_weights:
+            if self._defers_weights:  # the delta stays that of the output
                 scale = self.coefs_t[i]
             else:
                 delta = self._mm(delta, self.coefs_t[i], out=deltas[i - 1])
@@ -313,9 +313,7 @@ class Backprop:
         self, a: Tensor, b: Tensor, out: Tensor, place: int, scale: Tensor | None
     ) -> None:
         if not self._contiguous:
-            torch.mm(a, b, out=out)
-            if scale is not None:
-                out.mul_(scale)
+            _write(torch.mm(a, b, out=out), out, scale)
             return
         result = self._contiguous[place]
         if b.shape[-1] == 1:  # faster as one row than as one column
@@ -326,10 +324,10 @@ class Backprop:
 
 
 def _write(source: Tensor, out: Tensor, scale: Tensor | None) -> None:
-    if scale is None:
-        out.copy_(source)
-    else:
+    if scale is not None:
         torch.mul(source, scale, out=out)
+    elif source is not out:
+        out.copy_(source)
 
 
 def _divisor(batch: Batch) -> Hyperparameter:

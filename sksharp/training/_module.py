@@ -23,9 +23,9 @@ class Activation:
         Activates a layer's input in place.
 
     differentiate : callable
-        Takes a gradient, the layer's output, and where to write their product with the
-        derivative, which may be either of the two. A gradient that is the same for all
-        units may be given for one.
+        Takes a gradient, the layer's output, and where to write the gradient times the
+        derivative: it may be the memory of either argument. A gradient that is the same
+        for all units may be given for one.
     """
 
     apply_: Callable[[Tensor], Tensor]

@@ -124,7 +124,9 @@ def group_size(job: TrainingJob, n_jobs: int, n_workers: int) -> int:
     n_weights = sum(a * b for a, b in pairwise(units))
     if batch_size * n_weights > WORK_TOGETHER:
         return 1
-    n_numbers = 6 * n_weights + batch_size * sum(units[1:])
+    # what Backprop writes for a minibatch: outputs and, unless they share memory, deltas
+    n_outputs = sum(units[1:]) if units[2:] == [1] else 2 * sum(units[1:])
+    n_numbers = 6 * n_weights + batch_size * n_outputs
     largest = GROUP_BYTES // (n_numbers * job.weights.coefs[0].itemsize)
     if largest < 2:
         return 1

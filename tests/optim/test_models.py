@@ -5,7 +5,13 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from sksharp.optim._models import add_product_, expand, joint_dot, joint_norm
+from sksharp.optim._models import (
+    add_product_,
+    add_scaled_,
+    expand,
+    joint_dot,
+    joint_norm,
+)
 
 SHAPES = {
     "a vector": [(7,)],
@@ -68,3 +74,18 @@ def test_a_value_per_model_is_spread_over_what_a_model_has():
     assert expand(0.5, like) == 0.5
     assert expand(torch.tensor(0.5), like) == 0.5
     assert expand(torch.ones(3), like).shape == (3, 1, 1)
+
+
+@pytest.mark.parametrize("factor", [1e6, 1e-9])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_factors_that_half_precision_does_not_hold_are_not_rounded(dtype, factor):
+    source = torch.full((4,), 2.0**-10 if factor > 1 else 2.0**15, dtype=dtype)
+    expected = (source.float() * factor).to(dtype)
+    scale = torch.tensor(factor)
+    for added in (
+        add_product_(torch.zeros(4, dtype=dtype), source, scale, 1.0),
+        add_scaled_(torch.zeros(4, dtype=dtype), source, expand(scale, source)),
+    ):
+        assert torch.isfinite(expected).all()
+        assert expected.ne(0).all()
+        assert torch.equal(added, expected)

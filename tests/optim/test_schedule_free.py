@@ -167,3 +167,14 @@ def test_the_parameters_are_found_again_from_the_averaged_weights(make):
     assert equal(training.params, before)
     training.run(4)
     assert equal(training.params, train(make, 9))
+
+
+def test_a_parameter_may_change_its_precision_between_two_steps():
+    parameter = torch.nn.Parameter(torch.ones(3, dtype=torch.float64))
+    optimizer = ScheduleFree([parameter], lr=0.1)
+    for dtype in (torch.float64, torch.float32):
+        parameter.data = parameter.data.to(dtype)
+        parameter.grad = torch.ones(3, dtype=dtype)
+        optimizer.step()
+    assert parameter.dtype == torch.float32
+    assert torch.isfinite(parameter).all()

@@ -8,7 +8,11 @@ from skorch.callbacks import Callback
 from threadpoolctl import threadpool_limits
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
-from sksharp.training._device import deserved_threads, resolve_device
+from sksharp.training._device import (
+    deserved_threads,
+    flushed_denormals,
+    resolve_device,
+)
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn.exceptions.ConvergenceWarning",
@@ -198,3 +202,11 @@ def test_denormals_are_back_after_a_fit_that_fails(monkeypatch):
     with pytest.raises(RuntimeError, match="training failed"):
         SAMMLPClassifier((5,), max_iter=2).fit(X, y)
     assert not flushes_denormals()
+
+
+@needs_flushing
+@pytest.mark.usefixtures("two_threads")
+def test_several_threads_keep_their_denormals():
+    # one that begins in a fit would take its mode to the end of the process
+    with flushed_denormals():
+        assert not flushes_denormals()
