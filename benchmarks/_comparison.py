@@ -149,6 +149,17 @@ def compare_all(runs: Runs) -> list[str]:
     return table([f"against {BASELINE}", *SUMMARY], body)
 
 
+def compare_one(runs: Runs, method: str) -> list[str]:
+    """Return how a method does against every other."""
+    body = []
+    for other in runs:
+        scores = pairs(runs, method, other, "score")
+        if other != method and scores:
+            points = 100 * np.mean([verdict(both)[1] for both in scores.values()])
+            body.append([other, *summary(runs, method, other), f"{points:+.2f}"])
+    return table([f"{method} against", *SUMMARY, "points"], body)
+
+
 def wide_table(
     runs: Runs, options: argparse.Namespace, figure: str, title: str, form: str
 ) -> list[str]:

@@ -113,12 +113,22 @@ def mlp_grid(problem: Problem) -> BaseEstimator:
 def mlp_as_long_as(other: str, problem: Problem) -> BaseEstimator:
     """Return scikit-learn's network with as many epochs as take another's stored time."""
     budget = stored_seconds(other, problem)
-    n_epochs = 5  # enough to tell how long one takes
-    trial = mlp(problem, max_iter=n_epochs)
-    start = time.process_time()
-    trial.fit(problem.X_train, problem.y_train)
-    epochs = round(n_epochs * budget / (time.process_time() - start))
-    return mlp(problem, max_iter=max(1, epochs), tol=0, n_iter_no_change=max(1, epochs))
+
+    def of_length(n_epochs: int) -> BaseEstimator:
+        return mlp(problem, max_iter=n_epochs, tol=0, n_iter_no_change=n_epochs)
+
+    def seconds(n_epochs: int) -> float:
+        start = time.process_time()
+        of_length(n_epochs).fit(problem.X_train, problem.y_train)
+        return time.process_time() - start
+
+    few = many = 5  # two lengths: preprocessing is no epoch
+    shortest = longest = seconds(few)
+    while longest - shortest < min(0.25, budget / 2):
+        many *= 2
+        longest = seconds(many)
+    per_epoch = (longest - shortest) / (many - few)
+    return of_length(max(few, round(few + (budget - shortest) / per_epoch)))
 
 
 def stored_seconds(method: str, problem: Problem) -> float:

@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _comparison import Runs, compare_all, compare_sets, pairs, select, summary
+from _comparison import (
+    Runs,
+    compare_all,
+    compare_one,
+    compare_sets,
+    pairs,
+    select,
+    summary,
+)
 from _datasets import SETS
 from _methods import METHODS, RATES
 
@@ -500,6 +508,16 @@ def quality_page() -> str:
         if "default" in runs:
             detail = compare_sets(runs, "default", "mlp")
             lines += ["The default on every table:", "", *detail]
+        if "recommended" in runs:
+            lines += [
+                "The recommended setting against the others, and the mean difference of",
+                "the score in points:",
+                "",
+                *compare_one(runs, "recommended"),
+                "The recommended setting on every table, against mlp:",
+                "",
+                *compare_sets(runs, "recommended", "mlp"),
+            ]
         if lines:
             tables += [f"## {title}", "", *lines]
     return QUALITY.format(tables="\n".join(tables))
