@@ -695,7 +695,8 @@ class FlatMinimaMLP(
 
 def _warn_of_divergence(progress):
     """Say that weights are finite only because those of an earlier epoch were kept."""
-    losses = progress.loss_curve[-progress.n_iter :]  # of this call
+    n_before = len(progress.loss_curve) - progress.n_iter
+    losses = progress.loss_curve[n_before:]
     if not losses or np.isfinite(losses[-1]):
         return
     n_finite = np.flatnonzero(np.isfinite([0, *losses]))[-1]

@@ -50,8 +50,8 @@ class PiecewiseLinearEncoder(VersionStamp, TransformerMixin, BaseEstimator):
         one knot, so that a feature with repeated values gets fewer.
 
     height : float, default=1.0
-        How far a ramp rises. Each of the ramps of a feature gets a weight of its own, so
-        that at full height they outweigh the scaled feature beside them.
+        How far a ramp rises. A feature has many ramps, each with a weight of its own: the
+        lower they are, the more the scaled feature beside them counts.
 
     center : bool, default=False
         Whether to subtract the mean over the training rows from every ramp.
@@ -341,7 +341,7 @@ def _numeric(n_bins):
         ("standardize", StandardScaler()),
         ("clip", FunctionTransformer(_soft_clip, feature_names_out="one-to-one")),
     ]
-    # at full height they outweigh the feature, and tables with smooth dependences lose
+    # lower than the feature, of which there is one beside so many of them
     bins = PiecewiseLinearEncoder(n_bins, height=0.5, center=True)
     encode = [("scale", Pipeline(scale)), ("bins", bins)]
     # a column without any value is kept, as zeros, lest the indicator stand alone
