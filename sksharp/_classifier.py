@@ -63,7 +63,7 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
 
     batch_size : int or 'auto', default='auto'
         Rows per minibatch. 'auto' is ``min(200, n_samples)``; while ``rho`` is 'auto', a
-        tenth of the rows if that is less, though not less than 8. Not used when
+        twentieth of the rows if that is less, though not less than 8. Not used when
         ``solver`` is 'lbfgs'.
 
     learning_rate : {'constant', 'invscaling', 'adaptive', 'cosine', 'flat_cosine', \

@@ -44,7 +44,7 @@ DOCUMENTATION = "https://sksharp.readthedocs.io/en/stable"
 # with rho='auto': the radius before one is chosen, the steps of an epoch at least, and
 # the rows of a minibatch at least
 RHO_UNTIL_CHOSEN = 0.05
-STEPS_OF_AUTO = 10
+STEPS_OF_AUTO = 20
 SMALLEST_OF_AUTO = 8
 
 

@@ -453,9 +453,11 @@ def test_the_default_chooses_its_radius():
 
 @pytest.mark.parametrize("n_members", [1, 2])
 @pytest.mark.parametrize(
-    ("n_rows", "batch_size"), [(400, 40), (150, 15), (100, 10), (4000, 200)]
+    ("n_rows", "batch_size"), [(400, 20), (180, 9), (100, 8), (4000, 200)]
 )
-def test_an_automatic_minibatch_is_a_tenth_of_the_rows(n_rows, batch_size, n_members):
+def test_an_automatic_minibatch_is_a_twentieth_of_the_rows(
+    n_rows, batch_size, n_members
+):
     rows = np.resize(ROWS, (n_rows, 4))
     y = rows[:, 0]
     params = {**QUICK, "max_iter": 2, "n_members": n_members, "rho_grid": [0.1]}
@@ -503,7 +505,7 @@ def test_with_too_few_rows_training_is_that_of_a_number(weighted):
 
 
 def test_rows_for_early_stopping_do_not_change_the_minibatch():
-    rows, y = ROWS[:105], SIGNS[:105]
+    rows, y = ROWS[:210], SIGNS[:210]
     fits = [
         SAMMLPClassifier(**QUICK, early_stopping=True, batch_size=size).fit(rows, y)
         for size in ("auto", 10)
