@@ -347,7 +347,7 @@ def test_the_penalty_adds_its_constant_curvature_to_the_weights_alone(solver):
     assert not plain.settings["penalty"]
 
 
-@pytest.mark.parametrize(("rho", "size"), [(0.05, 200), ("auto", 28)])
+@pytest.mark.parametrize(("rho", "size"), [(0.05, 200), ("auto", 14)])
 def test_the_penalty_is_that_of_the_automatic_minibatch(rho, size):
     rows, y = np.tile(X, (7, 1)), np.tile(TARGETS["squared"], 7)
     network = fitted("squared", alpha=0.8, rho=rho)
