@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from _comparison import (
     Runs,
+    compare,
     compare_all,
     compare_one,
     compare_sets,
@@ -173,8 +174,8 @@ in up to three random splits each, and stores every run in `benchmarks/results/q
   `sam` the one with a fixed radius of 0.05.
 - `mlp` is scikit-learn's network as it comes, `mlp_es` the one with early stopping, `hgb`
   its `HistGradientBoosting`. LightGBM, CatBoost and RealMLP (`realmlp5`: five folds)
-  run with their own defaults. `mlp_as_long_as_default` is `mlp` with as many epochs as take
-  the time of `default`.
+  run with their own defaults. `mlp_as_long_as_default` and
+  `mlp_as_long_as_recommended` are `mlp` with as many epochs as take the time of the other.
 - Plain networks get the same preprocessing: median, standard deviations, one column per
   category; the target of a regression in standard deviations.
 - A win is a mean score (accuracy, R²) higher by more than twice the standard error over
@@ -519,6 +520,11 @@ def quality_page() -> str:
                 "",
                 *compare_sets(runs, "recommended", "mlp"),
             ]
+        for name in ("default", "recommended"):
+            as_long = f"mlp_as_long_as_{name}"
+            if {name, as_long} <= runs.keys():
+                head, *detail = compare(runs, name, as_long)
+                lines += [f"At equal training time, {head}", *detail]
         if lines:
             tables += [f"## {title}", "", *lines]
     return QUALITY.format(tables="\n".join(tables))
