@@ -95,7 +95,9 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         Exponent of ``learning_rate='invscaling'``.
 
     max_iter : int, default=200
-        Epochs at most; iterations at most when ``solver`` is 'lbfgs'.
+        Epochs at most; iterations at most when ``solver`` is 'lbfgs'. A
+        ``ConvergenceWarning`` says that training, or what judges it, got better by more
+        than ``tol`` in the last ``n_iter_no_change`` of them.
 
     shuffle : bool, default=True
         Whether to shuffle the rows before every epoch. Not used when ``solver`` is

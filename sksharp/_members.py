@@ -9,10 +9,12 @@ from numbers import Integral
 
 import numpy as np
 from sklearn.base import is_classifier
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import KFold, StratifiedKFold, check_cv
 from sklearn.utils.validation import validate_data
 
 from ._progress import say
+from ._warnings import warn
 from .optim import SOLVERS, solver_chain
 
 # steps between two looks at a fold, unless an epoch is longer
@@ -100,6 +102,7 @@ class Ensemble:
             jobs = labeled(jobs, "member")
             results = self._race(jobs, is_new) if self._searches() else self._run(jobs)
             check_scores(results)
+            self._warn_if_cut_off(results, jobs)
         for member, result in zip(members, results, strict=True):
             member._take(result)
             if self._searches():
@@ -143,6 +146,7 @@ class Ensemble:
         check_scores(outcome)
         for network, result in zip(networks, outcome, strict=True):
             network._take(result)
+        self._warn_if_cut_off(outcome, jobs)
         self._keep_out_of_fold(networks, X, folds)
         if self.verbose:
             say("Training a network on all rows.")
@@ -158,6 +162,24 @@ class Ensemble:
         (result,) = self._run([job])
         self._take(result)
         self._note_judge(given)
+
+    def _warn_if_cut_off(self, results, jobs):
+        """Warn if networks that are judged by rows left out got better to the end."""
+        settings = jobs[0].settings
+        ends_otherwise = settings.averaging is not None or adapts(settings)
+        if ends_otherwise or self._ends_on_purpose():
+            return
+        if late_gain(results, jobs, self.n_iter_no_change) > self.tol:
+            of_what = "loss" if jobs[0].validation.score is None else "score"
+            limit = "max_iter" if self.max_steps is None else "max_steps"
+            warn(
+                f"Stochastic Optimizer: Maximum iterations ({jobs[0].epochs}) reached and "
+                "the optimization hasn't converged yet: the "
+                f"{of_what} of the rows left out got better by more than tol={self.tol:g} "
+                f"in the last n_iter_no_change={self.n_iter_no_change} of them. "
+                f"Increase {limit}.",
+                ConvergenceWarning,
+            )
 
     def _race(self, jobs, is_new):
         """Choose the radius, and return what came of the jobs with it."""
@@ -581,6 +603,40 @@ def check_scores(results):
             "the rows that were left out in any epoch. The input data may contain large "
             "values and need to be preprocessed, or learning_rate_init is too large."
         )
+
+
+def late_gain(results, jobs, n_epochs):
+    """Return by how much the folds got better in the last epochs, on average.
+
+    Parameters
+    ----------
+    results : list of TrainingResult
+        One per fold.
+
+    jobs : list of TrainingJob
+        What they were trained for.
+
+    n_epochs : float
+        How many epochs are the last. Infinite for all.
+
+    Returns
+    -------
+    gain : float
+        Fall of the lowest loss, or rise of the highest score. Infinite if there was no
+        epoch before, 0 for folds that gave up.
+    """
+    gains = []
+    for result, job in zip(results, jobs, strict=True):
+        progress = result.progress
+        n_before = int(max(0, job.epochs - n_epochs) // job.validation.freq)
+        gain = 0.0
+        if progress.n_iter >= job.epochs:
+            scores = np.asarray(progress.validation_scores)
+            before = scores[:n_before]
+            before = before[np.isfinite(before)].max(initial=-np.inf)
+            gain = progress.best_validation_score - before
+        gains.append(gain)
+    return float(np.average(gains, weights=[_weight_of_fold(job) for job in jobs]))
 
 
 def share_at_best(results, jobs):

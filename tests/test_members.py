@@ -4,8 +4,10 @@ import copy
 import itertools
 import math
 import pickle
+import re
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,7 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone, is_classifier
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss, mean_poisson_deviance, mean_squared_error
 from sklearn.model_selection import (
     KFold,
@@ -502,6 +505,86 @@ def test_with_too_few_rows_training_is_that_of_a_number(weighted):
     plain = SAMMLPClassifier(**QUICK, rho=0.05).fit(rows, y, weights)
     assert automatic.rho_ == 0.05
     assert_same_weights(automatic, plain)
+
+
+CUT_OFF = "rows left out got better"
+
+
+def gain_of_the_end(n_epochs):
+    """Return two members, and how much they got better in their last epochs."""
+    # 400 rows, 20 a minibatch, 10 steps an epoch: every other epoch is judged
+    params = {**QUICK, "max_iter": 12, "n_members": 2, "rho": 0.1, "batch_size": 20}
+    members = SAMMLPRegressor(**params).fit(ROWS, ROWS[:, 0])
+    scores = np.array([m.validation_scores_ for m in members.members_])
+    assert scores.shape == (2, 6)
+    n_before = (12 - n_epochs) // 2
+    late = scores.max(axis=1) - scores[:, :n_before].max(axis=1)
+    return members.set_params(n_iter_no_change=n_epochs), late.mean()
+
+
+@pytest.mark.parametrize("n_epochs", [1, 4, 5])
+def test_a_training_that_is_cut_off_is_warned_of_by_tol_and_n_iter(n_epochs):
+    members, gain = gain_of_the_end(n_epochs)
+    assert gain > 0
+    with pytest.warns(ConvergenceWarning, match=r"\(12\).*Increase max_iter"):
+        members.set_params(tol=0.999 * gain).fit(ROWS, ROWS[:, 0])
+    members.set_params(tol=1.001 * gain)
+    assert not any(CUT_OFF in message for message in messages_of(members))
+
+
+def messages_of(estimator):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        estimator.fit(ROWS, ROWS[:, 0])
+    return [str(warning.message) for warning in caught]
+
+
+@pytest.mark.parametrize("n_members", [1, 2])
+@pytest.mark.parametrize(
+    ("params", "way_out"),
+    [
+        ({}, "the loss of the rows left out .* Increase max_iter"),
+        ({"max_steps": 60}, "the loss .* Increase max_steps"),
+        ({"scoring": "r2"}, "the score .* Increase max_iter"),
+        ({"n_iter_no_change": np.inf}, "n_iter_no_change=inf"),
+    ],
+)
+def test_the_warning_of_a_cut_off_says_what_to_change(params, way_out, n_members):
+    network = SAMMLPRegressor(**QUICK, n_members=n_members).set_params(**params)
+    (message,) = messages_of(network)
+    assert re.search(way_out, message)
+
+
+@pytest.mark.parametrize("n_members", [1, 2])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"tol": 1e9},
+        {"max_iter": 30, "learning_rate": "cosine"},
+        {"max_iter": 30, "swa": True},
+    ],
+)
+def test_training_that_was_not_cut_off_is_not_warned_of(params, n_members):
+    network = SAMMLPRegressor(**QUICK, n_members=n_members)
+    assert messages_of(network.set_params(**{"tol": 1e-9, "max_iter": 20})) != []
+    assert not any(CUT_OFF in m for m in messages_of(network.set_params(**params)))
+
+
+def test_folds_that_gave_up_were_not_cut_off():
+    rows = np.random.default_rng(0).normal(size=(300, 4))
+    noise = np.random.default_rng(1).normal(size=300)
+    network = SAMMLPRegressor(
+        hidden_layer_sizes=(32,),
+        rho_grid=[0],
+        max_iter=60,
+        learning_rate_init=0.02,
+        random_state=0,
+    )
+    network.set_params(n_iter_no_change=50)  # longer than they wait for a better epoch
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        network.fit(rows, noise)
+    assert network.rho_epochs_ < 60
 
 
 def test_rows_for_early_stopping_do_not_change_the_minibatch():
