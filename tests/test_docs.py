@@ -132,6 +132,12 @@ def test_what_is_said_of_the_tables_is_in_the_stored_results():
     assert "loses once" in readme
     assert f"with {float(loss):.2f} of its loss and {float(cpu):.1f} times" in readme
 
+    head = stored.index(
+        "At equal training time, default against mlp_as_long_as_default:"
+    )
+    _, wins, _, losses, loss, _ = stored[head + 4].strip("| ").split(" | ")
+    assert f"it wins {wins} times and loses {losses}, with {float(loss):.2f}" in readme
+
 
 def test_the_site_has_a_page_for_every_public_name(reference):
     pages = reference.pages()
