@@ -102,7 +102,6 @@ class Ensemble:
             jobs = labeled(jobs, "member")
             results = self._race(jobs, is_new) if self._searches() else self._run(jobs)
             check_scores(results)
-            self._warn_if_cut_off(results, jobs)
         for member, result in zip(members, results, strict=True):
             member._take(result)
             if self._searches():
@@ -115,6 +114,8 @@ class Ensemble:
         self.n_iter_ = max(member.n_iter_ for member in members)
         self.t_ = max(member.t_ for member in members)
         self.loss_ = float(np.mean([member.loss_ for member in members]))
+        if not incremental:
+            self._warn_if_cut_off(results, jobs)
 
     def _is_automatic(self, y, sample_weight, given=None):
         """Return whether ``rho='auto'`` says how to train: there are rows to judge by."""
@@ -146,13 +147,13 @@ class Ensemble:
         check_scores(outcome)
         for network, result in zip(networks, outcome, strict=True):
             network._take(result)
-        self._warn_if_cut_off(outcome, jobs)
         self._keep_out_of_fold(networks, X, folds)
         if self.verbose:
             say("Training a network on all rows.")
         job = self._job(X, y, sample_weight, rows, validation, given=given)
         judges_itself = validation is not None or adapts(job.settings)
-        if job.settings.averaging is None and not judges_itself:
+        ends_by_folds = job.settings.averaging is None and not judges_itself
+        if ends_by_folds:
             job = dataclasses.replace(
                 job,
                 epochs=max(1, round(share_at_best(outcome, jobs) * job.epochs)),
@@ -162,6 +163,8 @@ class Ensemble:
         (result,) = self._run([job])
         self._take(result)
         self._note_judge(given)
+        if ends_by_folds:
+            self._warn_if_cut_off(outcome, jobs)
 
     def _warn_if_cut_off(self, results, jobs):
         """Warn if networks that are judged by rows left out got better to the end."""

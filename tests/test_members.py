@@ -570,6 +570,12 @@ def test_training_that_was_not_cut_off_is_not_warned_of(params, n_members):
     assert not any(CUT_OFF in m for m in messages_of(network.set_params(**params)))
 
 
+def test_a_network_that_judges_itself_warns_once():
+    network = SAMMLPRegressor(**QUICK, early_stopping=True)
+    (message,) = messages_of(network)
+    assert CUT_OFF not in message
+
+
 def test_folds_that_gave_up_were_not_cut_off():
     rows = np.random.default_rng(0).normal(size=(300, 4))
     noise = np.random.default_rng(1).normal(size=300)
