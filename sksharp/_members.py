@@ -170,17 +170,21 @@ class Ensemble:
         """Warn if networks that are judged by rows left out got better to the end."""
         settings = jobs[0].settings
         ends_otherwise = settings.averaging is not None or adapts(settings)
-        if ends_otherwise or self._ends_on_purpose():
+        is_interrupted = any(result.is_interrupted for result in results)
+        if ends_otherwise or is_interrupted or self._ends_on_purpose():
             return
         if late_gain(results, jobs, self.n_iter_no_change) > self.tol:
+            epochs = max(job.epochs for job in jobs)
             of_what = "loss" if jobs[0].validation.score is None else "score"
+            rows = "validation rows"
+            if jobs[0].validation.rows is not None:
+                rows = "rows left out"
             limit = "max_iter" if self.max_steps is None else "max_steps"
             warn(
-                f"Stochastic Optimizer: Maximum iterations ({jobs[0].epochs}) reached and "
-                "the optimization hasn't converged yet: the "
-                f"{of_what} of the rows left out got better by more than tol={self.tol:g} "
-                f"in the last n_iter_no_change={self.n_iter_no_change} of them. "
-                f"Increase {limit}.",
+                f"Stochastic Optimizer: Maximum iterations ({epochs}) reached and the "
+                f"optimization hasn't converged yet: the {of_what} of the {rows} got "
+                f"better by more than tol={self.tol:g} in the last "
+                f"n_iter_no_change={self.n_iter_no_change} of them. Increase {limit}.",
                 ConvergenceWarning,
             )
 
@@ -625,8 +629,8 @@ def late_gain(results, jobs, n_epochs):
     Returns
     -------
     gain : float
-        Fall of the lowest loss, or rise of the highest score. Infinite if there was no
-        epoch before, 0 for folds that gave up.
+        Fall of the lowest loss, or rise of the highest score: from the first one if all
+        epochs are the last, infinite if there is one alone. 0 for folds that gave up.
     """
     gains = []
     for result, job in zip(results, jobs, strict=True):
@@ -635,7 +639,7 @@ def late_gain(results, jobs, n_epochs):
         gain = 0.0
         if progress.n_iter >= job.epochs:
             scores = np.asarray(progress.validation_scores)
-            before = scores[:n_before]
+            before = scores[: min(max(1, n_before), len(scores) - 1)]
             before = before[np.isfinite(before)].max(initial=-np.inf)
             gain = progress.best_validation_score - before
         gains.append(gain)

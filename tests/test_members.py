@@ -532,10 +532,10 @@ def test_a_training_that_is_cut_off_is_warned_of_by_tol_and_n_iter(n_epochs):
     assert not any(CUT_OFF in message for message in messages_of(members))
 
 
-def messages_of(estimator):
+def messages_of(estimator, y=ROWS[:, 0]):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        estimator.fit(ROWS, ROWS[:, 0])
+        estimator.fit(ROWS, y)
     return [str(warning.message) for warning in caught]
 
 
@@ -568,6 +568,31 @@ def test_training_that_was_not_cut_off_is_not_warned_of(params, n_members):
     network = SAMMLPRegressor(**QUICK, n_members=n_members)
     assert messages_of(network.set_params(**{"tol": 1e-9, "max_iter": 20})) != []
     assert not any(CUT_OFF in m for m in messages_of(network.set_params(**params)))
+
+
+@pytest.mark.parametrize("n_epochs", [40, np.inf])
+def test_members_that_got_worse_were_not_cut_off(n_epochs):
+    noise = np.random.default_rng(1).normal(size=400)
+    members = SAMMLPRegressor(
+        hidden_layer_sizes=(32,),
+        rho=0.0,
+        n_members=2,
+        max_iter=40,
+        learning_rate_init=0.02,
+        n_iter_no_change=n_epochs,
+        random_state=0,
+    ).fit(ROWS, noise)
+    for member in members.members_:
+        assert np.argmax(member.validation_scores_) == 0
+    assert not any(CUT_OFF in m for m in messages_of(members, noise))
+
+
+def test_given_rows_are_named_as_what_they_are():
+    network = SAMMLPRegressor(**QUICK, n_members=2)
+    with pytest.warns(
+        ConvergenceWarning, match="loss of the validation rows got better"
+    ):
+        network.fit(ROWS, ROWS[:, 0], X_val=ROWS[:50], y_val=ROWS[:50, 0])
 
 
 def test_a_network_that_judges_itself_warns_once():
