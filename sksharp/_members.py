@@ -152,8 +152,7 @@ class Ensemble:
             say("Training a network on all rows.")
         job = self._job(X, y, sample_weight, rows, validation, given=given)
         judges_itself = validation is not None or adapts(job.settings)
-        ends_by_folds = job.settings.averaging is None and not judges_itself
-        if ends_by_folds:
+        if job.settings.averaging is None and not judges_itself:
             job = dataclasses.replace(
                 job,
                 epochs=max(1, round(share_at_best(outcome, jobs) * job.epochs)),
@@ -163,7 +162,7 @@ class Ensemble:
         (result,) = self._run([job])
         self._take(result)
         self._note_judge(given)
-        if ends_by_folds:
+        if validation is None:
             self._warn_if_cut_off(outcome, jobs)
 
     def _warn_if_cut_off(self, results, jobs):
@@ -176,9 +175,8 @@ class Ensemble:
         if late_gain(results, jobs, self.n_iter_no_change) > self.tol:
             epochs = max(job.epochs for job in jobs)
             of_what = "loss" if jobs[0].validation.score is None else "score"
-            rows = "validation rows"
-            if jobs[0].validation.rows is not None:
-                rows = "rows left out"
+            is_given = jobs[0].validation.rows is None
+            rows = "validation rows" if is_given else "rows left out"
             limit = "max_iter" if self.max_steps is None else "max_steps"
             warn(
                 f"Stochastic Optimizer: Maximum iterations ({epochs}) reached and the "
@@ -629,8 +627,8 @@ def late_gain(results, jobs, n_epochs):
     Returns
     -------
     gain : float
-        Fall of the lowest loss, or rise of the highest score: from the first one if all
-        epochs are the last, infinite if there is one alone. 0 for folds that gave up.
+        Fall of the lowest loss, or rise of the highest score, in its units: from the
+        first one if all epochs are the last. 0 for folds that gave up.
     """
     gains = []
     for result, job in zip(results, jobs, strict=True):
@@ -639,7 +637,7 @@ def late_gain(results, jobs, n_epochs):
         gain = 0.0
         if progress.n_iter >= job.epochs:
             scores = np.asarray(progress.validation_scores)
-            before = scores[: min(max(1, n_before), len(scores) - 1)]
+            before = scores[: max(1, n_before)]
             before = before[np.isfinite(before)].max(initial=-np.inf)
             gain = progress.best_validation_score - before
         gains.append(gain)

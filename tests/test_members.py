@@ -532,6 +532,25 @@ def test_a_training_that_is_cut_off_is_warned_of_by_tol_and_n_iter(n_epochs):
     assert not any(CUT_OFF in message for message in messages_of(members))
 
 
+def test_folds_count_by_their_rows_where_they_got_better():
+    # 10 steps an epoch for both, 160 rows and 40
+    folds = [
+        (np.arange(200, 400), np.arange(160)),
+        (np.arange(200), np.arange(360, 400)),
+    ]
+    params = {**QUICK, "max_iter": 12, "n_members": 2, "rho": 0.1, "batch_size": 20}
+    members = SAMMLPRegressor(**params, cv=folds, n_iter_no_change=4)
+    members.fit(ROWS, ROWS[:, 0])
+    scores = np.array([m.validation_scores_ for m in members.members_])
+    late = scores.max(axis=1) - scores[:, :4].max(axis=1)
+    gain = 0.8 * late[0] + 0.2 * late[1]
+    assert abs(gain / late.mean() - 1) > 0.002
+    with pytest.warns(ConvergenceWarning, match=CUT_OFF):
+        members.set_params(tol=0.999 * gain).fit(ROWS, ROWS[:, 0])
+    members.set_params(tol=1.001 * gain)
+    assert not any(CUT_OFF in message for message in messages_of(members))
+
+
 def messages_of(estimator, y=ROWS[:, 0]):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
