@@ -102,8 +102,9 @@ class Ensemble:
             jobs = labeled(jobs, "member")
             results = self._race(jobs, is_new) if self._searches() else self._run(jobs)
             check_scores(results)
-        for member, result in zip(members, results, strict=True):
+        for member, job, result in zip(members, jobs, results, strict=True):
             member._take(result)
+            member._score_freq = 1 if incremental else job.validation.freq
             if self._searches():
                 member.rho = self._radius()
         self.members_ = members
@@ -425,7 +426,14 @@ def judged_jobs(networks, X, y, sample_weight, folds, given):
         validation = network._validation(*data, kept, default="loss")
         job = network._job(X, y, sample_weight, rows=train)
         jobs.append(judged_by(job, validation))
-    return jobs
+    # folds of any size are looked at together: what they say is compared by epochs
+    freq = max(job.validation.freq for job in jobs)
+    return [
+        dataclasses.replace(
+            job, validation=dataclasses.replace(job.validation, freq=freq)
+        )
+        for job in jobs
+    ]
 
 
 def judged_by(job, validation):
@@ -556,7 +564,7 @@ def race(jobs, radii, train, stages):
     }
     results = {i: [None] * len(jobs) for i in running}
     # at a look at the folds
-    freq = max(job.validation.freq for job in jobs)
+    freq = jobs[0].validation.freq
     pauses = [math.ceil(share * epochs / freq) * freq for share, _ in stages]
     for stage in range(len(stages) + 1):
         pause_at = pauses[stage] if stage < len(stages) and len(running) > 1 else None

@@ -3,7 +3,6 @@
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from .._members import STEPS_BETWEEN_SCORES
 from .._scoring import is_loss
 from ._data import check_network, networks_of
 from ._plotting import color_of, make_axes, names_of
@@ -293,8 +292,9 @@ def _epochs_of_scores(network, is_member):
     if not is_member:
         # with early stopping every epoch has a score, if not those of an earlier fit
         return np.arange(n_epochs - n_scores, n_epochs) + 1
-    n_rows = network.t_ // n_epochs
-    size = min(200, n_rows) if network.batch_size == "auto" else network.batch_size
-    freq = max(1, round(STEPS_BETWEEN_SCORES / -(-n_rows // size)))
-    epochs = np.append(np.arange(freq, n_epochs, freq), n_epochs)
+    freq = network._score_freq
+    n_last = network.n_iter_
+    epochs = np.append(np.arange(freq, n_last, freq), n_last)
+    # the curve may have begun in an earlier fit
+    epochs += n_epochs - n_last
     return epochs if len(epochs) == n_scores else None

@@ -111,6 +111,19 @@ def test_the_networks_of_an_ensemble_have_a_curve_each():
     assert display.axes_[1].get_ylabel() == "Minus loss of the left-out rows"
 
 
+@pytest.mark.parametrize("n_fits", [1, 2])
+def test_folds_of_any_size_are_looked_at_together(n_fits):
+    # 40 and 20 rows are two batches and one: alone, a look every 10 and every 20 epochs
+    rows = np.arange(60)
+    cv = [(rows[:40], rows[40:]), (rows[40:], rows[:40])]
+    clf = classifier(n_members=2, cv=cv, max_iter=25, warm_start=True)
+    for _ in range(n_fits - 1):
+        clf.fit(X, y)
+    display = LossCurveDisplay.from_estimator(clf)
+    for scores in display.score_lines_:
+        assert_array_equal(scores.get_xdata(), 25 * (n_fits - 1) + np.array([20, 25]))
+
+
 def test_one_axes_has_the_losses_alone():
     _, ax = plt.subplots()
     display = LossCurveDisplay.from_estimator(classifier(early_stopping=True), ax=ax)
