@@ -576,8 +576,13 @@ def test_what_cannot_be_converted_is_named(case):
         (X.astype(str), {}, "must be numbers for SAMMLPClassifier, got strings"),
         (X.astype("M8[D]"), {}, "must hold numbers, booleans or strings"),
         (X, {"dtype": "f2"}, "dtype must be float32, float64 or None, got float16"),
-        (X, {"target_opset": 15}, "target_opset must be from 19 to .*, got 15"),
-        (X, {"target_opset": 999}, "target_opset must be from 19 to .*, got 999"),
+        (
+            X,
+            {"target_opset": 15},
+            "target_opset must be a whole number from 19 .*, got 15",
+        ),
+        (X, {"target_opset": "19"}, "target_opset must be .*, or None, got '19'"),
+        (X, {"target_opset": 999}, "target_opset must be .*, got 999"),
         ([("X", DoubleTensorType([None, 5]))], {}, "the 6 columns that SAMMLPClass"),
     ],
 )

@@ -3,6 +3,7 @@
 import functools
 import importlib
 import warnings
+from numbers import Integral
 
 import numpy as np
 from scipy.sparse import issparse
@@ -108,10 +109,14 @@ def to_onnx(estimator, X, *, dtype=None, target_opset=None):
         if dtype not in TOLERANCE:
             raise ValueError(f"dtype must be float32, float64 or None, got {dtype}.")
     latest = _import("onnx.defs").onnx_opset_version()
-    if target_opset is not None and not LEAST_OPSET <= target_opset <= latest:
+    is_whole = isinstance(target_opset, Integral)
+    if target_opset is not None and not (
+        is_whole and LEAST_OPSET <= target_opset <= latest
+    ):
         raise ValueError(
-            f"target_opset must be from {LEAST_OPSET} to the installed onnx's {latest}, "
-            f"got {target_opset}. Leave it out, or update onnx and what runs the model."
+            f"target_opset must be a whole number from {LEAST_OPSET} to the installed "
+            f"onnx's {latest}, or None, got {target_opset!r}. Leave it out, or update onnx "
+            "and what runs the model."
         )
     if isinstance(estimator, BaseSearchCV):
         check_is_fitted(estimator)
