@@ -276,6 +276,7 @@ METHODS = {
     "realmlp5": Method(partial(realmlp, n_cv=5), "peers", REALMLP),
     "adam": Method(partial(sharp, solver="adam"), "ours", OURS),
     "default": Method(sharp, "ours", OURS),
+    "default_rho_0": Method(partial(sharp, rho_grid=[0.0]), "ours", OURS),
     "sam": Method(partial(sharp, rho=0.05), "ours", OURS),
     "sam_0.2": Method(partial(sharp, rho=0.2), "ours", OURS),
     "sam_0.5": Method(partial(sharp, rho=0.5), "ours", OURS),
