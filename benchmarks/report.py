@@ -229,7 +229,7 @@ MAX_ROWS_OF_SOLVERS = 1500
 NOISES = (0.0, 0.2, 0.4)
 
 
-# of the picture: label, its place, and a color that the colour-blind can tell apart
+# of the picture: label, its place, and a color that the color-blind can tell apart
 ABOVE, BELOW, RIGHT = ("center", "bottom"), ("center", "top"), ("left", "center")
 SHIFT = {"bottom": (0, 3), "top": (0, -4), "center": (8, 0)}  # points
 NAMES = {

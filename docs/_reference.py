@@ -180,6 +180,8 @@ def solvers_page():
         reads = list(dict.fromkeys(solver.arguments.values()))
         if solver.has_schedule:
             reads += ["learning_rate", "power_t"]
+        if solver.is_ascent:
+            reads.append("micro_batch_size")
         bases = "any" if solver.takes_base else ""
         if solver.refuses:
             bases += f" but {codes(map(repr, solver.refuses))}"

@@ -101,7 +101,7 @@ class FlatMinimaMLP(
     }
 
     _doc_link_module = "sksharp"
-    _doc_link_template = DOCUMENTATION + "/reference/{estimator_name}.html"
+    _doc_link_template = DOCUMENTATION + "/api/sksharp.{estimator_name}.html"
 
     @classmethod
     @functools.cache  # asked for at every get_params, set_params, clone and fit

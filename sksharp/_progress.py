@@ -302,7 +302,9 @@ class Bar:
             parts.append(f"best validation score {max(means.values()):.4g}")
         elif self._stage is not None and means:
             ahead = max(means, key=means.get)
-            parts.append(f"rho={ahead:.4g} ahead at {-means[ahead]:.4g}")
+            is_loss = jobs[0].validation.score is None
+            value = -means[ahead] if is_loss else means[ahead]
+            parts.append(f"rho={ahead:.4g} ahead at {value:.4g}")
         return ", ".join(parts)
 
 

@@ -31,13 +31,13 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
             'muon', 'yellowfin', 'adam', 'sgd', 'lbfgs'}, default='sam'
         How the weights are found.
 
-        - 'sam' descends with the gradient of the worst point in a neighbourhood of the
+        - 'sam' descends with the gradient of the worst point in a neighborhood of the
           weights, with a step of ``base_solver``. Two gradients a step.
         - 'wsam' weighs the sharpness against the loss by ``gamma``. Two gradients a
           step.
-        - 'asam' is 'sam' with the neighbourhood measured in units of the weights.
+        - 'asam' is 'sam' with the neighborhood measured in units of the weights.
         - 'gsam' descends on the gap between the two losses too, by ``gsam_alpha``.
-        - 'fisher_sam' measures the neighbourhood by the squared gradient.
+        - 'fisher_sam' measures the neighborhood by the squared gradient.
         - 'friendly_sam' climbs along the noise of the minibatch only.
         - 'looksam' climbs every ``looksam_k`` steps and reuses the direction in between.
         - 'esam' takes the second gradient from the rows whose loss rose most.
@@ -198,7 +198,7 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         and 'lookahead', 'ranger' not with 'lookahead', which it contains.
 
     rho : float or 'auto', default='auto'
-        Radius of the neighbourhood, in the Euclidean norm over all weights and biases of
+        Radius of the neighborhood, in the Euclidean norm over all weights and biases of
         the network. The best value is a property of the data, from 0 to about 1; 'asam'
         and 'msam' want one about ten times as large. Only used when ``solver`` is a
         sharpness-aware one, from 'sam' to 'msam'.
@@ -210,8 +210,8 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         way. With one member the network is then trained on all rows, for as many epochs
         as were good for the folds: at most ``max_iter``, and ``tol`` and
         ``n_iter_no_change`` are not used, except with ``swa`` or ``early_stopping``,
-        which end training in their own way. 'auto' also sees to it that an epoch has ten
-        steps or more (``batch_size``) and averages the weights (``ema_decay``).
+        which end training in their own way. 'auto' also sees to it that an epoch has about
+        ten steps or more (``batch_size``) and averages the weights (``ema_decay``).
         ``partial_fit`` chooses nothing: it goes on with the radius of ``fit``, or with
         0.05 if there was none (0.5 with 'asam' and 'msam'). With fewer than 100 rows and
         no ``cv`` there is too little for one network to choose by, and training is
@@ -231,7 +231,7 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         'wsam'.
 
     asam_eta : float, default=0.01
-        Added to the size of the weights, in whose units the neighbourhood is measured.
+        Added to the size of the weights, in whose units the neighborhood is measured.
         Only used when ``solver`` is 'asam'.
 
     gsam_alpha : float, default=0.4
@@ -240,7 +240,7 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
 
     fisher_eta : float, default=10000.0
         Weight of the squared gradient against the identity in the metric of the
-        neighbourhood. 0 gives 'sam', and so does any that is small against one over the
+        neighborhood. 0 gives 'sam', and so does any that is small against one over the
         squared gradient: search it in powers of ten. Only used when ``solver`` is
         'fisher_sam'.
 
@@ -409,7 +409,8 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
     Attributes
     ----------
     coefs_ : list of ndarray of shape (fan_in, fan_out)
-        Weights of every layer, of the dtype of ``X``. With ``swa=True`` the average.
+        Weights of every layer, of the dtype of ``X``. With ``swa=True``, or an
+        ``ema_decay``, which ``rho='auto'`` brings, their average.
 
     intercepts_ : list of ndarray of shape (fan_out,)
         Biases of every layer.
@@ -446,16 +447,17 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         ``rho`` is 'auto'.
 
     n_averaged_ : int
-        Number of epochs whose weights are averaged in ``coefs_``; 0 if they are not an
-        average.
+        Number of epochs that ``swa`` has averaged in ``coefs_``; 0 without it, whether
+        or not they are the average of ``ema_decay``.
 
     loss_ : float
         Loss of the last epoch, the penalty included. It is the mean over the epoch of
         the losses before each step; a sharpness-aware solver's too, not the perturbed
         ones.
 
-    loss_curve_ : list of float, of length `n_iter_`
-        Loss of every epoch. Not set when ``solver`` is 'lbfgs', like the next three.
+    loss_curve_ : list of float
+        Loss of every epoch, those of the calls before included if training went on from
+        them. Not set when ``solver`` is 'lbfgs', like the next three.
 
     best_loss_ : float or None
         Smallest loss of an epoch. None with early stopping.

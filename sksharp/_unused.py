@@ -39,7 +39,7 @@ def _unread_by_solver(estimator):
         if len(solver_chain(estimator.solver, estimator.base_solver)) > 1:
             unread.discard("base_solver")
     if "rho" in unread:
-        unread.add("rho_grid")
+        unread |= _of_the_choice(estimator)
     return unread
 
 
@@ -53,8 +53,14 @@ def _unread_by_schedule(estimator):
 
 
 def _unread_by_radius(estimator):
-    is_given = not isinstance(estimator.rho, str)
-    return {"rho_grid"} - _unread_by_solver(estimator) if is_given else set()
+    if isinstance(estimator.rho, str):
+        return set()
+    return _of_the_choice(estimator) - _unread_by_solver(estimator)
+
+
+def _of_the_choice(estimator):
+    """Return the parameters that nothing reads where no radius is chosen."""
+    return {"rho_grid", "cv"} if estimator.n_members == 1 else {"rho_grid"}
 
 
 def _unread_without_validation(estimator):
@@ -63,11 +69,24 @@ def _unread_without_validation(estimator):
     return set() if is_read else {"scoring"}
 
 
+def _unread_without_averaging(estimator):
+    names = {"swa_start", "swa_freq", "swa_lr", "swa_cycle"}
+    names |= {"swa_anneal", "swa_anneal_strategy"}
+    return set() if estimator.swa else names
+
+
+def _unread_without_snapshots(estimator):
+    names = {"snapshot_schedule", "snapshot_start"}
+    return set() if estimator.n_snapshots > 1 else names
+
+
 _UNREAD = {
     "solver": _unread_by_solver,
     "learning_rate": _unread_by_schedule,
     "rho": _unread_by_radius,
     "early_stopping": _unread_without_validation,
+    "swa": _unread_without_averaging,
+    "n_snapshots": _unread_without_snapshots,
 }
 
 

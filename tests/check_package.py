@@ -53,7 +53,7 @@ def check_sdist(path):
 
 
 def check_wheel(path):
-    """Look whether the wheel holds the package and its licence, and nothing else."""
+    """Look whether the wheel holds the package and its license, and nothing else."""
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
     assert "sksharp/py.typed" in names

@@ -148,6 +148,13 @@ def test_the_site_has_a_page_for_every_public_name(reference):
         assert f"({name}.rst)" in pages["index.md"]
 
 
+@pytest.mark.parametrize("name", ["SAMMLPClassifier", "SAMMLPRegressor"])
+def test_the_display_of_an_estimator_links_to_its_page(reference, name):
+    link = getattr(sksharp, name)()._get_doc_link()
+    assert link == f"https://sksharp.readthedocs.io/en/stable/api/sksharp.{name}.html"
+    assert f"sksharp.{name}.rst" in reference.pages()
+
+
 def test_the_tables_of_the_site_are_in_markdown_alone(reference):
     tables = [text for name, text in reference.pages().items() if name.endswith(".md")]
     found = re.findall(r"``\w+``|:\w+:`\w+`", "".join(tables))

@@ -219,9 +219,8 @@ def test_it_is_no_transformer(Estimator):
 
 @pytest.mark.parametrize("Estimator", ESTIMATORS)
 def test_the_html_display_links_to_the_documentation(Estimator):
-    link = (
-        f"https://sksharp.readthedocs.io/en/stable/reference/{Estimator.__name__}.html"
-    )
+    page = f"api/sksharp.{Estimator.__name__}"
+    link = f"https://sksharp.readthedocs.io/en/stable/{page}.html"
     network = Estimator(**SMALL)
     for state in (network, network.fit(X, y), make_pipeline(network)):
         assert link in estimator_html_repr(state)

@@ -226,6 +226,16 @@ def test_the_race_of_the_radii_is_told_by_stages():
     assert_allclose(float(lines[-1]["at"]), min(clf.rho_losses_), rtol=1e-3)
 
 
+def test_the_race_is_told_by_the_scores_if_there_is_a_scorer():
+    file = io.StringIO()
+    with everything(file):
+        clf = make_classifier(**RACE, scoring="accuracy").fit(X, labels)
+    last = lines_of(file)[-1]
+    assert float(last["ahead"]) == clf.rho_
+    # folds of equal size
+    assert_allclose(float(last["at"]), max(clf.rho_scores_), rtol=1e-3)
+
+
 def test_the_training_after_a_choice_is_told_apart():
     file = io.StringIO()
     with everything(file):

@@ -80,5 +80,6 @@ def test_the_table_of_solvers_is_that_of_the_registry():
         name: set(solver.arguments.values())
         | ({"base_solver"} if solver.takes_base else set())
         | ({"learning_rate", "power_t"} if solver.has_schedule else set())
+        | ({"micro_batch_size"} if solver.is_ascent else set())
         for name, solver in SOLVERS.items()
     }

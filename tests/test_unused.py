@@ -50,7 +50,8 @@ def warnings_of(**params):
     """Return what a fit warns of."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        SAMMLPClassifier((2,), max_iter=1, random_state=0, **params).fit(X, y)
+        params = {"max_iter": 1, **params}
+        SAMMLPClassifier((2,), random_state=0, **params).fit(X, y)
     return [
         str(w.message) for w in caught if issubclass(w.category, UnusedParameterWarning)
     ]
@@ -96,6 +97,45 @@ def test_a_grid_of_radii_warns_unless_the_radius_is_searched(solver, rho):
         (message,) = caught
         assert "Parameters that rho=0.1 does not read have no effect" in message
         assert "got rho_grid=[0.1]. Set another rho" in message
+
+
+@pytest.mark.parametrize("n_members", [1, 2])
+@pytest.mark.parametrize(
+    ("solver", "rho", "name"),
+    [("sam", "auto", None), ("sam", 0.1, "rho"), ("adam", "auto", "solver")],
+)
+def test_folds_warn_unless_a_radius_is_searched_or_there_are_members(
+    solver, rho, name, n_members
+):
+    caught = warnings_of(solver=solver, rho=rho, cv=2, n_members=n_members)
+    if name is None or n_members == 2:
+        assert caught == []
+    else:
+        (message,) = caught
+        assert f"Parameters that {name}=" in message
+        assert "got cv=2." in message
+
+
+@pytest.mark.parametrize(
+    ("switch", "name", "value"),
+    [
+        ({"swa": True}, "swa_start", 0.5),
+        ({"swa": True}, "swa_freq", 2),
+        ({"swa": True}, "swa_lr", 0.1),
+        ({"swa": True}, "swa_anneal", 1),
+        ({"swa": True}, "swa_anneal_strategy", "linear"),
+        ({"swa": True}, "swa_cycle", 2),
+        ({"n_snapshots": 2}, "snapshot_schedule", "triangular"),
+        ({"n_snapshots": 2}, "snapshot_start", 0.5),
+    ],
+)
+def test_a_parameter_warns_unless_what_it_belongs_to_is_on(switch, name, value):
+    other = {"swa_lr": 1e-4} if name.startswith("swa") and name != "swa_lr" else {}
+    assert warnings_of(**switch, **other, max_iter=20, **{name: value}) == []
+    (message,) = warnings_of(max_iter=20, **{name: value})
+    (off,) = switch
+    assert f"Parameters that {off}={DEFAULTS[off]!r} does not read" in message
+    assert f"got {name}={value!r}." in message
 
 
 @pytest.mark.parametrize("solver", [*SOLVERS, "lbfgs"])

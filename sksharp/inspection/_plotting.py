@@ -2,7 +2,7 @@
 
 import numpy as np
 
-# Okabe and Ito's colours, which colour-blind readers tell apart
+# Okabe and Ito's colors, which color-blind readers tell apart
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
@@ -67,5 +67,5 @@ def _short_name(estimator):
 
 
 def color_of(i):
-    """Return the colour of the i-th line."""
+    """Return the color of the i-th line."""
     return COLORS[i % len(COLORS)]

@@ -175,21 +175,21 @@ class RhoCurveDisplay:
             reach = 10 ** (0.3 * max(0.25, width))
             left = -0.3 * positive[0] if self.rho[0] == 0 else positive[0] / reach
             self.ax_.set_xlim(left, positive[-1] * reach)
-        self.ax_.set_xticks(self._labelled(), minor=False)
+        self.ax_.set_xticks(self._labeled(), minor=False)
         self.ax_.set_xticks([], minor=True)
         self.ax_.xaxis.set_major_formatter(lambda rho, place: f"{rho:.3g}")
 
-    def _labelled(self):
+    def _labeled(self):
         """Return the radii whose labels do not touch."""
         low, high = self.ax_.get_xlim()
         scale = self.ax_.xaxis.get_transform().transform
         ends = scale(np.array([low, high]))
         places = (scale(self.rho) - ends[0]) / (ends[1] - ends[0])
-        labelled = []
+        labeled = []
         for rho, place in zip(self.rho, places, strict=True):
-            if not labelled or place - labelled[-1][1] >= LABEL_DISTANCE:
-                labelled.append((rho, place))
-        return [rho for rho, _ in labelled]
+            if not labeled or place - labeled[-1][1] >= LABEL_DISTANCE:
+                labeled.append((rho, place))
+        return [rho for rho, _ in labeled]
 
     @classmethod
     def from_cv_results(
