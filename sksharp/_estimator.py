@@ -21,6 +21,9 @@ from ._members import (
     MEMBERS_ATTRIBUTES,
     RADIUS_ATTRIBUTES,
     Ensemble,
+    has_zeros,
+    n_counting,
+    rows_that_count,
 )
 from ._pickles import VersionStamp, data_as_records, records_as_data
 from ._schedules import SCHEDULES
@@ -496,10 +499,13 @@ class FlatMinimaMLP(
         weights = Weights(self.coefs_, self.intercepts_)
         iterate, digest = getattr(self, "_iterate", (None, None))
         is_rewritten = digest != _digest(weights)
-        n_samples = len(y) if rows is None else len(rows)
         is_automatic = self._is_automatic(y, sample_weight, given)
+        if is_automatic and has_zeros(sample_weight):
+            # in minibatches that nobody has made so small, none may count
+            rows = rows_that_count(rows, sample_weight)
+        n_samples = len(y) if rows is None else len(rows)
         # 'auto' is a part of all rows, those of a validation set too
-        n_of_auto = len(y) if is_automatic else n_samples
+        n_of_auto = n_counting(y, sample_weight) if is_automatic else n_samples
         batch_size = self._clipped_batch_size(n_of_auto, is_automatic=is_automatic)
         batch_size = min(n_samples, int(batch_size))
         # a fold that is smaller than the minibatch is not the user's doing
@@ -626,6 +632,8 @@ class FlatMinimaMLP(
         """Return the rows of a minibatch of a fit on so many rows."""
         weights = np.ones(n_samples) if sample_weight is None else sample_weight
         is_automatic = self._is_automatic(weights, sample_weight)
+        if is_automatic:
+            n_samples = n_counting(weights, sample_weight)
         return self._clipped_batch_size(n_samples, is_automatic=is_automatic)
 
     # -- what one call of fit leaves for the next ---------------------------------------

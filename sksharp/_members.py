@@ -122,8 +122,8 @@ class Ensemble:
         """Return whether ``rho='auto'`` says how to train: there are rows to judge by."""
         if not self._searches() or self.cv is not None or given is not None:
             return self._searches()
-        weighty = y if sample_weight is None else sample_weight[sample_weight != 0]
-        return len(weighty) >= LEAST_ROWS
+        n_rows = len(y) if sample_weight is None else np.count_nonzero(sample_weight)
+        return n_rows >= LEAST_ROWS
 
     def _search(self, X, y, sample_weight, given):
         """Choose the radius by folds and train on all rows with it."""
@@ -206,7 +206,8 @@ class Ensemble:
     def _told_race(self, jobs, radii):
         """Return the outcome of a race, and tell of its stages."""
         watch = vars(self).get("_watch")
-        n_stages = len(self._race_stages) + 1 if len(radii) > 1 else 1
+        pauses = pauses_of(jobs, self._race_stages) if len(radii) > 1 else {}
+        n_stages = len(pauses) + 1
         stage = itertools.count(1)
 
         def train(parts):
@@ -220,7 +221,7 @@ class Ensemble:
 
         if watch is not None:
             watch.begin_choice(n_stages, 1 if self.n_members > 1 else 2)
-        outcome = race(jobs, radii, train, self._race_stages)
+        outcome = race(jobs, radii, train, pauses)
         if watch is not None:
             watch.end_choice()
         if self.verbose:
@@ -239,7 +240,8 @@ class Ensemble:
         n_parts, n_kept = n_folds, None
         if n_folds is None and self.cv is None:
             n_parts = PARTS_OF_ONE
-            n_kept = min(n_parts, math.ceil(n_parts * ENOUGH_KEPT / len(y)))
+            n_rows = n_counting(y, sample_weight)
+            n_kept = min(n_parts, math.ceil(n_parts * ENOUGH_KEPT / n_rows))
         is_drawn = self.cv is None or isinstance(self.cv, Integral)
         counts = None
         if is_drawn and sample_weight is not None:
@@ -257,6 +259,10 @@ class Ensemble:
         )
         if counts is not None:
             folds = [(counts[train], counts[test]) for train, test in folds]
+        elif has_zeros(sample_weight) and self._searches():
+            folds = [
+                (rows_that_count(train, sample_weight), test) for train, test in folds
+            ]
         return folds[:n_kept]
 
     def _new_network(self, X, y, params, draws):
@@ -288,7 +294,9 @@ class Ensemble:
             if self.ema_decay is None and not self.swa:
                 own["ema_decay"] = DECAY_OF_AUTO
             if self.batch_size == "auto":
-                own["batch_size"] = self._clipped_batch_size(len(y), is_automatic=True)
+                own["batch_size"] = self._clipped_batch_size(
+                    n_counting(y, sample_weight), is_automatic=True
+                )
         return {**params, **own}
 
     def _keep_out_of_fold(self, networks, X, folds):
@@ -309,6 +317,26 @@ class Ensemble:
         for member in members:
             total = total + member._forward_pass_fast(X, check_input=False)
         return total / len(members)
+
+
+def has_zeros(sample_weight):
+    """Return whether there are rows that do not count."""
+    return sample_weight is not None and not np.all(sample_weight)
+
+
+def n_counting(y, sample_weight):
+    """Return how many rows count, all of them if none does."""
+    return (
+        len(y) if sample_weight is None else np.count_nonzero(sample_weight) or len(y)
+    )
+
+
+def rows_that_count(rows, sample_weight):
+    """Return those of some rows that count, or of all if None; all if none does."""
+    if rows is None:
+        rows = np.arange(len(sample_weight))
+    kept = rows[sample_weight[rows] != 0]
+    return kept if len(kept) else rows
 
 
 def draw_seed(random_state):
@@ -533,7 +561,29 @@ class Race:
     best: int
 
 
-def race(jobs, radii, train, stages):
+def pauses_of(jobs, stages):
+    """Return after which epochs radii are dropped, with the share of those that go on.
+
+    Parameters
+    ----------
+    jobs : list of TrainingJob
+        One per fold.
+
+    stages : sequence of (float, float)
+        Shares of the epochs, in ascending order, and of the radii that go on after them.
+
+    Returns
+    -------
+    pauses : dict of int to float
+        At looks at the folds, before the last. Of short trainings, where looks are few,
+        a pause may be that of several stages.
+    """
+    epochs, freq = max(job.epochs for job in jobs), jobs[0].validation.freq
+    pauses = {math.ceil(share * epochs / freq) * freq: left for share, left in stages}
+    return {epoch: left for epoch, left in pauses.items() if epoch < epochs}
+
+
+def race(jobs, radii, train, pauses):
     """Train all folds with every radius and drop hopeless ones on the way.
 
     Parameters
@@ -547,15 +597,14 @@ def race(jobs, radii, train, stages):
     train : callable
         Takes a list of jobs, returns their results.
 
-    stages : sequence of (float, float)
-        Shares of the epochs, in ascending order, and of the radii that go on after them.
+    pauses : dict of int to float
+        Epochs, in ascending order, and the share of the radii that go on after them.
 
     Returns
     -------
     race : Race
         The outcome.
     """
-    epochs = max(job.epochs for job in jobs)
     sizes = np.array([_weight_of_fold(job) for job in jobs])
     losses = np.full(len(radii), np.inf)
     lengths = np.zeros(len(radii), dtype=int)
@@ -563,26 +612,12 @@ def race(jobs, radii, train, stages):
         i: [with_radius(job, radius) for job in jobs] for i, radius in enumerate(radii)
     }
     results = {i: [None] * len(jobs) for i in running}
-    # at a look at the folds
-    freq = jobs[0].validation.freq
-    pauses = [math.ceil(share * epochs / freq) * freq for share, _ in stages]
-    for stage in range(len(stages) + 1):
-        pause_at = pauses[stage] if stage < len(stages) and len(running) > 1 else None
-        places, parts = [], []
-        for i, of_radius in running.items():
-            for j, job in enumerate(of_radius):
-                result = results[i][j]
-                if result is not None and not result.is_paused:
-                    continue
-                begins = result is None
-                part = (
-                    dataclasses.replace(job, pause_at=pause_at)
-                    if begins
-                    else job.resume(result, pause_at)
-                )
-                places.append((i, j))
-                parts.append(part)
-        for (i, j), result in zip(places, train(parts), strict=True):
+    for pause_at, share in [*pauses.items(), (None, 0)]:
+        if len(running) == 1:
+            pause_at = None
+        parts = _parts(running, results, pause_at)
+        trained = train(list(parts.values())) if parts else []
+        for (i, j), result in zip(parts, trained, strict=True):
             if result.is_interrupted:
                 raise KeyboardInterrupt  # nothing is chosen yet
             results[i][j] = result
@@ -593,11 +628,23 @@ def race(jobs, radii, train, stages):
             lengths[i] = max(r.progress.n_iter for r in results[i])
         if pause_at is None:
             break
-        n_left = max(1, math.ceil(stages[stage][1] * len(radii)))
+        n_left = max(1, math.ceil(share * len(radii)))
         ranked = sorted(running, key=lambda i: losses[i])
         running = {i: running[i] for i in ranked[:n_left]}
     best = min(running, key=lambda i: losses[i])
     return Race(losses, lengths, results[best], best)
+
+
+def _parts(running, results, pause_at):
+    """Return what is left to train up to a pause, by radius and fold."""
+    parts = {}
+    for i, of_radius in running.items():
+        for j, (job, result) in enumerate(zip(of_radius, results[i], strict=True)):
+            if result is None:
+                parts[i, j] = dataclasses.replace(job, pause_at=pause_at)
+            elif result.is_paused:  # and has not given up
+                parts[i, j] = job.resume(result, pause_at)
+    return parts
 
 
 def _weight_of_fold(job):

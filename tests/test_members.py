@@ -386,6 +386,14 @@ def test_hopeless_radii_are_given_up_and_leave_no_trace():
     assert_same_members(network, fixed.fit(X, LABELS), rtol=1e-9)
 
 
+@pytest.mark.parametrize("n_members", [1, 3])
+def test_of_a_short_training_as_many_radii_are_given_up(n_members):
+    # one minibatch an epoch is a look every 20 epochs: two pauses of three coincide
+    shared = {**AUTO, "batch_size": 60, "max_iter": 50, "n_members": n_members}
+    network = SAMMLPClassifier(**shared).fit(X, LABELS)
+    assert sorted(network.rho_epochs_) == [20, 20, 50]
+
+
 def test_without_a_race_every_radius_is_trained_to_the_end(monkeypatch):
     monkeypatch.setattr(SAMMLPClassifier, "_race_stages", ())
     network = SAMMLPClassifier(**AUTO, n_members=3).fit(X, LABELS)
@@ -492,6 +500,36 @@ def test_rows_of_no_weight_do_not_judge():
     weights[:120] = 1
     network = SAMMLPRegressor(**QUICK).fit(ROWS, ROWS[:, 0], weights)
     assert_array_equal(np.isfinite(network.oof_prediction_), weights > 0)
+
+
+@pytest.mark.parametrize(
+    "params", [{}, {"n_members": 2}, {"early_stopping": True}, {"swa": True}], ids=repr
+)
+@pytest.mark.parametrize("n_rows", [160, 1200])
+def test_rows_of_no_weight_might_as_well_not_be_there(n_rows, params):
+    rows = np.random.RandomState(1).normal(size=(n_rows, 3))
+    y = rows[:, 0] + rows[:, 1] ** 2
+    weights = np.ones(n_rows)
+    weights[np.random.RandomState(2).permutation(n_rows)[: n_rows // 3]] = 0
+    counts = weights > 0
+    network = SAMMLPRegressor(**{**QUICK, **params})
+    if params.get("early_stopping"):
+        given = {"X_val": rows[:50], "y_val": y[:50]}
+    else:
+        given = {}
+    weighted = clone(network).fit(rows, y, weights, **given)
+    alone = clone(network).fit(rows[counts], y[counts], **given)
+    networks = [getattr(n, "members_", [n]) for n in (weighted, alone)]
+    for ours, theirs in zip(*networks, strict=True):
+        assert_same_weights(ours, theirs, rtol=1e-9)
+
+
+def test_small_minibatches_of_a_users_folds_have_rows_that_count():
+    weights = np.zeros(len(ROWS))
+    weights[np.random.RandomState(0).permutation(len(ROWS))[:110]] = 1
+    cv = ShuffleSplit(3, random_state=0)
+    network = SAMMLPRegressor(**QUICK, cv=cv).fit(ROWS, ROWS[:, 0], weights)
+    assert network.rho_ in network.rho_grid_
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["rows", "weights"])
