@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 BASELINE = "mlp"
+FIGURES = ("score", "loss", "calibration", "fit_cpu")
 Runs = dict[str, dict[str, dict[int, dict[str, float]]]]  # method, set, split, figure
 
 
@@ -52,7 +54,8 @@ def select(
             and float(row["noise"]) == noise
             and not row["error"]
         ):
-            figures = {name: float(row[name]) for name in ("score", "loss", "fit_cpu")}
+            # a regression has no calibration
+            figures = {name: float(row[name] or "nan") for name in FIGURES}
             runs[row["method"]][row["set"]][int(row["split"])] = figures
     return {method: sets for method, sets in runs.items() if sets}
 
@@ -132,7 +135,7 @@ def compare_sets(runs: Runs, a: str, b: str) -> list[str]:
             name,
             outcomes[sign],
             f"{100 * mean:+.2f}",
-            f"{100 * error:.2f}",
+            f"{100 * error:.2f}" if np.isfinite(error) else "",
             f"{losses[name][0].mean() / losses[name][1].mean():.3f}",
         ]
         for name, sign, mean, error in verdicts
@@ -151,13 +154,61 @@ def compare_all(runs: Runs) -> list[str]:
 
 def compare_one(runs: Runs, method: str) -> list[str]:
     """Return how a method does against every other."""
-    body = []
-    for other in runs:
-        scores = pairs(runs, method, other, "score")
-        if other != method and scores:
-            points = 100 * np.mean([verdict(both)[1] for both in scores.values()])
-            body.append([other, *summary(runs, method, other), f"{points:+.2f}"])
+    body = [
+        [other, *summary(runs, method, other), points(runs, method, other)]
+        for other in runs
+        if other != method and pairs(runs, method, other, "score")
+    ]
     return table([f"{method} against", *SUMMARY, "points"], body)
+
+
+def compare_pairs(runs: Runs, which: list[tuple[str, str]]) -> list[str]:
+    """Return how methods do against others, a row per pair."""
+    body = [
+        [a, b, *summary(runs, a, b), points(runs, a, b)]
+        for a, b in which
+        if pairs(runs, a, b, "score")
+    ]
+    return table(["method", "against", *SUMMARY, "points"], body) if body else []
+
+
+def points(runs: Runs, a: str, b: str) -> str:
+    """Return the mean difference of the scores of two methods, in hundredths."""
+    scores = pairs(runs, a, b, "score").values()
+    return f"{100 * np.mean([verdict(both)[1] for both in scores]):+.2f}"
+
+
+def restrict(runs: Runs, names: set[str]) -> Runs:
+    """Return the runs of some of the sets."""
+    return {
+        method: {name: splits for name, splits in sets.items() if name in names}
+        for method, sets in runs.items()
+    }
+
+
+def compare_sizes(
+    runs: Runs, method: str, sizes: dict[str, int], bounds: list[int]
+) -> list[str]:
+    """Return how a method does against the baseline by the rows for training."""
+    body = []
+    for low, high in pairwise([0, *bounds, max(sizes.values()) + 1]):
+        part = restrict(runs, {name for name, n in sizes.items() if low <= n < high})
+        label = f"{low:,} to {high - 1:,}" if low else f"up to {high - 1:,}"
+        body.append([label, *summary(part, method, BASELINE)])
+    return table([f"{method}: training rows", *SUMMARY], body)
+
+
+def compare_calibration(runs: Runs) -> list[str]:
+    """Return every method's calibration error, and the baseline's on the same sets."""
+    body = []
+    for method in runs:
+        both = pairs(runs, method, BASELINE, "calibration")
+        means = [figures.mean(axis=1) for figures in both.values()]
+        means = [pair for pair in means if np.isfinite(pair).all()]
+        if means:
+            mean, theirs = (f"{value:.3f}" for value in np.mean(means, axis=0))
+            body.append([method, str(len(means)), mean, theirs])
+    return table(["method", "sets", "calibration error", f"{BASELINE}'s"], body)
 
 
 def wide_table(

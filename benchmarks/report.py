@@ -16,8 +16,11 @@ from _comparison import (
     Runs,
     compare,
     compare_all,
+    compare_calibration,
     compare_one,
+    compare_pairs,
     compare_sets,
+    compare_sizes,
     pairs,
     select,
     summary,
@@ -168,10 +171,11 @@ QUALITY = """# How well the networks predict
 in up to three random splits each, and stores every run in `benchmarks/results/quality.csv`.
 
 - `default` is `SAMMLPClassifier()` or `SAMMLPRegressor()` as it comes; `recommended` is
-  the setting of the [README](../README.md#choose-rho), in a `tabular_pipeline`, and
-  `recommended_rho_0` the same with `rho=0`: what members, averages and the encoding of
-  the columns give without flatness. `adam` is our network with scikit-learn's solver,
-  `sam` the one with a fixed radius of 0.05.
+  the setting of the [README](../README.md#choose-rho), in a `tabular_pipeline`.
+  `default_rho_0` and `recommended_rho_0` are the same with `rho=0`: what small
+  minibatches, averages, the choice of the length, members and the encoding of the columns
+  give without flatness. `adam` is our network with scikit-learn's solver, `sam` the one
+  with a fixed radius of 0.05.
 - `mlp` is scikit-learn's network as it comes, `mlp_es` the one with early stopping, `hgb`
   its `HistGradientBoosting`. LightGBM, CatBoost and RealMLP (`realmlp5`: five folds)
   run with their own defaults. `mlp_as_long_as_default` is `mlp` with as many epochs as take
@@ -179,8 +183,10 @@ in up to three random splits each, and stores every run in `benchmarks/results/q
 - Plain networks get the same preprocessing: median, standard deviations, one column per
   category; the target of a regression in standard deviations.
 - A win is a mean score (accuracy, R²) higher by more than twice the standard error over
-  the splits. Ratios are geometric means over the tables: of the loss (log-loss, squared
-  error) and of the CPU time of a fit on one thread.
+  the splits; with three splits about one table in five is a win or a loss by chance.
+  Ratios are geometric means over the tables: of the loss (log-loss, squared
+  error) and of the CPU time of a fit on one thread. The calibration error is the expected
+  one of the likeliest class, in 15 bins.
 - How `default` trains, and which network `recommended` has, was chosen with these tables
   in view, which flatters them. The others have the defaults of their authors, who may have
   known some of the tables too.
@@ -227,13 +233,14 @@ python benchmarks/bench_quality.py --methods ours recipes --noise 0.2 0.4
 """
 MAX_ROWS_OF_SOLVERS = 1500
 NOISES = (0.0, 0.2, 0.4)
+SIZES = [500, 1500, 5000]  # bounds of the training rows
 
 
 # of the picture: label, its place, and a color that the color-blind can tell apart
 ABOVE, BELOW, RIGHT = ("center", "bottom"), ("center", "top"), ("left", "center")
 SHIFT = {"bottom": (0, 3), "top": (0, -4), "center": (8, 0)}  # points
 NAMES = {
-    "default": ("sksharp as it comes", RIGHT, "#0072B2"),
+    "default": ("sksharp as it comes", BELOW, "#0072B2"),
     "recommended": ("sksharp, five members", ABOVE, "#0072B2"),
     "mlp_es": ("scikit-learn's MLP, early stopping", RIGHT, "0.3"),
     "hgb": ("HistGradientBoosting", BELOW, "#D55E00"),
@@ -492,7 +499,8 @@ def quality_page() -> str:
     """Return the page on the quality of the predictions."""
     with (HERE / "results" / "quality.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    order = ("default", "recommended", "recommended_rho_0", "adam", "sam")
+    sizes = {row["set"]: int(row["n_train"]) for row in rows}
+    order = ("default", "default_rho_0", "recommended", "recommended_rho_0", "adam")
     stored = dict.fromkeys([*order, *(row["method"] for row in rows)])
     options = argparse.Namespace(
         methods=[
@@ -507,6 +515,15 @@ def quality_page() -> str:
         runs = select(rows, options, noise)
         title = "Labels as they are" if not noise else f"{noise:.0%} of labels flipped"
         lines = compare_all(runs)
+        for name in ("default", "recommended"):
+            if name in runs and not noise:
+                lines += compare_sizes(runs, name, sizes, SIZES)
+        if radius := compare_pairs(
+            runs, [(n, f"{n}_rho_0") for n in ("default", "recommended")]
+        ):
+            lines += ["What the radius adds:", "", *radius]
+        if not noise:
+            lines += ["Calibration of the classifiers:", "", *compare_calibration(runs)]
         if "default" in runs:
             detail = compare_sets(runs, "default", "mlp")
             lines += ["The default on every table:", "", *detail]
