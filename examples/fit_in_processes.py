@@ -7,7 +7,7 @@ machine. To start two processes on this machine:
 
 .. code-block:: shell
 
-    pip install 'sksharp[distributed]'
+    pip install accelerate
     torchrun --nproc-per-node 2 examples/fit_in_processes.py --save model.sksharp
 """
 

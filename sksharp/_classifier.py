@@ -454,7 +454,7 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
     oof_decision_function_ : ndarray of shape (n_samples, n_classes)
         Probabilities of every row, by the networks that did not see it, NaN if there is
         none. Only set by ``fit`` without ``X_val``, when ``n_members`` is more than 1 or
-        ``rho`` is 'auto'.
+        ``rho`` is 'auto' and was chosen in this fit.
 
     n_averaged_ : int
         Number of epochs that ``swa`` has averaged in ``coefs_``; 0 without it, whether

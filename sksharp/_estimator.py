@@ -19,6 +19,7 @@ from ._export import Exports
 from ._members import (
     LEAST_ROWS,
     MEMBERS_ATTRIBUTES,
+    OUT_OF_FOLD_ATTRIBUTES,
     RADIUS_ATTRIBUTES,
     Ensemble,
     has_zeros,
@@ -338,7 +339,7 @@ class FlatMinimaMLP(
     def _check_ascent(self, epochs):
         is_ascent = self.solver in SOLVERS and SOLVERS[self.solver].is_ascent
         if is_ascent and self._first_epoch(self.sam_start, epochs) >= epochs:
-            length = "max_iter" if self.max_steps is None else "max_steps"
+            length = self._length_name
             raise ValueError(
                 f"sam_start must lie before {length}={getattr(self, length)}, got "
                 f"sam_start={self.sam_start}. There would never be an ascent; lower "
@@ -347,7 +348,7 @@ class FlatMinimaMLP(
 
     def _check_averaging(self, epochs):
         start = self._first_epoch(self.swa_start, epochs)
-        length = "max_iter" if self.max_steps is None else "max_steps"
+        length = self._length_name
         if start >= epochs:
             raise ValueError(
                 f"swa_start must lie before {length}={getattr(self, length)}, got "
@@ -432,9 +433,11 @@ class FlatMinimaMLP(
         X = X.astype(self._dtype(), copy=False)
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
+        forgotten = OUT_OF_FOLD_ATTRIBUTES
         if self._rho_is_of_another() or not self._searches():
-            for name in RADIUS_ATTRIBUTES:
-                vars(self).pop(name, None)
+            forgotten += RADIUS_ATTRIBUTES
+        for name in forgotten:
+            vars(self).pop(name, None)
         if self.n_members > 1:
             self._train_members(X, y, sample_weight, incremental, given)
             return

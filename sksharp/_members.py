@@ -90,7 +90,7 @@ class Ensemble:
         else:
             members = copy.deepcopy(self.members_)
             for member in members:
-                member.set_params(**{**params, "random_state": member.random_state})
+                vars(member).update({**params, "random_state": member.random_state})
         if incremental:
             jobs = [
                 member._job(X, y, sample_weight, incremental=True) for member in members
@@ -178,7 +178,7 @@ class Ensemble:
             of_what = "loss" if jobs[0].validation.score is None else "score"
             is_given = jobs[0].validation.rows is None
             rows = "validation rows" if is_given else "rows left out"
-            limit = "max_iter" if self.max_steps is None else "max_steps"
+            limit = self._length_name
             warn(
                 f"Stochastic Optimizer: Maximum iterations ({epochs}) reached and the "
                 f"optimization hasn't converged yet: the {of_what} of the {rows} got "
@@ -268,7 +268,8 @@ class Ensemble:
     def _new_network(self, X, y, params, draws):
         """Return an estimator of one network, initialized with a seed of its own."""
         seed = draw_seed(draws)
-        network = type(self)(**{**params, "random_state": seed})
+        network = object.__new__(type(self))
+        vars(network).update({**params, "random_state": seed})
         for name in FITTED_ATTRIBUTES:
             if hasattr(self, name):
                 setattr(network, name, getattr(self, name))
@@ -280,7 +281,12 @@ class Ensemble:
 
     def _member_params(self, y, sample_weight, given):
         """Return the parameters of a network of its own, but for its seed."""
-        params = self.get_params(deep=False)
+        # those that a subclass leaves out of its signature too
+        params = {
+            name: value
+            for name, value in vars(self).items()
+            if not name.startswith("_") and not name.endswith("_")
+        }
         own = {
             "n_members": 1,
             "rho": self._radius(),
@@ -300,12 +306,9 @@ class Ensemble:
         return {**params, **own}
 
     def _keep_out_of_fold(self, networks, X, folds):
-        if folds is None:
-            for name in OUT_OF_FOLD_ATTRIBUTES:
-                vars(self).pop(name, None)
-            return
-        outputs = out_of_fold(networks, X, folds, self.n_outputs_)
-        self._take_out_of_fold(outputs)
+        if folds is not None:
+            outputs = out_of_fold(networks, X, folds, self.n_outputs_)
+            self._take_out_of_fold(outputs)
 
     def _forward_pass_fast(self, X, check_input=True):
         members = vars(self).get("members_")
@@ -393,7 +396,10 @@ def make_folds(cv, n_folds, y, *, stratify, random_state):
     else:
         cv = check_cv(cv)
     target = y if labels is None else labels
-    folds = [(_places(a), _places(b)) for a, b in cv.split(target, target)]
+    n_rows = len(target)
+    folds = [
+        (_places(a, n_rows), _places(b, n_rows)) for a, b in cv.split(target, target)
+    ]
     if not folds:
         raise ValueError(
             "cv must give at least one split, got none. Give a list of splits: a generator "
@@ -412,10 +418,24 @@ def make_folds(cv, n_folds, y, *, stratify, random_state):
     return folds
 
 
-def _places(rows):
+def _places(rows, n_rows):
     """Return the places of rows that are given by places or by a mask."""
     rows = np.asarray(rows)
-    return np.flatnonzero(rows) if rows.dtype == bool else rows
+    if rows.size == 0:
+        return np.empty(0, dtype=int)
+    try:
+        places = np.arange(n_rows)[rows]
+    except IndexError as error:
+        raise ValueError(
+            f"cv must give the places of rows, or masks, of n_samples={n_rows}, got "
+            f"{rows!r}: {error}."
+        ) from error
+    if places.ndim != 1:
+        raise ValueError(
+            f"cv must give the places of rows in one dimension, got {places.ndim} of shape "
+            f"{places.shape}. Flatten them."
+        )
+    return places
 
 
 def judged_jobs(networks, X, y, sample_weight, folds, given):

@@ -190,7 +190,7 @@ def _pack(manifest, arrays):
 
 def _replace_file(path, content):
     """Write a file next to the one to replace and move it there."""
-    path = os.fspath(path)
+    path = os.fsdecode(path)
     other = f"{path}.{uuid.uuid4().hex}"
     try:
         with open(other, "xb") as file:

@@ -444,7 +444,7 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
     oof_prediction_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         Prediction for every row, by the networks that did not see it, NaN if there is
         none. Only set by ``fit`` without ``X_val``, when ``n_members`` is more than 1 or
-        ``rho`` is 'auto'.
+        ``rho`` is 'auto' and was chosen in this fit.
 
     n_averaged_ : int
         Number of epochs that ``swa`` has averaged in ``coefs_``; 0 without it, whether
@@ -727,6 +727,11 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
 
     def _validate_input(self, X, y, incremental, reset):
         X, y = super()._validate_input(X, y, incremental, reset)
+        if y.dtype.kind not in "biuf":
+            raise ValueError(
+                f"y must hold numbers, got dtype={y.dtype}. Convert it, dates to numbers "
+                "of days for instance."
+            )
         self._check_counts(y, "y")
         return X, y
 

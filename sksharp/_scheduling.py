@@ -221,9 +221,14 @@ class Scheduling:
                 f"learning_rate_init={self.learning_rate_init}. Lower swa_lr."
             )
 
+    @property
+    def _length_name(self):
+        """The parameter that says how long training is."""
+        return "max_iter" if self.max_steps is None else "max_steps"
+
     def _check_lengths(self, epochs):
         """Raise if a training of so many epochs is too short."""
-        length = "max_iter" if self.max_steps is None else "max_steps"
+        length = self._length_name
         end = f"{length}={getattr(self, length)}"
         if isinstance(self.warmup, Integral) and 0 < self.warmup >= epochs:
             raise ValueError(
@@ -354,7 +359,8 @@ class Scheduling:
         n_after = len(self.loss_curve_) - self.n_iter_
         members = []
         for snapshot in snapshots:
-            member = copy.copy(self).set_params(n_snapshots=1)
+            member = copy.copy(self)
+            member.n_snapshots = 1
             for name in _OF_ONE_TRAINING:
                 vars(member).pop(name, None)
             member.coefs_ = list(snapshot.weights.coefs)

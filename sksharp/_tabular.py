@@ -28,6 +28,7 @@ from ._pickles import VersionStamp
 
 MISSING = "missing"
 CLIP = 3.0
+LARGEST = 1e100  # of a numeric column: the squares of larger numbers would overflow
 
 
 class PiecewiseLinearEncoder(VersionStamp, TransformerMixin, BaseEstimator):
@@ -398,7 +399,7 @@ def _with_target(estimator, target):
     is_default = target is None
     if is_default:
         has_scale = getattr(estimator, "loss", None) != "poisson"
-        target = StandardScaler() if is_regressor(estimator) and has_scale else None
+        target = _target() if is_regressor(estimator) and has_scale else None
     if target is None or target == "passthrough":
         return estimator
     from sklearn.compose import TransformedTargetRegressor
@@ -409,11 +410,26 @@ def _with_target(estimator, target):
     )
 
 
+def _target():
+    # a network's single precision is that of the scaled target, not of the target
+    double = FunctionTransformer(inverse_func=_to_double)
+    return Pipeline([("scale", StandardScaler()), ("precision", double)])
+
+
+def _to_double(X):
+    return X.astype(np.float64)
+
+
 # -- which columns are of which kind: masks, since a label may be a number ----------------
 
 
 def _columns(X):
     """Return the columns of a frame, or of an array, as a list."""
+    if X.ndim != 2:
+        raise ValueError(
+            f"Expected a table of rows and columns, got {X.ndim} dimension(s) of shape "
+            f"{X.shape}. Give a single column as a DataFrame, or reshape(-1, 1) an array."
+        )
     is_frame = hasattr(X, "iloc")
     return [X.iloc[:, j] if is_frame else X[:, j] for j in range(X.shape[1])]
 
@@ -450,7 +466,7 @@ def _categorical_columns(X):
 def _numbers(X):
     """Return a frame as an array of floats: dates in days, missing values as NaN."""
     if not hasattr(X, "iloc"):
-        return X
+        return _within_reach(X)
     return np.column_stack([_floats(column) for column in _columns(X)])
 
 
@@ -461,7 +477,14 @@ def _floats(column):
         since = values - np.datetime64(0, "us") if kind == "M" else values
         return since / np.timedelta64(1, "D")
     dtype = np.float32 if column.dtype == np.float32 else np.float64
-    return column.to_numpy(dtype=dtype, na_value=np.nan)
+    return _within_reach(column.to_numpy(dtype=dtype, na_value=np.nan))
+
+
+def _within_reach(values):
+    """Return finite values no larger than can be squared."""
+    if values.dtype != np.float64 or not (np.abs(values) > LARGEST).any():
+        return values
+    return np.where(np.isinf(values), values, np.clip(values, -LARGEST, LARGEST))
 
 
 def _text(X):

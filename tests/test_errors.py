@@ -254,6 +254,14 @@ CASES = {
         make=make_regressor,
         loss="poisson",
     ),
+    "words to regress on": Case(
+        "y must hold numbers, got dtype=<U2", make=make_regressor, y=["no"] * len(X)
+    ),
+    "dates to regress on": Case(
+        "y must hold numbers, got dtype=datetime64.*dates to numbers of days",
+        make=make_regressor,
+        y=np.full(len(X), "2020-01-01", dtype="M8[s]"),
+    ),
     "negative counts with lbfgs": Case(
         "y must not be negative with loss='poisson'",
         make=make_regressor,

@@ -235,6 +235,47 @@ def test_a_row_of_no_fold_has_no_prediction():
     )
 
 
+@pytest.mark.filterwarnings("ignore::sksharp.exceptions.UnusedParameterWarning")
+@pytest.mark.parametrize("n_members", [1, 3])
+@pytest.mark.parametrize("rho", ["auto", 0.1])
+def test_out_of_fold_predictions_are_those_of_the_last_fit(rho, n_members):
+    clf = SAMMLPClassifier(**{**AUTO, "n_members": n_members}, warm_start=True)
+    clf.set_params(cv=3).fit(X, LABELS)
+    assert len(clf.oof_decision_function_) == len(X)
+    clf.set_params(rho=rho).fit(X[:40], LABELS[:40])
+    # of one network, a radius that was chosen needs no folds any more
+    assert hasattr(clf, "oof_decision_function_") == (n_members > 1)
+    if n_members > 1:
+        assert len(clf.oof_decision_function_) == 40
+        clf.partial_fit(X, LABELS)
+        assert not hasattr(clf, "oof_decision_function_")
+
+
+class SmallNetwork(SAMMLPRegressor):
+    """A subclass with a signature of its own."""
+
+    def __init__(self, alpha=1e-4, random_state=None):
+        super().__init__(
+            hidden_layer_sizes=(3,), max_iter=3, alpha=alpha, random_state=random_state
+        )
+
+
+@pytest.mark.parametrize("params", [{}, {"n_members": 2}, {"n_snapshots": 3}], ids=repr)
+def test_a_subclass_may_have_a_signature_of_its_own(params):
+    network = SmallNetwork(alpha=0.1, random_state=0)
+    for name, value in params.items():
+        setattr(network, name, value)
+    same = SAMMLPRegressor(
+        hidden_layer_sizes=(3,), max_iter=3, alpha=0.1, random_state=0, **params
+    )
+    for warm_start in (False, True):
+        network.warm_start = same.warm_start = warm_start
+        same.fit(ROWS, ROWS[:, 0])
+        assert_array_equal(
+            network.fit(ROWS, ROWS[:, 0]).predict(ROWS), same.predict(ROWS)
+        )
+
+
 def test_labels_that_are_noise_are_learnt_by_heart_and_not_out_of_fold():
     noise = np.random.RandomState(1)
     rows, labels = noise.normal(size=(100, 200)), noise.randint(0, 2, size=100)
@@ -299,6 +340,21 @@ def test_splits_may_come_in_every_form(kind, folds):
     ):
         assert_array_equal(train, other_train)
         assert_array_equal(test, other_test)
+
+
+@pytest.mark.parametrize(
+    ("rows", "match"),
+    [
+        ([0.0, 1.0], "cv must give the places of rows, or masks, of n_samples=60"),
+        (np.ones(59, dtype=bool), "cv must give the places of rows, or masks"),
+        ([59, 60], "cv must give the places of rows, or masks.* out of bounds"),
+        ([[0, 1], [2, 3]], r"in one dimension, got 2 of shape \(2, 2\)"),
+    ],
+)
+def test_splits_that_are_no_rows_are_errors(rows, match):
+    cv = [(np.arange(30), rows), (np.arange(30, 60), np.arange(30))]
+    with pytest.raises(ValueError, match=match):
+        SAMMLPRegressor(**{**ENSEMBLE, "n_members": 2, "cv": cv}).fit(X, TARGETS)
 
 
 # -- the radius --------------------------------------------------------------------------
@@ -934,7 +990,8 @@ def test_a_pickle_goes_on_as_the_original(mode):
             network.partial_fit(X[:30], LABELS[:30])
         network.set_params(warm_start=True).fit(X, LABELS)
     assert_array_equal(twin.predict_proba(X), original.predict_proba(X))
-    assert_array_equal(out_of_fold(twin), out_of_fold(original))
+    if original.n_members > 1:
+        assert_array_equal(out_of_fold(twin), out_of_fold(original))
 
 
 def test_partial_fit_after_a_fit_goes_on_from_it():

@@ -591,6 +591,38 @@ def test_rows_and_options_that_do_not_fit_are_errors(rows, options, match):
         to_onnx(fitted("multiclass"), rows, **options)
 
 
+@pytest.mark.parametrize(
+    "lift",
+    [
+        pd.Series([None, True], dtype=object),
+        pd.Series([True, pd.NA], dtype="boolean"),
+        pd.Series(["False", "True"]),
+        pd.Series([0, 1]),
+    ],
+    ids=["gap", "pandas' gap", "words", "numbers"],
+)
+def test_booleans_stay_booleans(lift):
+    rows = pd.DataFrame({"a": [0.5, 1.0, 2.0, 3.0], "lift": [True, False, True, True]})
+    network = SAMMLPClassifier((2,), max_iter=2, random_state=0)
+    model = to_onnx(tabular_pipeline(network).fit(rows, [0, 1, 0, 1]), rows)
+    other = pd.DataFrame({"a": [0.5, 1.0], "lift": lift})
+    with pytest.raises(ValueError, match="X must hold booleans in column 'lift'"):
+        make_inputs(model, other)
+
+
+@pytest.mark.parametrize("dtype", [None, np.float32])
+def test_a_large_target_is_scaled_back_in_double_precision(dtype):
+    rows = pd.DataFrame({"a": np.linspace(-1, 1, 50)})
+    target = 1.7e9 + 100 * rows["a"]
+    network = SAMMLPRegressor(hidden_layer_sizes=(4,), max_iter=20, random_state=0)
+    pipeline = tabular_pipeline(network).fit(rows, target)
+    model = to_onnx(pipeline, rows, dtype=dtype)
+    (prediction,) = outputs(model, rows)
+    assert prediction.dtype == (dtype or np.float64)
+    error = np.abs(prediction - pipeline.predict(rows)).max()
+    assert error < (1e-3 if dtype is None else 200)
+
+
 def test_columns_that_are_missing_or_of_another_kind_are_errors():
     chosen = make_column_transformer((OneHotEncoder(), ["old"]), ("passthrough", [0]))
     model = make_pipeline(chosen, clone(REGRESSOR))

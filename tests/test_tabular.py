@@ -358,6 +358,24 @@ def test_infinite_values_are_an_error_at_fit_and_at_prediction(value):
         tabular_pipeline(Ridge()).fit(FRAME, y).predict(infinite)
 
 
+@pytest.mark.parametrize("as_frame", [True, False])
+def test_numbers_too_large_to_square_are_numbers(as_frame):
+    X = np.random.RandomState(0).normal(size=(20, 2))
+    X[3, 1], X[4, 1] = np.finfo(float).max, -1e200
+    rows = pd.DataFrame(X) if as_frame else X
+    pipeline = tabular_pipeline(Ridge()).fit(rows, X[:, 0])
+    assert np.isfinite(pipeline[:-1].transform(rows)).all()
+    assert pipeline.score(rows, X[:, 0]) > 0.9
+
+
+@pytest.mark.parametrize(
+    "column", [np.arange(6.0), pd.Series(np.arange(6.0))], ids=type
+)
+def test_one_column_is_no_table(column):
+    with pytest.raises(ValueError, match=r"Expected a table.*got 1 dimension.*\(6,\)"):
+        tabular_pipeline(Ridge()).fit(column, np.arange(6))
+
+
 def test_columns_are_found_by_name_at_prediction():
     pipeline = tabular_pipeline(Ridge()).fit(FRAME, y)
     shuffled = FRAME[FRAME.columns[::-1]].assign(further=1)
@@ -505,6 +523,13 @@ def test_several_targets_are_standardized_each():
     assert_allclose(predicted[:, 1], 1e6 * predicted[:, 0], rtol=1e-9)
 
 
+def test_a_large_target_is_scaled_back_in_double_precision():
+    target = 1.7e9 + y
+    near = tabular_pipeline(Ridge()).fit(FRAME, y).predict(FRAME)
+    far = tabular_pipeline(Ridge()).fit(FRAME, target).predict(FRAME)
+    assert_allclose(far - 1.7e9, near, atol=1e-4 * np.ptp(y))
+
+
 @pytest.mark.parametrize(
     ("estimator", "target"),
     [
@@ -607,6 +632,7 @@ def test_the_kind_of_a_column_is_that_of_the_rows_of_the_fit():
 
 def test_the_scale_of_the_target_is_a_standard_scaler_that_set_params_replaces():
     pipeline = tabular_pipeline(Ridge())
-    assert isinstance(pipeline["model"].transformer, StandardScaler)
+    scale, _ = pipeline["model"].transformer
+    assert isinstance(scale, StandardScaler)
     pipeline.set_params(model__transformer=MinMaxScaler()).fit(FRAME, y)
     assert pipeline["model"].transformer_.data_max_ == [y.max()]

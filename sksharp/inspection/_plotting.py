@@ -13,7 +13,7 @@ def import_pyplot(display):
     except ImportError as error:
         raise ImportError(
             f"{type(display).__name__}.plot needs matplotlib, which is not installed. "
-            "Install it with pip install 'sksharp[plots]'."
+            "Install it with pip install matplotlib."
         ) from error
     return plt
 

@@ -1,6 +1,6 @@
 """Fitted estimators and whole pipelines as ONNX models, which need neither when they run.
 
-What it imports comes with ``pip install 'sksharp[onnx]'``, and is imported when it is
+What it imports comes with ``pip install onnx skl2onnx``, and is imported when it is
 called.
 """
 

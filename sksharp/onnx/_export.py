@@ -18,7 +18,7 @@ from .._estimator import FlatMinimaMLP
 from .._regressor import SAMMLPRegressor
 from .._tabular import MISSING, PiecewiseLinearEncoder, _columns, _floats, _words
 
-EXTRA = "pip install 'sksharp[onnx]'"
+EXTRA = "pip install onnx skl2onnx"
 
 # strings can be compared from this version of the operators on
 LEAST_OPSET = 19
@@ -302,10 +302,14 @@ def _converters(estimator, network, dtype):
     from skl2onnx.common._registration import get_converter, get_shape_calculator
 
     from ._network import convert_network, parse_network, shape_network
-    from ._steps import CONVERTERS, PARSERS
+    from ._steps import CONVERTERS, PARSERS, convert_target, shape_target
 
     converters = {
         **CONVERTERS,
+        TransformedTargetRegressor: (
+            functools.partial(shape_target, dtype=dtype),
+            functools.partial(convert_target, dtype=dtype),
+        ),
         type(network): (
             functools.partial(shape_network, dtype=dtype),
             functools.partial(convert_network, dtype=dtype),
@@ -478,6 +482,13 @@ def _values(column, dtype):
     if dtype.kind == "O":
         return np.array(_words(column), dtype=object)
     if dtype.kind == "b":
+        if column.dtype.kind != "b" or column.isna().any():
+            raise ValueError(
+                f"X must hold booleans in column {column.name!r}, as where the model was "
+                f"made, got dtype={column.dtype} and {column.isna().sum()} missing values. "
+                "Make them booleans. For a model that takes missing ones too, give "
+                "to_onnx rows of which one is missing."
+            )
         return column.to_numpy(dtype=bool)
     return _floats(column).astype(dtype)
 
@@ -539,7 +550,11 @@ def _try(model, estimator, X):
         with np.errstate(all="ignore"):
             actual = session.run(None, make_inputs(model, rows))[-1]
     expected, actual = np.asarray(expected), np.asarray(actual)
-    tolerance = TOLERANCE[np.dtype(actual.dtype)]
+    # a target may be scaled back in double precision after a network in single
+    (network, *_) = getattr(found := _find_network(estimator), "members_", [found])
+    tolerance = max(
+        TOLERANCE[np.dtype(dtype)] for dtype in (actual.dtype, network.coefs_[0].dtype)
+    )
     is_same = expected.shape == actual.shape and np.allclose(
         actual, expected, rtol=0, atol=tolerance * max(1, np.abs(expected).max())
     )

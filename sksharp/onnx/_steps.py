@@ -506,34 +506,46 @@ FUNCTIONS = {
 # -- the target ----------------------------------------------------------------------------
 
 
-def shape_target(operator):
+def shape_target(operator, dtype=None):
     (prediction,) = operator.inputs
-    operator.outputs[0].type = tensor_type(
-        dtype_of(prediction), prediction.type.shape[1]
-    )
+    _, dtype = _undoing(operator, dtype)
+    operator.outputs[0].type = tensor_type(dtype, prediction.type.shape[1])
 
 
-def convert_target(scope, operator, container):
+def convert_target(scope, operator, container, dtype=None):
     graph, (prediction,) = Graph(scope, container), operator.inputs
-    output = _undo(
-        graph,
-        prediction.full_name,
-        operator.raw_operator.transformer_,
-        dtype_of(prediction),
-    )
+    output, before = prediction.full_name, dtype_of(prediction)
+    steps, after = _undoing(operator, dtype)
+    output = graph.cast(output, before, after)
+    for step in steps:
+        output = _undo(graph, output, step, after)
     graph("Identity", output, to=operator.outputs[0].full_name)
+
+
+def _undoing(operator, dtype):
+    """Return the transformers of a target to undo, the last first, and in which dtype."""
+    steps = _last_first(operator.raw_operator.transformer_)
+    is_double = any(
+        getattr(step, "inverse_func", None) is _tabular._to_double for step in steps
+    )
+    if is_double and dtype is None:
+        dtype = np.dtype(np.float64)
+    return steps, dtype_of(operator.inputs[0]) if not is_double else dtype
+
+
+def _last_first(transformer):
+    if not isinstance(transformer, Pipeline):
+        return [transformer]
+    steps = [step for _, step in reversed(transformer.steps)]
+    kept = [step for step in steps if step is not None and step != "passthrough"]
+    return [part for step in kept for part in _last_first(step)]
 
 
 def _undo(graph, values, transformer, dtype):
     """Add the inverse of a transformer of the target."""
     shift = scale = None
     match transformer:
-        case Pipeline():
-            for _, step in reversed(transformer.steps):
-                if step is not None and step != "passthrough":
-                    values = _undo(graph, values, step, dtype)
-            return values
-        case FunctionTransformer(inverse_func=None):
+        case FunctionTransformer(inverse_func=None | _tabular._to_double):
             return values
         case FunctionTransformer(inverse_func=function) if function in FUNCTIONS:
             return FUNCTIONS[function](graph, values, dtype)

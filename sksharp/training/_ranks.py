@@ -208,8 +208,7 @@ def _set_up() -> None:
     except ImportError as error:
         raise ImportError(
             "data_parallel needs accelerate to set up the processes: pip install "
-            "'sksharp[distributed]'. Or call torch.distributed.init_process_group "
-            "before."
+            "accelerate. Or call torch.distributed.init_process_group before."
         ) from error
     n_threads = torch.get_num_threads()
     PartialState(cpu=not torch.accelerator.is_available())
