@@ -139,6 +139,38 @@ def test_what_is_said_of_the_tables_is_in_the_stored_results():
     assert f"it wins {wins} times and loses {losses}, with {float(loss):.2f}" in readme
 
 
+def test_what_is_said_of_flatness_and_time_is_in_the_stored_results():
+    stored = (DOCS / "quality.md").read_text(encoding="utf-8").splitlines()
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+
+    def rows_of(*cells):
+        head = "| " + " | ".join(cells) + " |"
+        found = [line for line in stored if line.startswith(head)]
+        return [line.strip("| ").split(" | ")[len(cells) :] for line in found]
+
+    of_default = rows_of("default", "default_rho_0")[0]
+    assert f"the default has {float(of_default[4]):.2f} of the loss" in readme
+    clean, _, noisy = rows_of("recommended", "recommended_rho_0")
+    _, wins, _, losses, loss, *_ = clean
+    assert losses == "0"
+    assert f"{float(loss):.2f}, with {wins} wins and no loss" in readme
+    _, wins, _, losses, loss, _, points = noisy
+    gain = f"{wins} wins to {losses} and {float(points):.1f} points"
+    assert gain in readme
+    assert f"at {float(loss):.2f} of the log-loss" in readme
+    flat = " ".join((DOCS / "flat-minima.md").read_text(encoding="utf-8").split())
+    assert gain in flat
+    assert f"log-loss is then {100 * (float(loss) - 1):.0f} % higher" in flat
+
+    small, large = (rows_of(rows) for rows in ("up to 499", "5,000 to 10,000"))
+    said = f"{float(small[0][5]):.1f} times with fewer than 500 training rows, "
+    assert said + f"{float(large[0][5]):.1f} times from 5,000 on" in readme
+    (recommended,) = rows_of("recommended", "52")[:1]
+    assert f"That is {float(recommended[4]):.1f} times the CPU time" in readme
+    few, many = float(large[1][5]), float(small[1][5])
+    assert f"from {few:.0f} times on large tables to {round(many, -1):.0f} on" in readme
+
+
 def test_the_site_has_a_page_for_every_public_name(reference):
     pages = reference.pages()
     public = [f"sksharp.{name}" for name in sksharp.__all__]
