@@ -136,7 +136,14 @@ def test_what_is_said_of_the_tables_is_in_the_stored_results():
         "At equal training time, default against mlp_as_long_as_default:"
     )
     _, wins, _, losses, loss, _ = stored[head + 4].strip("| ").split(" | ")
-    assert f"it wins {wins} times and loses {losses}, with {float(loss):.2f}" in readme
+    assert f"it wins {wins} times and loses {losses} (" in readme
+    lost = [
+        line.split(" | ")[0][2:] for line in stored[head + 6 :] if " | loss | " in line
+    ]
+    names = {name.removesuffix("_fat").removesuffix("_noise") for name in lost}
+    text = readme.split(f"loses {losses} (")[1]
+    assert set(text[: text.index(")")].split(", ")) <= names
+    assert text[text.index(")") :].startswith(f"), with {float(loss):.2f} of the loss")
 
 
 def test_what_is_said_of_flatness_and_time_is_in_the_stored_results():
