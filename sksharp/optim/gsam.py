@@ -42,13 +42,15 @@ class SurrogateGap(Combination):
             for pair in pairs
         ]
         norm = clamp_norm_(optimizer.joint_norm(descent))
+        # of the difference: the share of g is near 1, and norm and product sum otherwise
+        fall = [grad.sub_(g) for grad, g in zip(grads, descent, strict=True)]
         # divided twice: the square of a small norm underflows
-        share = joint_dot(grads, descent, optimizer.model_ndim).div_(norm).div_(norm)
-        for (p, group, _), grad, to_step in zip(pairs, grads, descent, strict=True):
-            # g~ - alpha (g - share g~)
+        share = joint_dot(fall, descent, optimizer.model_ndim).div_(norm).div_(norm)
+        for (p, group, _), vector, to_step in zip(pairs, fall, descent, strict=True):
+            # g~ - alpha (g - g~ - share g~)
             alpha = group["gsam_alpha"]
             add_product_(to_step, to_step, share.to(p.device), alpha)
-            add_scaled_(to_step, grad, -expand(alpha, p))
+            add_scaled_(to_step, vector, -expand(alpha, p))
         return []
 
 
@@ -78,7 +80,7 @@ class GSAM(SharpnessAware):
 
     rho : float or Tensor of shape (n_models,), default=0.05
         Radius of the neighbourhood, in the Euclidean norm over all parameters. 0 gives
-        the base optimizer, to rounding error.
+        the base optimizer, bit for bit.
 
     gsam_alpha : float or Tensor of shape (n_models,), default=0.4
         Weight :math:`\alpha` of the descent on the gap, not negative. 0 gives SAM.

@@ -61,11 +61,11 @@ class ReusedDirection(Combination):
             for pair in pairs
         ]
         norm = clamp_norm_(optimizer.joint_norm(grads))
-        share = joint_dot(grads, descent, optimizer.model_ndim) / norm / norm
-        orthogonal = [
-            add_scaled_(g.clone(), grad, -expand(share.to(g.device), g))
-            for g, grad in zip(descent, grads, strict=True)
-        ]
+        # of the difference: the share of g~ is near 1, and norm and product sum otherwise
+        orthogonal = [g - grad for g, grad in zip(descent, grads, strict=True)]
+        share = joint_dot(grads, orthogonal, optimizer.model_ndim) / norm / norm
+        for vector, grad in zip(orthogonal, grads, strict=True):
+            add_scaled_(vector, grad, -expand(share.to(vector.device), vector))
         length = optimizer.joint_norm(orthogonal)
         # where the gradients are parallel, what is left is rounding
         is_left = length > rounding(grads) * optimizer.joint_norm(descent)

@@ -87,3 +87,9 @@ def test_each_model_has_products_of_its_own():
     for k in range(2):
         alone = descend([gradients[0][k], gradients[1][k]])
         assert_allclose(together[k], alone, rtol=1e-12)
+
+
+def test_with_rho_of_zero_many_numbers_have_no_orthogonal_part():
+    gradient = torch.randn(1_000_000, generator=torch.Generator().manual_seed(0))
+    descent = descend([gradient.tolist()] * 2, dtype=torch.float32)
+    assert torch.equal(descent, gradient)

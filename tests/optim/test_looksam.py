@@ -67,3 +67,34 @@ def test_at_a_gradient_of_zero_there_is_no_direction():
     assert not w.detach().any()
     optimizer.step(closure)
     assert_allclose(w.detach(), [-0.1] * 3, rtol=1e-6)
+
+
+@pytest.mark.parametrize("rho", [0.0, 1e-5, 1.0])
+def test_what_is_reused_of_many_numbers_is_orthogonal_to_the_gradient(rho):
+    torch.manual_seed(0)
+    w, curvature = nn.Parameter(torch.randn(300_000) / 800), 1 + torch.rand(300_000)
+    start = w.detach().clone()
+    optimizer = LookSAM([w], rho=rho, looksam_k=2, lr=0.1, **PLAIN)
+
+    def closure():
+        optimizer.zero_grad()
+        (curvature * w**2 / 2).sum().backward()
+
+    optimizer.step(closure)
+    direction = optimizer.state[w]["looksam_direction"].double()
+    g = (curvature * start).double()
+    assert_allclose(direction @ g / g.norm(), 0, atol=1e-4)
+    assert_allclose(direction.norm(), 1 if rho else 0, rtol=1e-5)
+
+
+def test_of_many_numbers_along_one_line_nothing_is_reused():
+    torch.manual_seed(0)
+    w = nn.Parameter(torch.randn(300_000))
+    optimizer = LookSAM([w], rho=1.0, looksam_k=2, lr=0.1, **PLAIN)
+
+    def closure():
+        optimizer.zero_grad()
+        (w**2 / 2).sum().backward()
+
+    optimizer.step(closure)
+    assert not optimizer.state[w]["looksam_direction"].any()
