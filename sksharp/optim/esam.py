@@ -52,7 +52,7 @@ class _Autograd:
 
     weights: Tensor | None = None
 
-    def __init__(self, closure: Callable[..., Any], optimizer: Optimizer) -> None:
+    def __init__(self, closure: Callable[..., Any], optimizer: ESAM) -> None:
         self.closure, self.optimizer = closure, optimizer
 
     def backward(self) -> Tensor:
@@ -81,6 +81,14 @@ class _Autograd:
                 "The closure of ESAM must return the loss of every row as a tensor, and "
                 f"leave clearing the gradients and backward to ESAM, got {losses!r}. Pass "
                 "reduction='none' to the loss, or use SAM."
+            )
+        ndim = self.optimizer.model_ndim + 1
+        if losses.ndim != ndim:
+            raise ValueError(
+                "The closure of ESAM must return one loss for every row, a tensor with "
+                f"{ndim} axes for model_ndim={ndim - 1}, got one of shape "
+                f"{tuple(losses.shape)}. Reduce the axes of the outputs, for instance by "
+                ".mean(-1)."
             )
         return losses
 
@@ -141,7 +149,8 @@ class ESAM(SharpnessAware):
     Raises
     ------
     ValueError
-        If ``rho`` is negative, or ``fraction`` outside (0, 1].
+        If ``rho`` is negative, or ``fraction`` outside (0, 1]. If a closure returns
+        losses with an axis beside those of the models and the rows.
     TypeError
         If ``base_optimizer`` cannot be called.
 

@@ -74,6 +74,21 @@ def test_a_closure_of_a_whole_loss_is_refused_with_the_way_out():
         optimizer.step(training.closure)
 
 
+@pytest.mark.parametrize("model_ndim", [0, 1])
+def test_losses_with_an_axis_of_outputs_are_refused_with_the_way_out(model_ndim):
+    w = nn.Parameter(torch.ones(*[2] * model_ndim, 1, 3))
+    optimizer = ESAM([w], model_ndim=model_ndim)
+
+    def closure(rows=slice(None)):
+        return (torch.ones(4, 1)[rows] * w).square()
+
+    with pytest.raises(
+        ValueError, match=r"got one of shape \((2, )?4, 3\).*\.mean\(-1\)"
+    ):
+        optimizer.step(closure)
+    assert w.detach().eq(1).all()
+
+
 def test_the_selected_rows_cost_a_part_of_the_backward_pass():
     """All rows twice forward, a part of them once more, and backward."""
     x = torch.arange(20.0)
