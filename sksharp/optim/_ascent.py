@@ -118,7 +118,9 @@ class Perturbation(ABC):
             if p.device != device:
                 device = p.device
                 norm = norm.to(device)
-            add_direction_(p, vector, norm, group["rho"])
+            # where a base of torch's climbs, the worst loss is the lowest
+            length = -group["rho"] if group.get("maximize") else group["rho"]
+            add_direction_(p, vector, norm, length)
 
 
 class GradientPerturbation(Perturbation):

@@ -237,15 +237,19 @@ class ESAM(SharpnessAware):
         if self.is_off or self.fraction == 1:
             rows.backward()
         elif rows.weights is not None:
-            rise = rows.losses() - self._before
+            rise = self._rise(rows)
             rows.backward_weighted(select_weights(rise, rows.weights, self.fraction))
         elif n_selected == n_samples:
             rows.backward()
         else:
-            rise = rows.losses() - self._before
+            rise = self._rise(rows)
             # by place, not by a threshold, which ties would make select none or all
             _, chosen = rise.topk(n_selected, dim=-1, sorted=False)
             rows.backward_part(chosen)
+
+    def _rise(self, rows: RowClosure) -> Tensor:
+        rise = rows.losses() - self._before
+        return -rise if self.param_groups[0].get("maximize") else rise
 
     def _rows_of(self, closure: Any) -> RowClosure:
         # isinstance of a protocol takes as long as the gradient of a small network

@@ -281,7 +281,8 @@ class SharpnessAware(Wrapper):
             self._clip(self.max_grad_norm, bypass)
         self.base_optimizer.step()
         for p, group, term, weight in bypass:
-            add_scaled_(p, term, -expand(group["lr"] * weight, p))
+            length = expand(group["lr"] * weight, p)
+            add_scaled_(p, term, length if group.get("maximize") else -length)
         if self.memory:
             self.memory.commit()
         for group in self.param_groups:

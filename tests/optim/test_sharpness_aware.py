@@ -46,6 +46,38 @@ METHODS = {
 each_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 
 
+MAXIMIZING = METHODS | {
+    "ESAM": partial(ESAM, rho=0.2, fraction=0.5),
+    "MSAM": partial(MSAM, rho=0.2),
+    "clipped WSAM": partial(WSAM, rho=0.2, max_grad_norm=0.1),
+}
+
+
+@pytest.mark.parametrize("base", [torch.optim.SGD, torch.optim.AdamW])
+@pytest.mark.parametrize("method", MAXIMIZING.values(), ids=MAXIMIZING)
+def test_to_maximize_is_to_minimize_the_negative(method, base):
+    x = torch.tensor([[1.0, 0.5], [-1.0, 2.0], [0.3, 0.1], [2.0, -1.0]]).double()
+    weights = []
+    for sign in (1, -1):
+        w = nn.Parameter(torch.tensor([1.0, -0.7]).double())
+        lr = {"lr": 0.01, "maximize": sign < 0}
+        # momentum of AdamW is on by itself
+        rest = {"momentum": 0.9} if base is torch.optim.SGD else {}
+        optimizer = method([w], base, **lr, **rest)
+
+        def losses(rows=slice(None), w=w, sign=sign):
+            return sign * ((x[rows] @ w) ** 4 + (x[rows] @ w) ** 2)
+
+        def closure(losses=losses, optimizer=optimizer):
+            optimizer.zero_grad()
+            losses().mean().backward()
+
+        for _ in range(4):
+            optimizer.step(losses if isinstance(optimizer, ESAM) else closure)
+        weights.append(w.detach())
+    assert torch.equal(*weights)
+
+
 # -- when there is an ascent -----------------------------------------------------------
 
 
