@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from ._base import Group, State
 from ._checks import check_count, check_interval
@@ -28,12 +29,12 @@ class Memory:
 
     Parameters
     ----------
-    state : dict
-        The optimizer's ``state``.
+    optimizer : torch.optim.Optimizer
+        Whose ``state`` it enters.
     """
 
-    def __init__(self, state: dict[Tensor, State]) -> None:
-        self.state = state
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.optimizer = optimizer
         self._staged: dict[tuple[Tensor, str], Tensor] = {}
 
     def __bool__(self) -> bool:
@@ -43,7 +44,10 @@ class Memory:
     def get(self, p: Tensor, name: str) -> Tensor | None:
         """Return what was set last, None if nothing was."""
         staged = self._staged.get((p, name))
-        return self.state.get(p, {}).get(name) if staged is None else staged
+        if staged is not None:
+            return staged
+        state: State = self.optimizer.state.get(p, {})
+        return state.get(name)
 
     def set(self, p: Tensor, name: str, value: Tensor) -> None:
         """Keep a tensor for the steps to come."""
@@ -59,7 +63,7 @@ class Memory:
             # torch's optimizers take a filled state for their own, so it is filled after
             # their first step, and only for parameters that took part in it
             if p.grad is not None:
-                self.state[p][name] = value
+                self.optimizer.state[p][name] = value
         self._staged.clear()
 
 

@@ -194,9 +194,12 @@ class Descent(LightOptimizer):
 class Wrapper(LightOptimizer):
     """Optimizer around another, whose groups and state are the base optimizer's own.
 
-    Both hold the same objects, so that learning-rate schedulers, ``state_dict`` and
-    ``add_param_group`` reach the base optimizer through the wrapper.
+    Learning-rate schedulers, ``state_dict`` and ``add_param_group`` reach the base
+    optimizer through the wrapper. What a checkpoint of the base optimizer does not tell
+    of the wrapper's hyperparameters is as the wrapper was made.
     """
+
+    _filled: list[Group] | None = None  # groups that have all hyperparameters
 
     def __init__(
         self,
@@ -211,25 +214,45 @@ class Wrapper(LightOptimizer):
             refuse_shared_name(self, self.base_optimizer, name)
             for group in self.base_optimizer.param_groups:
                 group.setdefault(name, value)
+        state = self.base_optimizer.state  # some bases are made with one
         super().__init__(
             self.base_optimizer.param_groups,
             {**self.base_optimizer.defaults, **hyperparameters},
         )
-        self.state = self.base_optimizer.state  # some bases are made with one
-        self._share()
+        self.state = state
 
-    def _share(self) -> None:
-        self.base_optimizer.__setstate__(
-            {"state": self.state, "param_groups": self.param_groups}
-        )
+    @property
+    def param_groups(self) -> list[Group]:
+        """Groups of the base optimizer."""
+        groups = self.base_optimizer.param_groups
+        if groups is not self._filled:  # the base optimizer may have loaded others
+            for group in groups:
+                for name, value in self.defaults.items():
+                    group.setdefault(name, value)
+            self._filled = groups
+        return groups
+
+    @param_groups.setter
+    def param_groups(self, groups: list[Group]) -> None:
+        self.base_optimizer.param_groups = groups
+
+    @property
+    def state(self) -> Any:
+        """State of the base optimizer."""
+        return self.base_optimizer.state
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        self.base_optimizer.state = state
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "base_optimizer": self.base_optimizer}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # load_state_dict ends here, with new group and state objects
-        super().__setstate__(state)
-        self._share()
+        shared = ("state", "param_groups")
+        super().__setstate__({n: v for n, v in state.items() if n not in shared})
+        self.base_optimizer.__setstate__({name: state[name] for name in shared})
 
     @property
     def is_synchronized(self) -> bool:

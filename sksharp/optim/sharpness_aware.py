@@ -210,7 +210,7 @@ class SharpnessAware(Wrapper):
         self._first_pass = context
 
     def _set_up(self) -> None:
-        self.memory = Memory(self.state)
+        self.memory = Memory(self.base_optimizer)
         self._copies: dict[tuple[str, Tensor], Tensor] = {}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+from collections import defaultdict
 from functools import partial
 from pathlib import Path
 
@@ -303,6 +304,7 @@ def test_resumed_training_is_the_uninterrupted_one(case, scheduled, tmp_path):
 
 RESUME = """
 import sys
+from collections import defaultdict
 import torch
 from cases import CASES, Training, initial_weights
 
@@ -354,6 +356,7 @@ def test_training_resumed_in_a_fresh_process_is_the_uninterrupted_one(name, tmp_
 
 MAKE_ALL = """
 import sys
+from collections import defaultdict
 from functools import partial
 from sksharp.optim import MSAM, SAM, SGD, WSAM, Adam, AdamW, Lookahead, Muon, RAdam
 from sksharp.optim import Ranger, ScheduleFree, YellowFin
@@ -770,3 +773,49 @@ def test_a_base_optimizer_that_comes_with_a_state_keeps_it(wrapper):
     expected = train(load_afterwards)
     assert equal(train(lambda params: wrapper(params, make_experienced)), expected)
     assert not equal(train(lambda params: wrapper(params, Adam)), expected)
+
+
+# -- a wrapper and its base are one ----------------------------------------------------
+
+OFF = {
+    "SAM": partial(SAM, rho=0.0),
+    "LookSAM": partial(LookSAM, rho=0.0),
+    "Lookahead": partial(Lookahead, k=100),
+    "MSAM": partial(MSAM, rho=0.0),
+    "Lookahead over SAM": lambda params, base, **rest: Lookahead(
+        params, partial(SAM, base_optimizer=base, rho=0.0), k=100, **rest
+    ),
+}
+each_that_is_off = pytest.mark.parametrize("wrapper", OFF.values(), ids=OFF)
+
+
+@pytest.mark.parametrize("into", ["the wrapper", "its base"])
+@each_that_is_off
+def test_training_goes_on_from_a_checkpoint_of_the_base_optimizer(wrapper, into):
+    adamw = partial(torch.optim.AdamW, lr=0.03)
+    uninterrupted = Training(adamw, initial_weights(0))
+    uninterrupted.run(3)
+    weights = [p.detach().clone() for p in uninterrupted.params]
+    resumed = Training(lambda ps: wrapper(ps, torch.optim.AdamW, lr=0.5), weights)
+    resumed.n_steps = 3
+    optimizer = resumed.optimizer
+    loader = innermost(optimizer) if into == "its base" else optimizer
+    loader.load_state_dict(copy.deepcopy(uninterrupted.optimizer.state_dict()))
+    for training in (uninterrupted, resumed):
+        training.schedule()
+        training.run(3)
+    assert equal(resumed.params, uninterrupted.params)
+    assert len(optimizer.state_dict()["state"]) == len(resumed.params)
+
+
+@each_that_is_off
+def test_a_state_that_is_set_is_the_base_optimizers(wrapper):
+    training = Training(
+        lambda ps: wrapper(ps, torch.optim.AdamW, lr=0.1), initial_weights(0)
+    )
+    training.run(2)
+    training.optimizer.state = defaultdict(dict)
+    assert not innermost(training.optimizer).state
+    training.run(2)
+    assert training.optimizer.state is innermost(training.optimizer).state
+    assert len(training.optimizer.state) == len(training.params)
