@@ -9,7 +9,11 @@ from torch import Tensor
 
 
 class RunningAverage:
-    """Average of weights: a subclass writes how new ones enter it."""
+    """Average of weights: a subclass writes how new ones enter it.
+
+    Weights in half precision are averaged in single precision, in which a small share of
+    them is not lost.
+    """
 
     def __init__(self) -> None:
         self.averaged: list[Tensor] = []
@@ -18,6 +22,9 @@ class RunningAverage:
     @abstractmethod
     def update(self, params: Iterable[Tensor]) -> None:
         """Take the weights of now into the average."""
+
+    def _begin(self, weights: list[Tensor]) -> None:
+        self.averaged = [_accumulator(w.detach()) for w in weights]
 
     @torch.no_grad()
     def copy_to(self, params: Iterable[Tensor]) -> None:
@@ -60,5 +67,10 @@ class RunningAverage:
             What :meth:`state_dict` returned. Its tensors are copied.
         """
         averaged: Sequence[Tensor] = state_dict["averaged"]
-        self.averaged = [mean.clone() for mean in averaged]
+        self.averaged = [_accumulator(mean) for mean in averaged]
         self.n_averaged = state_dict["n_averaged"]
+
+
+def _accumulator(weights: Tensor) -> Tensor:
+    is_half = weights.dtype in (torch.float16, torch.bfloat16)
+    return weights.to(torch.float32 if is_half else weights.dtype, copy=True)

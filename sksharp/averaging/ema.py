@@ -30,8 +30,8 @@ class EMA(RunningAverage):
     Attributes
     ----------
     averaged : list of Tensor
-        The averaged weights, in the order of the parameters. Empty before the first
-        update.
+        The averaged weights, in the order of the parameters, of half precision in
+        single precision. Empty before the first update.
 
     n_averaged : int
         Number of updates.
@@ -72,11 +72,12 @@ class EMA(RunningAverage):
         params : iterable of Tensor
             The weights. They are read, never kept.
         """
+        weights = list(params)
         n = self.n_averaged
         self.n_averaged += 1
         if not n:
-            self.averaged = [w.detach().clone() for w in params]
+            self._begin(weights)
             return
         decay = min(self.decay, (1 + n) / (10 + n)) if self.warm_up else self.decay
-        for mean, w in zip(self.averaged, params, strict=True):
-            mean.lerp_(w, 1 - decay)
+        for mean, w in zip(self.averaged, weights, strict=True):
+            mean.lerp_(w.to(mean.dtype), 1 - decay)

@@ -18,8 +18,8 @@ class SWA(RunningAverage):
     Attributes
     ----------
     averaged : list of Tensor
-        The averaged weights, in the order of the parameters. Empty before the first
-        update.
+        The averaged weights, in the order of the parameters, of half precision in
+        single precision. Empty before the first update.
 
     n_averaged : int
         Number of updates.
@@ -51,7 +51,7 @@ class SWA(RunningAverage):
         """
         weights = list(params)
         if not self.n_averaged:
-            self.averaged = [w.detach().clone() for w in weights]
+            self._begin(weights)
         self.n_averaged += 1
         for mean, w in zip(self.averaged, weights, strict=True):
             # exact for the first weights and for weights that do not change

@@ -105,3 +105,22 @@ def test_the_statistics_of_a_compiled_module_are_those_of_the_module(
     update_bn(X.split(5), compiled)
     for name, buffer in plain.named_buffers():
         assert torch.equal(original.get_buffer(name), buffer)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("resumed", [False, True])
+@pytest.mark.parametrize("make", [SWA, EMA], ids=["SWA", "EMA"])
+def test_the_average_of_half_precision_is_that_of_single_precision(
+    make, resumed, dtype
+):
+    half, single = make(), make()
+    for step in range(1000):
+        w = torch.tensor([float(step > 500), 1.0 + step % 2], dtype=dtype)
+        half.update([w])
+        single.update([w.float()])
+        if resumed and step == 300:
+            state, half = half.state_dict(), make()
+            half.load_state_dict(state)
+    assert torch.equal(half.averaged[0], single.averaged[0])
+    half.copy_to([w])
+    assert torch.equal(w, single.averaged[0].to(dtype))
