@@ -23,6 +23,20 @@ class RunningAverage:
     def update(self, params: Iterable[Tensor]) -> None:
         """Take the weights of now into the average."""
 
+    def _checked(self, params: Iterable[Tensor]) -> list[Tensor]:
+        """Return weights to take in, before anything of the average is touched."""
+        weights = list(params)
+        if self.n_averaged:
+            check_alike(weights, self.averaged)
+            return weights
+        for w in weights:
+            if not (w.dtype.is_floating_point or w.dtype.is_complex):
+                raise TypeError(
+                    "params must be floating-point or complex to be averaged, got a "
+                    f"tensor of {w.dtype}. Leave counters and the like out."
+                )
+        return weights
+
     def _begin(self, weights: list[Tensor]) -> None:
         self.averaged = [_accumulator(w.detach()) for w in weights]
 
@@ -38,13 +52,15 @@ class RunningAverage:
         Raises
         ------
         ValueError
-            If there is no average yet.
+            If there is no average yet, or the shapes are others.
         """
         if not self.n_averaged:
             raise ValueError(
                 "copy_to needs at least one update, got none. Call update(params) first."
             )
-        for p, mean in zip(params, self.averaged, strict=True):
+        weights = list(params)
+        check_alike(weights, self.averaged)
+        for p, mean in zip(weights, self.averaged, strict=True):
             p.copy_(mean)
 
     def state_dict(self) -> dict[str, Any]:
@@ -69,6 +85,18 @@ class RunningAverage:
         averaged: Sequence[Tensor] = state_dict["averaged"]
         self.averaged = [_accumulator(mean) for mean in averaged]
         self.n_averaged = state_dict["n_averaged"]
+
+
+def check_alike(weights: Sequence[Tensor], before: Sequence[Tensor]) -> None:
+    """Raise ``ValueError`` unless tensors have the shapes of those of before."""
+    if [w.shape for w in weights] != [w.shape for w in before]:
+        expected, shapes = (
+            [tuple(w.shape) for w in part] for part in (before, weights)
+        )
+        raise ValueError(
+            f"params must have the shapes of the first update, {expected}, got {shapes}. "
+            "Make another object for another model."
+        )
 
 
 def _accumulator(weights: Tensor) -> Tensor:

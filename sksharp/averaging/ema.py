@@ -71,13 +71,20 @@ class EMA(RunningAverage):
         ----------
         params : iterable of Tensor
             The weights. They are read, never kept.
+
+        Raises
+        ------
+        ValueError
+            If the shapes are not those of the first update. The average is as it was.
+        TypeError
+            If a tensor of the first update is of integers.
         """
-        weights = list(params)
+        weights = self._checked(params)
         n = self.n_averaged
-        self.n_averaged += 1
         if not n:
             self._begin(weights)
-            return
-        decay = min(self.decay, (1 + n) / (10 + n)) if self.warm_up else self.decay
-        for mean, w in zip(self.averaged, weights, strict=True):
-            mean.lerp_(w.to(mean.dtype), 1 - decay)
+        else:
+            decay = min(self.decay, (1 + n) / (10 + n)) if self.warm_up else self.decay
+            for mean, w in zip(self.averaged, weights, strict=True):
+                mean.lerp_(w if w.dtype == mean.dtype else w.to(mean.dtype), 1 - decay)
+        self.n_averaged = n + 1

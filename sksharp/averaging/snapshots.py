@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ._base import check_alike
+
 
 class Snapshots:
     r"""Weights collected along one training run, whose predictions are averaged.
@@ -71,8 +73,16 @@ class Snapshots:
         ----------
         params : iterable of Tensor
             The weights. They are copied.
+
+        Raises
+        ------
+        ValueError
+            If the shapes are not those of the first update.
         """
-        self.members.append([w.detach().clone() for w in params])
+        weights = [w.detach().clone() for w in params]
+        if self.members:
+            check_alike(weights, self.members[0])
+        self.members.append(weights)
 
     @torch.no_grad()
     def copy_to(self, params: Iterable[Tensor], member: int) -> None:
@@ -90,13 +100,17 @@ class Snapshots:
         ------
         IndexError
             If there is no such member.
+        ValueError
+            If the shapes are others.
         """
         if not -len(self.members) <= member < len(self.members):
             raise IndexError(
                 f"member must be one of the {len(self.members)} that were collected, got "
                 f"member={member}. Call update(params) to collect one."
             )
-        for p, w in zip(params, self.members[member], strict=True):
+        weights = list(params)
+        check_alike(weights, self.members[member])
+        for p, w in zip(weights, self.members[member], strict=True):
             p.copy_(w)
 
     def state_dict(self) -> dict[str, Any]:

@@ -48,11 +48,19 @@ class SWA(RunningAverage):
         ----------
         params : iterable of Tensor
             The weights. They are read, never kept.
+
+        Raises
+        ------
+        ValueError
+            If the shapes are not those of the first update. The average is as it was.
+        TypeError
+            If a tensor of the first update is of integers.
         """
-        weights = list(params)
+        weights = self._checked(params)
         if not self.n_averaged:
             self._begin(weights)
-        self.n_averaged += 1
+        n = self.n_averaged + 1
         for mean, w in zip(self.averaged, weights, strict=True):
             # exact for the first weights and for weights that do not change
-            mean.add_((w - mean).div_(self.n_averaged))
+            mean.add_((w - mean).div_(n))
+        self.n_averaged = n

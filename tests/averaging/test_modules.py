@@ -124,3 +124,32 @@ def test_the_average_of_half_precision_is_that_of_single_precision(
     assert torch.equal(half.averaged[0], single.averaged[0])
     half.copy_to([w])
     assert torch.equal(w, single.averaged[0].to(dtype))
+
+
+@pytest.mark.parametrize(
+    "shapes", [[(2,), (3,)], [(2,), (1,)], [(2,)], [(2,), (2,), (2,)]], ids=str
+)
+@each_average
+def test_tensors_of_other_shapes_change_nothing(make, shapes):
+    average = make()
+    average.update([torch.zeros(2), torch.zeros(2)])
+    before = copy.deepcopy(average.state_dict())
+    others = [torch.ones(shape) for shape in shapes]
+    with pytest.raises(ValueError, match=r"\[\(2,\), \(2,\)\], got \[\(2,\)"):
+        average.update(others)
+    assert repr(average.state_dict()) == repr(before)
+    with pytest.raises(ValueError, match="params must have the shapes"):
+        written(average, others)
+    assert all(other.eq(1).all() for other in others)
+
+
+@pytest.mark.parametrize("make", [SWA, EMA], ids=["SWA", "EMA"])
+def test_integers_have_no_average(make):
+    average = make()
+    with pytest.raises(TypeError, match=r"got a tensor of torch\.int64"):
+        average.update([torch.zeros(2), torch.tensor(3)])
+    assert not average.n_averaged
+    average.update(torch.ones(2).to(torch.complex64) for _ in range(2))
+    average.update([torch.full((2,), 1j)] * 2)
+    share = 1 - average.decay if make is EMA else 0.5
+    assert torch.allclose(average.averaged[0], torch.tensor(1 - share + share * 1j))
