@@ -80,6 +80,9 @@ class LightOptimizer(Optimizer):
     # what is written to them between two steps is lost
     owns_params = False
 
+    # whether the parameters are those weights to evaluate the model with, for a while
+    _is_evaluating = False
+
     def _params(self) -> list[Tensor]:
         return [p for group in self.param_groups for p in group["params"]]
 
@@ -104,13 +107,19 @@ class LightOptimizer(Optimizer):
         """Context in which the parameters are the weights to evaluate the model with.
 
         On leaving they are as before, and training goes on as if nothing had happened.
+        A context within another changes nothing.
         """
+        if self._is_evaluating:
+            yield
+            return
         params = self._params()
         trained = [p.detach().clone() for p in params]
         self._write(self.evaluation_params())
+        self._is_evaluating = True
         try:
             yield
         finally:
+            self._is_evaluating = False
             self._write(trained)
 
     @torch.no_grad()
@@ -253,6 +262,15 @@ class Wrapper(LightOptimizer):
         shared = ("state", "param_groups")
         super().__setstate__({n: v for n, v in state.items() if n not in shared})
         self.base_optimizer.__setstate__({name: state[name] for name in shared})
+
+    @property
+    def _is_evaluating(self) -> bool:
+        return getattr(self.base_optimizer, "_is_evaluating", False)
+
+    @_is_evaluating.setter
+    def _is_evaluating(self, value: bool) -> None:
+        # of all that are wrapped too
+        self.base_optimizer._is_evaluating = value  # type: ignore[attr-defined]
 
     @property
     def is_synchronized(self) -> bool:

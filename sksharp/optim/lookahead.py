@@ -161,7 +161,9 @@ class Lookahead(Wrapper):
     @property
     def is_synchronized(self) -> bool:
         """Whether the parameters are the slow weights."""
-        return not any(group["steps_since_sync"] for group in self.param_groups)
+        return self._is_evaluating or not any(
+            group["steps_since_sync"] for group in self.param_groups
+        )
 
     @property
     def sees_model(self) -> bool:
@@ -177,6 +179,8 @@ class Lookahead(Wrapper):
         params : list of Tensor
             One tensor per parameter, in their order.
         """
+        if self._is_evaluating:
+            return self._params()
         return [
             self.state[p]["slow"].lerp(p, expand(group["alpha"], p))
             if group["steps_since_sync"] and "slow" in self.state.get(p, {})

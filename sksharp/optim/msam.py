@@ -225,6 +225,8 @@ class MSAM(Wrapper):
     @property
     def is_synchronized(self) -> bool:
         """Whether the parameters are not perturbed."""
+        if self._is_evaluating:
+            return True
         is_perturbed = any("start" in self.state.get(p, {}) for p in self._params())
         return super().is_synchronized and not is_perturbed
 
@@ -237,6 +239,8 @@ class MSAM(Wrapper):
         params : list of Tensor
             One tensor per parameter, in their order.
         """
+        if self._is_evaluating:
+            return self._params()
         weights = self._start()
         base = self.base_optimizer
         if not isinstance(base, LightOptimizer) or base.is_synchronized:

@@ -163,7 +163,9 @@ class ScheduleFree(Descent):
     @property
     def is_synchronized(self) -> bool:
         """Whether the parameters are the averaged weights: before the first step."""
-        return not any("averaged" in self.state.get(p, {}) for p in self._params())
+        return self._is_evaluating or not any(
+            "averaged" in self.state.get(p, {}) for p in self._params()
+        )
 
     @property
     def sees_model(self) -> bool:
@@ -178,6 +180,8 @@ class ScheduleFree(Descent):
         params : list of Tensor
             One tensor per parameter, in their order.
         """
+        if self._is_evaluating:
+            return self._params()
         return [self.state.get(p, {}).get("averaged", p) for p in self._params()]
 
     def iterate_params(self) -> list[Tensor]:

@@ -819,3 +819,23 @@ def test_a_state_that_is_set_is_the_base_optimizers(wrapper):
     training.run(2)
     assert training.optimizer.state is innermost(training.optimizer).state
     assert len(training.optimizer.state) == len(training.params)
+
+
+@each
+def test_inside_evaluating_the_parameters_are_the_weights_to_evaluate(case):
+    training = Training(case.make, initial_weights(0))
+    training.run(4)  # not a multiple of Lookahead's k
+    optimizer, params = training.optimizer, training.params
+    trained = [p.detach().clone() for p in params]
+    expected = [w.detach().clone() for w in optimizer.evaluation_params()]
+    with optimizer.evaluating():
+        for part in (optimizer, getattr(optimizer, "base_optimizer", optimizer)):
+            if not hasattr(part, "evaluating"):  # torch's
+                continue
+            assert part.is_synchronized
+            assert equal(part.evaluation_params(), expected)
+            with part.evaluating():
+                assert equal(params, expected)
+            assert equal(params, expected)
+    assert equal(params, trained)
+    assert equal(optimizer.evaluation_params(), expected)
