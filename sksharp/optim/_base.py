@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer, optimizer
 
-from ._checks import check_base, refuse_owner, refuse_shared_name
+from ._checks import check_base, refuse_complex, refuse_owner, refuse_shared_name
 
 Closure: TypeAlias = Callable[[], Any]
 Params: TypeAlias = Any  # torch's ParamsT: parameters, named parameters or groups
@@ -71,7 +71,7 @@ class LightOptimizer(Optimizer):
     # torch shields these four from torch.compile with a decorator whose first call
     # imports torch._dynamo, 1-2 s in every process that makes an optimizer. A closure
     # runs Python anyway, so nothing here is ever compiled.
-    add_param_group = inspect.unwrap(Optimizer.add_param_group)
+    _add_param_group = inspect.unwrap(Optimizer.add_param_group)
     zero_grad = inspect.unwrap(Optimizer.zero_grad)
     state_dict = inspect.unwrap(Optimizer.state_dict)
     load_state_dict = inspect.unwrap(Optimizer.load_state_dict)
@@ -82,6 +82,25 @@ class LightOptimizer(Optimizer):
 
     # whether the parameters are those weights to evaluate the model with, for a while
     _is_evaluating = False
+
+    def add_param_group(self, param_group: Group) -> None:
+        """Add parameters, with hyperparameters of their own, to those that are trained.
+
+        Parameters
+        ----------
+        param_group : dict
+            With the key 'params', and hyperparameters by their names.
+
+        Raises
+        ------
+        TypeError
+            If a parameter is complex.
+        """
+        self._add_param_group(param_group)
+        for p in self.param_groups[-1]["params"]:
+            if p.is_complex():
+                self.param_groups.pop()
+                refuse_complex(p)
 
     def _params(self) -> list[Tensor]:
         return [p for group in self.param_groups for p in group["params"]]

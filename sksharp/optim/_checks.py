@@ -39,6 +39,15 @@ def refuse_missing_closure(optimizer: object) -> NoReturn:
     )
 
 
+def refuse_complex(p: Tensor) -> NoReturn:
+    """Raise the error of a complex parameter."""
+    raise TypeError(
+        f"params must be real, got one of {p.dtype} of shape {tuple(p.shape)}. Train its "
+        "real and imaginary parts: make a parameter of torch.view_as_real of it, and use "
+        "torch.view_as_complex of that in the module."
+    )
+
+
 def check_base(base_optimizer: object) -> None:
     """Raise ``TypeError`` unless ``base_optimizer`` can be called to make an optimizer."""
     if not callable(base_optimizer):

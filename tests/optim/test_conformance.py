@@ -839,3 +839,14 @@ def test_inside_evaluating_the_parameters_are_the_weights_to_evaluate(case):
             assert equal(params, expected)
     assert equal(params, trained)
     assert equal(optimizer.evaluation_params(), expected)
+
+
+@each
+def test_complex_parameters_are_refused(case):
+    real, other = (nn.Parameter(torch.zeros(2, dtype=d)) for d in (None, torch.cfloat))
+    with pytest.raises(TypeError, match=r"got one of torch\.complex64 of shape \(2,\)"):
+        case.make([real, other])
+    optimizer = case.make([real])
+    with pytest.raises(TypeError, match="params must be real"):
+        optimizer.add_param_group({"params": [other]})
+    assert len(optimizer.param_groups) == len(innermost(optimizer).param_groups) == 1
