@@ -84,8 +84,9 @@ class Muon(Descent):
 
     Notes
     -----
-    The iteration runs in the precision of the parameters. :class:`torch.optim.Muon`, with
-    ``adjust_lr_fn="match_rms_adamw"``, runs it in bfloat16 and takes matrices only.
+    The iteration runs in the precision of the parameters, under autocast too.
+    :class:`torch.optim.Muon`, with ``adjust_lr_fn="match_rms_adamw"``, runs it in bfloat16
+    and takes matrices only.
 
     References
     ----------
@@ -211,6 +212,12 @@ def orthogonalize(matrix: Tensor) -> Tensor:
     orthogonal : Tensor of shape (..., a, b)
         With the singular vectors of ``matrix``. Zero if it is.
     """
+    device = matrix.device.type
+    if torch.is_autocast_enabled(
+        device
+    ):  # around the step; products lose half the digits
+        with torch.autocast(device, enabled=False):
+            return orthogonalize(matrix)
     is_tall = matrix.shape[-2] > matrix.shape[-1]
     x = matrix.mT if is_tall else matrix  # the smaller product of the two
     is_half = x.dtype in (torch.float16, torch.bfloat16)

@@ -136,3 +136,15 @@ def test_a_network_without_hidden_layers_trains_as_by_adamw_bit_for_bit():
             flat.grad = flat.detach().sin()
             step()
     assert torch.equal(*flats)
+
+
+def test_autocast_around_the_step_does_not_change_it():
+    weights = []
+    for enabled in (False, True):
+        w = nn.Parameter(torch.zeros(3, 5))
+        optimizer = Muon([w], lr=1.0)
+        w.grad = torch.arange(15.0).reshape(3, 5).sin()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            optimizer.step()
+        weights.append(w.detach())
+    assert torch.equal(*weights)
