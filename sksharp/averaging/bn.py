@@ -66,6 +66,8 @@ def update_bn(
     >>> model.running_mean, model.running_var
     (tensor([3.]), tensor([7.]))
     """
+    # what torch.compile returned would be compiled anew for every batch
+    model = getattr(model, "_orig_mod", model)
     layers = [
         module
         for module in model.modules()
@@ -143,11 +145,11 @@ def _watched(statistics: dict[_BatchNorm, Statistics]) -> Iterator[None]:
         for layer, seen in statistics.items():
 
             def see(
-                module: nn.Module, inputs: tuple[Tensor], seen: Statistics = seen
+                module: nn.Module, args: Any, kwargs: Any, seen: Statistics = seen
             ) -> None:
-                seen.see(inputs[0])
+                seen.see(args[0] if args else kwargs["input"])
 
-            handle = layer.register_forward_pre_hook(see)
+            handle = layer.register_forward_pre_hook(see, with_kwargs=True)
             stack.callback(handle.remove)
         yield
 

@@ -153,3 +153,25 @@ def test_integers_have_no_average(make):
     average.update([torch.full((2,), 1j)] * 2)
     share = 1 - average.decay if make is EMA else 0.5
     assert torch.allclose(average.averaged[0], torch.tensor(1 - share + share * 1j))
+
+
+def test_the_statistics_of_a_compiled_module_are_taken_without_compiling():
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    update_bn(X.split(5), torch.compile(make_model(), backend=backend))
+    assert not graphs
+
+
+def test_a_layer_may_be_called_by_keyword():
+    class ByKeyword(nn.BatchNorm1d):
+        def __call__(self, x):
+            return super().__call__(input=x)
+
+    layer, plain = ByKeyword(4), nn.BatchNorm1d(4)
+    for model in (layer, plain):
+        update_bn(X.split(5), model)
+    assert torch.equal(layer.running_var, plain.running_var)
