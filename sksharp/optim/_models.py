@@ -6,7 +6,7 @@ a tensor of shape ``model_shape``.
 """
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -17,6 +17,11 @@ Hyperparameter: TypeAlias = float | Tensor
 def expand(value: Hyperparameter, like: Tensor) -> Hyperparameter:
     """View a per-model value so that it broadcasts over ``like``."""
     return _broadcast(value, like) if isinstance(value, Tensor) else value
+
+
+def as_weight(value: Hyperparameter, p: Tensor) -> Any:
+    """Return a weight between tensors like ``p``, of their precision."""
+    return expand(value.to(p.dtype) if isinstance(value, Tensor) else value, p)
 
 
 def _broadcast(value: Tensor, like: Tensor) -> Tensor:

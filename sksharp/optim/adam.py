@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ._base import Descent, Group, Params, State
 from ._checks import check_interval
-from ._models import Hyperparameter, add_scaled_, expand
+from ._models import Hyperparameter, add_scaled_, as_weight, expand
 
 PLAIN_TENSORS = (Tensor, torch.nn.Parameter)
 
@@ -106,7 +106,7 @@ def update_moments(
     grad: Tensor, state: State, beta_1: Hyperparameter, beta_2: Hyperparameter
 ) -> tuple[Tensor, Tensor]:
     """Update the means of the gradient and of its square."""
-    mean = state["mean"].lerp_(grad, 1 - beta_1)
+    mean = state["mean"].lerp_(grad, as_weight(1 - beta_1, grad))
     return mean, update_mean_sq(grad, state["mean_sq"], beta_2)
 
 

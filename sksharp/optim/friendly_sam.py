@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from ._ascent import Active, Perturbation, rounding
 from ._base import Params
 from ._checks import check_interval
-from ._models import Hyperparameter, expand
+from ._models import Hyperparameter, as_weight, expand
 from .sgd import SGD
 from .sharpness_aware import SharpnessAware
 
@@ -62,7 +62,7 @@ class FriendlyPerturbation(Perturbation):
                 noise.append(grad)
                 continue
             # the gradient as it is enters the mean, not what is left of it
-            mean = torch.lerp(mean, grad, 1 - expand(group["decay"], p))
+            mean = torch.lerp(mean, grad, as_weight(1 - group["decay"], p))
             optimizer.memory.set(p, MEAN, mean)
             sigma = expand(group["sigma"], p)
             noise.append(_difference(grad, mean, sigma))

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from ._base import Closure, Params, Wrapper, light_step
 from ._checks import check_interval
-from ._models import Hyperparameter, expand
+from ._models import Hyperparameter, as_weight
 from .adam import Adam
 
 
@@ -148,7 +148,7 @@ class Lookahead(Wrapper):
         group["steps_since_sync"] = 0
         for p in group["params"]:
             if "slow" in self.state.get(p, {}):
-                p.copy_(self.state[p]["slow"].lerp_(p, expand(group["alpha"], p)))
+                p.copy_(self.state[p]["slow"].lerp_(p, as_weight(group["alpha"], p)))
 
     def adopt_params(self) -> None:
         """Take parameters that were written to from outside for the slow weights."""
@@ -182,7 +182,7 @@ class Lookahead(Wrapper):
         if self._is_evaluating:
             return self._params()
         return [
-            self.state[p]["slow"].lerp(p, expand(group["alpha"], p))
+            self.state[p]["slow"].lerp(p, as_weight(group["alpha"], p))
             if group["steps_since_sync"] and "slow" in self.state.get(p, {})
             else p
             for group in self.param_groups

@@ -10,7 +10,7 @@ from torch import Tensor
 from ._base import Descent, Group, Params, State
 from ._checks import check_interval
 from ._layout import Layout, check_layout, joined, places
-from ._models import Hyperparameter, add_scaled_, expand
+from ._models import Hyperparameter, add_scaled_, as_weight, expand
 from .adam import adaptive_step_, count_step
 from .adamw import decay_
 
@@ -182,7 +182,7 @@ def _parts(
 
 def orthogonal_step_(p: Tensor, grad: Tensor, mean: Tensor, group: Group) -> None:
     """Move matrices, the last two axes of ``p``, along their orthogonal momentum."""
-    momentum = expand(group["momentum"], p)
+    momentum = as_weight(group["momentum"], p)
     mean.lerp_(grad, 1 - momentum)
     direction = orthogonalize(grad.lerp(mean, momentum))
     scale = USUAL_STEP * sqrt(max(p.shape[-2:]))

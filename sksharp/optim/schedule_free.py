@@ -8,7 +8,7 @@ from torch import Tensor
 from ._base import Descent, Group, Params, State
 from ._checks import check_interval
 from ._layout import Layout, check_layout, weight_places
-from ._models import Hyperparameter, add_scaled_, expand
+from ._models import Hyperparameter, add_scaled_, as_weight, expand
 from .adam import adaptive_step_
 
 
@@ -206,11 +206,6 @@ class ScheduleFree(Descent):
         for p in self._params():
             for name in ("fast", "averaged", "weight_sum"):
                 self.state.get(p, {}).pop(name, None)
-
-
-def as_weight(value: Hyperparameter, p: Tensor) -> Any:
-    """Return a weight between tensors like ``p``, of their precision."""
-    return expand(value.to(p.dtype) if isinstance(value, Tensor) else value, p)
 
 
 def ramp(step: int, warmup: Hyperparameter) -> Any:

@@ -1,10 +1,14 @@
 """Norms, products and scaled sums of tensors with a leading axis of models."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
+from torch import nn
 
+from sksharp.optim import Adam, AdamW, FriendlySAM, Lookahead, Muon, RAdam
 from sksharp.optim._models import (
     add_product_,
     add_scaled_,
@@ -89,3 +93,34 @@ def test_factors_that_half_precision_does_not_hold_are_not_rounded(dtype, factor
         assert torch.isfinite(expected).all()
         assert expected.ne(0).all()
         assert torch.equal(added, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("given", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize(
+    ("optimizer", "name"),
+    [
+        (Adam, "beta_1"),
+        (AdamW, "beta_1"),
+        (RAdam, "beta_1"),
+        (Muon, "momentum"),
+        (partial(Lookahead, k=2), "alpha"),
+        (FriendlySAM, "decay"),
+    ],
+)
+def test_a_hyperparameter_of_another_precision_is_the_number(
+    optimizer, name, given, dtype
+):
+    weights = []
+    for value in (0.75, torch.tensor(0.75, dtype=given)):
+        w = nn.Parameter(torch.eye(2, 3, dtype=dtype))
+        made = optimizer([w], lr=0.125, **{name: value})
+
+        def closure(w=w):
+            w.grad = None
+            (w.float() ** 2 / 2).sum().backward()
+
+        for _ in range(4):
+            made.step(closure)
+        weights.append(w.detach().float())
+    assert_allclose(*weights, rtol=0.02 if dtype == torch.bfloat16 else 1e-6)
