@@ -19,8 +19,9 @@ class Replay:
     them, so that a step with two passes leaves the same traces as a step with one.
 
     Normalization layers are found as they are called, unless they are in a module that is
-    given: the optimizer knows parameters, not modules. Of a compiled module all layers
-    are taken, because what is compiled calls no hooks.
+    given: the optimizer knows parameters, not modules. What other layers keep in buffers,
+    such as the vectors of spectral normalization, both passes change. Of a compiled
+    module all layers are taken, because what is compiled calls no hooks.
 
     Parameters
     ----------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -40,6 +41,11 @@ class FisherPerturbation(Perturbation):
         self, active: Active, grads: list[Tensor], optimizer: SharpnessAware
     ) -> tuple[list[Tensor], Tensor]:
         """Return ``g / F`` and the norm of ``g`` over the root of ``F``."""
+        # the squares of half precision overflow from 2.6 on, times eta
+        grads = [
+            grad.float() if grad.dtype in (torch.float16, torch.bfloat16) else grad
+            for grad in grads
+        ]
         roots = [
             grad.square().mul_(expand(group["eta"], grad)).add_(1).sqrt_()
             for (_, group), grad in zip(active, grads, strict=True)

@@ -91,7 +91,8 @@ class SharpnessAware(Wrapper):
         Whether the second evaluation replays the first: the same dropout masks, and
         running statistics of normalization layers that count each batch once. Turn it
         off for modules with neither, to save a little time. Give the module if it is
-        compiled, because what is compiled does not tell of its layers.
+        compiled, because what is compiled does not tell of its layers. Buffers of other
+        layers change in both, such as the vectors of spectral normalization.
 
     **base
         Arguments of ``base_optimizer``.

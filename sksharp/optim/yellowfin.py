@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ._base import Closure, LightOptimizer, Params, evaluate, light_step
-from ._checks import check_interval
+from ._checks import check_count, check_interval
 from ._models import Hyperparameter, add_scaled_, expand, joint_norm
 
 
@@ -59,6 +59,8 @@ class YellowFin(LightOptimizer):
     ------
     ValueError
         If a hyperparameter is out of its range.
+    TypeError
+        If ``window`` is no integer.
 
     See Also
     --------
@@ -99,7 +101,7 @@ class YellowFin(LightOptimizer):
     ) -> None:
         check_interval("lr", lr, 0)
         check_interval("beta", beta, 0, 1)
-        check_interval("window", window, 1)
+        check_count("window", window, 1)
         check_interval("slow_start", slow_start, 0)
         super().__init__(params, {"lr": lr})
         self.beta, self.window, self.slow_start = beta, window, slow_start

@@ -679,7 +679,12 @@ COUNTS = [
 
 @pytest.mark.parametrize(
     ("optimizer", "name"),
-    [*COUNTS, (LookSAM, "looksam_k"), (ASAM, "n_scaled")],
+    [
+        *COUNTS,
+        (LookSAM, "looksam_k"),
+        (ASAM, "n_scaled"),
+        (YellowFin, "window"),
+    ],
 )
 @pytest.mark.parametrize("value", [2.0, "2", torch.tensor(2)], ids=repr)
 def test_what_counts_steps_or_entries_is_an_integer(optimizer, name, value):

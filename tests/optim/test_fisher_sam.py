@@ -40,3 +40,19 @@ def test_it_is_never_longer_than_rho(scale):
     params = [nn.Parameter(torch.zeros(2))]
     [step] = perturbation(params, gradients, partial(FisherSAM, rho=0.5, eta=1.0))
     assert step.norm() <= 0.5 * (1 + 1e-6)
+
+
+def test_the_squares_of_half_precision_do_not_overflow():
+    gradient = [1000.0, -10.0, 0.01]
+    moved = []
+    for dtype in (torch.float16, torch.float32):
+        w = nn.Parameter(torch.zeros(3, dtype=dtype))
+        optimizer = FisherSAM([w], rho=0.5, eta=1e4, lr=0.0)
+
+        def closure(w=w, dtype=dtype):
+            moved.append(w.detach().clone().float())
+            w.grad = torch.tensor(gradient, dtype=dtype)
+
+        optimizer.step(closure)
+    assert moved[3].all()
+    assert_allclose(moved[1], moved[3], rtol=2e-3, atol=1e-7)
