@@ -1,6 +1,6 @@
 """What averages of weights have in common."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-class RunningAverage:
+class RunningAverage(ABC):
     """Average of weights: a subclass writes how new ones enter it.
 
     Weights in half precision are averaged in single precision, in which a small share of

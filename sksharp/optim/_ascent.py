@@ -75,7 +75,7 @@ class Perturbation(ABC):
     Parameters
     ----------
     rho : float or Tensor of shape (n_models,)
-        Radius of the neighbourhood.
+        Radius of the neighborhood.
 
     **hyperparameters
         What else the method reads from the parameter groups.
@@ -133,7 +133,7 @@ class GradientPerturbation(Perturbation):
     Parameters
     ----------
     rho : float or Tensor of shape (n_models,), default=0.05
-        Radius of the neighbourhood, in the Euclidean norm over all parameters.
+        Radius of the neighborhood, in the Euclidean norm over all parameters.
     """
 
     def __init__(self, rho: Hyperparameter = 0.05) -> None:

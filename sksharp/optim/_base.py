@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
@@ -184,7 +184,7 @@ class LightOptimizer(Optimizer):
         """
 
 
-class Descent(LightOptimizer):
+class Descent(LightOptimizer, ABC):
     """Element-wise optimizer: a subclass writes the update of one parameter."""
 
     # weights that a step updates in the place of parameters, if these are elsewhere

@@ -27,7 +27,7 @@ class AdaptivePerturbation(Perturbation):
     Parameters
     ----------
     rho : float or Tensor of shape (n_models,), default=0.5
-        Radius of the neighbourhood, of :math:`T^{-1} \epsilon`.
+        Radius of the neighborhood, of :math:`T^{-1} \epsilon`.
 
     eta : float or Tensor of shape (n_models,), default=0.01
         Added to the size of the weights.
@@ -81,7 +81,7 @@ def _n_scaled(p: Tensor, group: Group, model_ndim: int) -> int:
 
 
 class ASAM(SharpnessAware):
-    r"""Adaptive SAM: the neighbourhood is measured in units of the weights.
+    r"""Adaptive SAM: the neighborhood is measured in units of the weights.
 
     .. math::
         \epsilon = \rho\, T^2 g / \|T g\|_2, \qquad
@@ -102,7 +102,7 @@ class ASAM(SharpnessAware):
         returns an optimizer.
 
     rho : float or Tensor of shape (n_models,), default=0.5
-        Radius of the neighbourhood, of :math:`T^{-1} \epsilon`: a share of the weights
+        Radius of the neighborhood, of :math:`T^{-1} \epsilon`: a share of the weights
         rather than a length, and some ten times SAM's. 0 gives the base optimizer.
 
     eta : float or Tensor of shape (n_models,), default=0.01

@@ -116,7 +116,7 @@ class ESAM(SharpnessAware):
         returns an optimizer.
 
     rho : float or Tensor of shape (n_models,), default=0.05
-        Radius of the neighbourhood, in the Euclidean norm over all parameters. 0 gives
+        Radius of the neighborhood, in the Euclidean norm over all parameters. 0 gives
         the base optimizer. No entry of a tensor may be 0: a model without an ascent
         would need all rows, and the rows are counted for all models at once.
 

@@ -27,7 +27,7 @@ class FisherPerturbation(Perturbation):
     Parameters
     ----------
     rho : float or Tensor of shape (n_models,), default=0.05
-        Radius of the neighbourhood, in the norm of :math:`F`.
+        Radius of the neighborhood, in the norm of :math:`F`.
 
     eta : float or Tensor of shape (n_models,), default=1e4
         Weight of the squared gradient against the identity, which damps it.
@@ -58,7 +58,7 @@ class FisherPerturbation(Perturbation):
 
 
 class FisherSAM(SharpnessAware):
-    r"""Fisher SAM: the neighbourhood is one of the outputs, not of the weights.
+    r"""Fisher SAM: the neighborhood is one of the outputs, not of the weights.
 
     .. math::
         \epsilon = \rho\, F^{-1} g / \sqrt{g^\top F^{-1} g}, \qquad
@@ -80,7 +80,7 @@ class FisherSAM(SharpnessAware):
         returns an optimizer.
 
     rho : float or Tensor of shape (n_models,), default=0.05
-        Radius of the neighbourhood, :math:`\sqrt{\epsilon^\top F \epsilon}`. 0 gives the
+        Radius of the neighborhood, :math:`\sqrt{\epsilon^\top F \epsilon}`. 0 gives the
         base optimizer, bit for bit.
 
     eta : float or Tensor of shape (n_models,), default=1e4

@@ -29,7 +29,7 @@ class FriendlyPerturbation(Perturbation):
     Parameters
     ----------
     rho : float or Tensor of shape (n_models,), default=0.05
-        Radius of the neighbourhood, in the Euclidean norm over all parameters.
+        Radius of the neighborhood, in the Euclidean norm over all parameters.
 
     sigma : float or Tensor of shape (n_models,), default=1.0
         How much of the mean gradient is taken out.
@@ -111,7 +111,7 @@ class FriendlySAM(SharpnessAware):
         returns an optimizer.
 
     rho : float or Tensor of shape (n_models,), default=0.05
-        Radius of the neighbourhood, in the Euclidean norm over all parameters. 0 gives
+        Radius of the neighborhood, in the Euclidean norm over all parameters. 0 gives
         the base optimizer, bit for bit.
 
     sigma : float or Tensor of shape (n_models,), default=1.0

@@ -117,7 +117,7 @@ class LookSAM(SharpnessAware):
         returns an optimizer.
 
     rho : float or Tensor of shape (n_models,), default=0.05
-        Radius of the neighbourhood, in the Euclidean norm over all parameters. 0 gives
+        Radius of the neighborhood, in the Euclidean norm over all parameters. 0 gives
         the base optimizer, bit for bit.
 
     looksam_k : int, default=5

@@ -34,7 +34,7 @@ class SAM(SharpnessAware):
         returns an optimizer.
 
     rho : float or Tensor of shape (n_models,), default=0.05
-        Radius of the neighbourhood, in the Euclidean norm over all parameters. 0 gives
+        Radius of the neighborhood, in the Euclidean norm over all parameters. 0 gives
         the base optimizer, bit for bit. A group may have its own.
 
     interval : int, default=1
@@ -78,7 +78,7 @@ class SAM(SharpnessAware):
     See Also
     --------
     WSAM : Weighs the sharpness against the loss.
-    ASAM : Measures the neighbourhood in units of the weights.
+    ASAM : Measures the neighborhood in units of the weights.
     SharpnessAware : Any composition.
 
     Notes

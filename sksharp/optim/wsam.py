@@ -97,7 +97,7 @@ class WSAM(SharpnessAware):
         returns an optimizer.
 
     rho : float or Tensor of shape (n_models,), default=0.05
-        Radius of the neighbourhood, in the Euclidean norm over all parameters. Compare
+        Radius of the neighborhood, in the Euclidean norm over all parameters. Compare
         :math:`\kappa \rho` with the ``rho`` of :class:`SAM`.
 
     gamma : float or Tensor of shape (n_models,), default=0.9
