@@ -8,6 +8,7 @@ import tempfile
 import types
 import warnings
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -490,6 +491,17 @@ def test_processes_give_the_same_results_and_leave_no_folder(monkeypatch, tmp_pa
     assert len(folders) == 1
     assert list(tmp_path.iterdir()) == []
     assert b"_prefetch" not in pickle.dumps(two)
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+@pytest.mark.parametrize("backend", ["loky", "threading", "multiprocessing"])
+def test_a_backend_chosen_by_its_name_trains_what_one_process_trains(backend, n_jobs):
+    search = VectorizedGridSearchCV(
+        make_classifier(), {"rho": [0, 0.2]}, cv=2, n_jobs=n_jobs, error_score="raise"
+    )
+    expected = clone(search).set_params(n_jobs=None).fit(X, LABELS)
+    with joblib.parallel_config(backend, n_jobs=2):
+        assert_same_search(search.fit(X, LABELS), expected)
 
 
 def test_the_time_of_a_fit_has_its_share_of_the_training(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import sys
 from collections.abc import Callable, Sequence
@@ -64,17 +65,16 @@ def fit_models(
         n_workers = joblib.effective_n_jobs(n_jobs)
     groups = plan(jobs, n_workers)
     fit = _try_group if skip_errors else _fit_group
-    parts = ([jobs[place] for place in group] for group in groups)
+    parts = [[jobs[place] for place in group] for group in groups]
+    if watch is not None:
+        watch.begin_training(parts)
     if n_workers == 1 or len(groups) == 1:
         trained = (fit(part, watch) for part in parts)
     else:
-        run = joblib.Parallel(n_jobs, return_as="generator")
         packed = (_pack(part) for part in parts)
-        trained = run(
+        trained = _parallel(n_jobs)(
             joblib.delayed(_fit_packed)(fit, part, *arrays) for part, arrays in packed
         )
-    if watch is not None:
-        watch.begin_training([[jobs[place] for place in group] for group in groups])
     results: dict[int, Any] = {}
     is_interrupted = False
     for group, of_group in zip(groups, trained, strict=True):
@@ -89,6 +89,15 @@ def fit_models(
     if watch is not None:
         watch.end_training(is_interrupted=is_interrupted)
     return [results[place] for place in range(len(jobs))]
+
+
+def _parallel(n_jobs: int | None) -> Any:
+    backend, _ = joblib.parallel.get_active_backend()
+    return_as = "generator" if backend.supports_return_generator else "list"
+    if not hasattr(backend, "client"):  # of dask, which is for several at once
+        # one that was chosen by its name may be at work for scikit-learn's search
+        backend = copy.copy(backend)
+    return joblib.Parallel(n_jobs, backend=backend, return_as=return_as)
 
 
 def _is_dask_task() -> bool:

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import warnings
 
+import joblib
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -382,13 +383,17 @@ def test_a_pause_leaves_no_trace(case, together, job_of):
                 assert_array_equal(array, expected)
 
 
-def test_processes_train_what_one_process_trains(job_of):
+@pytest.mark.parametrize("backend", ["loky", "multiprocessing"])
+def test_processes_train_what_one_process_trains(backend, job_of):
     jobs = make_jobs(job_of, {}, VARIANTS)
     expected = fit_models(copy.deepcopy(jobs))
     counts = []
-    results = fit_models(
-        jobs, n_jobs=2, on_group=lambda n_done, n_jobs: counts.append((n_done, n_jobs))
-    )
+    with joblib.parallel_config(backend):
+        results = fit_models(
+            jobs,
+            n_jobs=2,
+            on_group=lambda n_done, n_jobs: counts.append((n_done, n_jobs)),
+        )
     assert counts[-1] == (len(jobs), len(jobs))
     for result, other in zip(results, expected, strict=True):
         assert_same_result(result, other)
