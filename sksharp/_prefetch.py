@@ -7,6 +7,7 @@ import hashlib
 import os
 import pickle
 import tempfile
+import threading
 import time
 import uuid
 import warnings
@@ -349,9 +350,11 @@ class TransformerCache:
     def __init__(self, budget):
         self.budget = budget
         self._made = OrderedDict()
+        self._lock = threading.Lock()
 
-    def __getstate__(self):
-        return {"budget": self.budget, "_made": OrderedDict()}
+    def __reduce__(self):
+        # other processes begin with nothing
+        return TransformerCache, (self.budget,)
 
     def __deepcopy__(self, memo):
         # the clones of a pipeline share it
@@ -366,10 +369,14 @@ class TransformerCache:
                 key = joblib.hash((args, telling))
             except Exception:  # a lambda, for instance, has no fingerprint
                 return function(*args, **kwargs)
-            if key not in self._made:
-                self._made[key] = function(*args, **kwargs)
-                self._forget()
-            X, fitted = self._made[key]
+            with self._lock:
+                made = self._made.get(key)
+            if made is None:
+                made = function(*args, **kwargs)
+                with self._lock:
+                    self._made[key] = made
+                    self._forget()
+            X, fitted = made
             # the next step may write to what it is given
             return (X.copy() if hasattr(X, "copy") else X), fitted
 

@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 import tempfile
+import threading
 import types
 import warnings
 
@@ -42,7 +43,7 @@ from sksharp import (
     VectorizedRandomizedSearchCV,
     training,
 )
-from sksharp._prefetch import find_network
+from sksharp._prefetch import TransformerCache, find_network
 from sksharp.training import _fit
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -433,6 +434,23 @@ def test_a_grid_may_go_over_a_transformer_too(monkeypatch, calls):
     assert calls == [12, 1]
     theirs = GridSearchCV(pipeline, grid, cv=KFold(3)).fit(X, LABELS)
     assert_same_search(ours, theirs)
+
+
+def test_a_thread_does_not_lose_what_another_one_forgets():
+    class Slow:
+        @property
+        def nbytes(self):
+            # it is asked for when it is stored, and something else comes in then
+            if other.ident is None:
+                other.start()
+                other.join(timeout=0.1)
+            return 8
+
+    cache = TransformerCache(budget=1)  # the oldest goes at once
+    make = cache.cache(lambda x: (Slow() if x == 0 else np.ones(1), x))
+    other = threading.Thread(target=make, args=(1,))
+    assert make(0)[1] == 0
+    other.join()
 
 
 class InPlace(TransformerMixin, BaseEstimator):
