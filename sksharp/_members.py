@@ -1,10 +1,10 @@
 """Networks that each keep a fold of the rows, and the choice of a radius by them."""
 
+import contextlib
 import copy
 import dataclasses
 import itertools
 import math
-import warnings
 from numbers import Integral
 
 import numpy as np
@@ -14,7 +14,7 @@ from sklearn.model_selection import KFold, StratifiedKFold, check_cv
 from sklearn.utils.validation import validate_data
 
 from ._progress import say
-from ._warnings import warn
+from ._warnings import hold_back, warn
 from .optim import SOLVERS, solver_chain
 
 # steps between two looks at a fold, unless an epoch is longer
@@ -132,10 +132,8 @@ class Ensemble:
         draws = copy.deepcopy(self._random_state)
         folds = None
         if given is None:
-            with warnings.catch_warnings():
-                if self.cv is None:
-                    # a rare class is not in every fold, and nobody has asked for folds
-                    warnings.filterwarnings("ignore", "The least populated class")
+            # a rare class is not in every fold, and maybe nobody has asked for folds
+            with hold_back() if self.cv is None else contextlib.nullcontext():
                 folds = self._make_folds(y, sample_weight, None, draws)
         params = self._member_params(y, sample_weight, given)
         n_networks = 1 if folds is None else len(folds)

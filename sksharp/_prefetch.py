@@ -10,7 +10,6 @@ import tempfile
 import threading
 import time
 import uuid
-import warnings
 from collections import OrderedDict
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from ._contract import DATA, state_key
 from ._estimator import FlatMinimaMLP
 from ._progress import say
 from ._tasks import has_callbacks, silence
+from ._warnings import hold_back, warn_again
 from .optim import SOLVERS
 
 # hyperparameters of a training that do not change how it begins
@@ -370,12 +370,16 @@ class TransformerCache:
             except Exception:  # a lambda, for instance, has no fingerprint
                 return function(*args, **kwargs)
             with self._lock:
-                made = self._made.get(key)
-            if made is None:
-                made = function(*args, **kwargs)
-                with self._lock:
-                    self._made[key] = made
-                    self._forget()
+                made, warned = self._made.get(key, (None, []))
+            try:
+                if made is None:
+                    with hold_back() as warned:
+                        made = function(*args, **kwargs)
+                    with self._lock:
+                        self._made[key] = made, warned
+                        self._forget()
+            finally:
+                warn_again(warned)  # to every fit, as if it were its own
             X, fitted = made
             # the next step may write to what it is given
             return (X.copy() if hasattr(X, "copy") else X), fitted
@@ -383,7 +387,7 @@ class TransformerCache:
         return cached
 
     def _forget(self):
-        sizes = [_size_of_output(made) for made in self._made.values()]
+        sizes = [_size_of_output(made) for made, _ in self._made.values()]
         total = sum(sizes)
         for size in sizes[:-1]:
             if total <= self.budget:
@@ -523,8 +527,7 @@ class Prefetch:
         other = {name: value for name, value in candidate.items() if name not in names}
         key = tuple(sorted((name, id(value)) for name, value in other.items()))
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # they come with the fit itself
+            with hold_back():  # the fit itself will warn
                 if key not in self._begun:
                     found = self._collect_fit(candidate, rows, params)
                     # without a seed, every network is a draw of its own

@@ -1,7 +1,9 @@
 """Warnings that name the line of the user's."""
 
+import contextlib
 import os
 import sys
+import threading
 import warnings
 
 import joblib
@@ -20,3 +22,66 @@ def warn(message, category=UserWarning):
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_FOLDERS):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)
+
+
+class _OfThread(threading.local):
+    held_back = None  # warnings, while they are held back
+
+
+class _IsHeldBack(type):
+    def __subclasscheck__(cls, category):
+        return _of_thread.held_back is not None
+
+
+class _HeldBack(metaclass=_IsHeldBack):
+    """What a filter takes for the category of warnings that are held back."""
+
+
+_of_thread = _OfThread()
+_ENTRY = ("always", None, _HeldBack, None, 0)
+_lock, _n_holding, _show = threading.Lock(), 0, None
+
+
+@contextlib.contextmanager
+def hold_back():
+    """Hold back the warnings of this thread, whatever the filters, and list them.
+
+    ``warnings.catch_warnings`` would change the filters of all threads, and for good if
+    another one enters it before this one leaves and leaves it after. What may be left
+    behind here speaks of no other thread.
+    """
+    global _n_holding, _show
+    outer, _of_thread.held_back = _of_thread.held_back, []
+    with _lock:
+        _n_holding += 1
+        warnings.simplefilter("always", _HeldBack)
+        if warnings.showwarning is not _keep_or_show:
+            _show, warnings.showwarning = warnings.showwarning, _keep_or_show
+    try:
+        yield _of_thread.held_back
+    finally:
+        _of_thread.held_back = outer
+        with _lock:
+            _n_holding -= 1
+            if not _n_holding:
+                with contextlib.suppress(ValueError):
+                    warnings.filters.remove(_ENTRY)
+                if warnings.showwarning is _keep_or_show:
+                    warnings.showwarning = _show
+
+
+def _keep_or_show(message, category, filename, lineno, file=None, line=None):
+    held_back, frame = _of_thread.held_back, sys._getframe(1)
+    if held_back is None:
+        _show(message, category, filename, lineno, file, line)
+        return
+    while frame is not None and frame.f_code.co_filename != filename:
+        frame = frame.f_back
+    module = None if frame is None else frame.f_globals.get("__name__")
+    held_back.append((message, category, filename, lineno, module))
+
+
+def warn_again(held_back):
+    """Warn of what was held back, as the filters are now."""
+    for warning in held_back:
+        warnings.warn_explicit(*warning)

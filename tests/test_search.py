@@ -800,6 +800,39 @@ def test_every_fit_warns_as_often_as_in_scikit_learns(kind):
     assert counts == [13, 13]
 
 
+class WarningScaler(StandardScaler):
+    def fit(self, X, y=None, sample_weight=None):
+        warnings.warn("scaled", RuntimeWarning, stacklevel=1)
+        return super().fit(X, y, sample_weight)
+
+
+@pytest.mark.parametrize("memory_budget", [None, 1])
+def test_transformers_warn_as_often_as_in_scikit_learns(memory_budget):
+    pipeline = make_pipeline(WarningScaler(), make_classifier())
+    grid = {"sammlpclassifier__rho": [0.0, 0.2]}
+    ours = VectorizedGridSearchCV(pipeline, grid, cv=3, memory_budget=memory_budget)
+    caught = []
+    for search in (ours, GridSearchCV(pipeline, grid, cv=3)):
+        with warnings.catch_warnings(record=True) as of_search:
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("always", "scaled", module=__name__)
+            search.fit(X, LABELS)
+        caught.append([(w.category, w.filename, w.lineno) for w in of_search])
+    assert caught[0] == caught[1]
+    assert len(caught[0]) == 7  # 2 candidates on 3 splits, and the last fit
+
+
+def test_a_warning_that_is_an_error_fails_the_fits_as_in_scikit_learns():
+    pipeline = make_pipeline(WarningScaler(), make_classifier())
+    grid = {"sammlpclassifier__rho": [0.0, 0.2]}
+    for Search in (VectorizedGridSearchCV, GridSearchCV):
+        search = Search(pipeline, grid, cv=2, refit=False, error_score="raise")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "scaled")
+            with pytest.raises(RuntimeWarning, match="scaled"):
+                search.fit(X, LABELS)
+
+
 def test_the_global_generator_is_left_alone():
     before = np.random.get_state()  # noqa: NPY002
     VectorizedGridSearchCV(make_classifier(), GRID, cv=2).fit(X, LABELS)

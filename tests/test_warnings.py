@@ -1,6 +1,7 @@
 """A warning names the line that called for the fit."""
 
 import inspect
+import threading
 import warnings
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sksharp import SAMMLPClassifier, VectorizedGridSearchCV
+from sksharp._warnings import hold_back, warn_again
 from sksharp.exceptions import UnusedParameterWarning
 
 rng = np.random.RandomState(0)
@@ -60,3 +62,40 @@ def test_a_warning_of_partial_fit_names_the_line_of_the_call():
     with pytest.warns(UnusedParameterWarning) as caught:
         clf.partial_fit(X, y, classes=[0, 1])
     assert [(w.filename, w.lineno) for w in caught] == [(__file__, line)]
+
+
+def test_warnings_are_held_back_in_one_thread_and_leave_nothing():
+    def warn():
+        warnings.warn("of another thread", UserWarning, stacklevel=1)
+
+    before, show = list(warnings.filters), warnings.showwarning
+    with hold_back() as outer:
+        warnings.warn("mine", DeprecationWarning, stacklevel=1)
+        with hold_back() as inner:
+            warnings.warn("mine too", UserWarning, stacklevel=1)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            thread = threading.Thread(target=warn)
+            thread.start()
+            thread.join()
+    assert [str(w[0]) for w in (*outer, *inner)] == ["mine", "mine too"]
+    assert [str(w.message) for w in caught] == ["of another thread"]
+    assert (warnings.filters, warnings.showwarning) == (before, show)
+    with pytest.warns(UserWarning, match="mine too") as again:
+        warn_again(inner)
+    assert again[0].filename == __file__
+
+
+@pytest.mark.parametrize("is_first_to_leave", [True, False])
+def test_what_another_thread_does_to_the_filters_switches_off_no_warning(
+    is_first_to_leave,
+):
+    with warnings.catch_warnings():
+        holding, other = hold_back(), warnings.catch_warnings()
+        leave = [other, holding] if is_first_to_leave else [holding, other]
+        holding.__enter__()
+        other.__enter__()
+        for context in leave:
+            context.__exit__(None, None, None)
+        with pytest.warns(UserWarning, match="heard"):
+            warnings.warn("heard", UserWarning, stacklevel=1)
