@@ -173,8 +173,13 @@ class Prefetched:
         if self.folder is None:
             self._results[key] = result
             return
-        with open(self.folder / key, "wb") as file:
-            pickle.dump(result, file, protocol=pickle.HIGHEST_PROTOCOL)
+        path = self.folder / key
+        try:
+            with open(path, "wb") as file:
+                pickle.dump(result, file, protocol=pickle.HIGHEST_PROTOCOL)
+        except OSError:  # the disk is full: its own fit trains it again
+            with contextlib.suppress(OSError):
+                path.unlink()
 
     def send(self):
         """Let the workers of a cluster have what was added since the last time."""
@@ -200,7 +205,8 @@ class Prefetched:
         try:
             with open(self.folder / key, "rb") as file:
                 return pickle.load(file)
-        except OSError:  # not trained, or on another machine
+        except (OSError, EOFError, pickle.UnpicklingError):
+            # not trained, on another machine, or cut short
             return None
 
 
@@ -464,7 +470,10 @@ class Prefetch:
         return {}
 
     def _make_folder(self):
-        self._folder = tempfile.TemporaryDirectory(prefix="sksharp-")
+        try:
+            self._folder = tempfile.TemporaryDirectory(prefix="sksharp-")
+        except OSError:  # no place for it: results stay in memory
+            return None
         return Path(self._folder.name)
 
     def train(self, candidates, splits, X, y, fit_params, watch):

@@ -511,6 +511,48 @@ def test_processes_give_the_same_results_and_leave_no_folder(monkeypatch, tmp_pa
     assert b"_prefetch" not in pickle.dumps(two)
 
 
+def no_folder(monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
+
+
+def full_disk(monkeypatch):
+    def dump(result, file, **options):
+        file.write(b"some of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(
+        "sksharp._prefetch.pickle", types.SimpleNamespace(**vars(pickle))
+    )
+    monkeypatch.setattr("sksharp._prefetch.pickle.dump", dump)
+
+
+def cut_short(monkeypatch):
+    def dump(result, file, **options):
+        file.write(pickle.dumps(result)[:40])
+
+    full_disk(monkeypatch)
+    monkeypatch.setattr("sksharp._prefetch.pickle.dump", dump)
+
+
+def numpy_raises(monkeypatch):
+    fit_group = _fit._fit_group
+
+    def fit_one(jobs, watch=None):
+        if len(jobs) > 1:
+            raise FloatingPointError("overflow encountered in square")
+        return fit_group(jobs, watch)
+
+    monkeypatch.setattr(_fit, "_fit_group", fit_one)
+
+
+@pytest.mark.parametrize("trouble", [no_folder, full_disk, cut_short, numpy_raises])
+def test_trouble_with_the_common_training_costs_time_only(trouble, monkeypatch):
+    search = VectorizedGridSearchCV(make_classifier(), GRID, cv=2, memory_budget=1)
+    expected = clone(search).fit(X, LABELS)
+    trouble(monkeypatch)
+    assert_same_search(search.fit(X, LABELS), expected)
+
+
 @pytest.mark.parametrize("n_jobs", [None, 2])
 @pytest.mark.parametrize("backend", ["loky", "threading", "multiprocessing"])
 def test_a_backend_chosen_by_its_name_trains_what_one_process_trains(backend, n_jobs):

@@ -150,7 +150,7 @@ def _try_group(
 ) -> Sequence[Any]:
     try:
         return _fit_group(jobs, watch)
-    except (ValueError, RuntimeError, MemoryError) as error:
+    except Exception as error:  # warnings and numpy's errors may be any
         if watch is not None and watch.error is error:
             raise
         return [None] * len(jobs)
