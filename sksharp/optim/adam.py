@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ._base import Descent, Group, Params, State
 from ._checks import check_interval
-from ._models import Hyperparameter, add_scaled_, as_weight, expand
+from ._models import Hyperparameter, as_weight, expand
 
 PLAIN_TENSORS = (Tensor, torch.nn.Parameter)
 
@@ -155,7 +155,8 @@ def adaptive_step_(
     mean, mean_sq = update_moments(grad, state, beta_1, beta_2)
     denominator = mean_sq.sqrt().add_(eps)
     if isinstance(lr, Tensor):
-        add_scaled_(p, mean.div(denominator), -lr)
+        # in the order of the kernel, which may overflow in the product
+        p.addcdiv_(mean * lr, denominator, value=-1)
     else:
         p.addcdiv_(mean, denominator, value=-lr)
 

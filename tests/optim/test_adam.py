@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from sksharp.optim import Adam, RAdam
 
@@ -62,3 +62,15 @@ def test_a_subclass_of_the_tensor_trains_as_a_tensor(optimizer):
             w.grad = 3 * w.detach()
             step()
     assert_allclose(plain.detach(), tagged.detach(), rtol=0, atol=1e-12)
+
+
+def test_a_rate_per_model_overflows_where_one_for_all_does():
+    rates = [1e30, torch.full((2,), 1e30)]
+    weights = []
+    for lr in rates:
+        w = torch.ones(2, 3, requires_grad=True)
+        w.grad = torch.full_like(w, 1e12)
+        Adam([w], lr=lr).step()
+        weights.append(w.detach())
+    assert_array_equal(*weights)
+    assert torch.isinf(weights[0]).all()
