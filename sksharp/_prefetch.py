@@ -89,10 +89,12 @@ def locate_network(estimator):
 
 
 def forget_trainer(estimator):
-    """Let our estimators train by themselves again, fitted ones too."""
+    """Let estimators train and remember by themselves again, fitted ones too."""
     if isinstance(estimator, FlatMinimaMLP):
         vars(estimator).pop("_trainer", None)
     elif isinstance(estimator, Pipeline) and estimator.steps:
+        if isinstance(estimator.memory, TransformerCache):
+            estimator.memory = None
         forget_trainer(estimator.steps[-1][1])
     elif _transforms_target(estimator):
         forget_trainer(estimator.regressor)
@@ -158,6 +160,7 @@ class Prefetched:
         if self.is_collecting:
             (job,) = jobs
             raise JobCollected(job, estimator, data_digests(job))
+        forget_trainer(estimator)  # a scorer may store it when it is fitted
         result = None
         if len(jobs) == 1 and (self._results or self._sent or self.folder is not None):
             (job,) = jobs
@@ -359,8 +362,12 @@ class TransformerCache:
         self._lock = threading.Lock()
 
     def __reduce__(self):
-        # other processes begin with nothing
-        return TransformerCache, (self.budget,)
+        # in a pickle a pipeline has the memory that its user gave it
+        return type(None), ()
+
+    def __repr__(self):
+        # in a message too
+        return "None"
 
     def __deepcopy__(self, memo):
         # the clones of a pipeline share it
@@ -461,8 +468,7 @@ class Prefetch:
         self.results = Prefetched(folder, client)
         self.estimator = clone(estimator)
         find_network(self.estimator)._trainer = self.results
-        self.caches = isinstance(estimator, Pipeline) and estimator.memory is None
-        if self.caches:
+        if isinstance(estimator, Pipeline) and estimator.memory is None:
             self.estimator.memory = TransformerCache(budget // 4)
 
     def __getstate__(self):
@@ -604,8 +610,6 @@ class Prefetch:
         """Forget everything that was trained."""
         self.results.forget()
         forget_trainer(self.estimator)
-        if self.caches:
-            self.estimator.memory = None
         if self._folder is not None:
             with contextlib.suppress(OSError):
                 self._folder.cleanup()

@@ -100,12 +100,10 @@ class VectorizedSearch(VersionStamp):
             self.estimator, self.cv = estimator, cv
             del self._prefetch, self._train_all
             prefetch.close()
+            if hasattr(self, "best_estimator_"):  # also one whose fit has failed
+                forget_trainer(self.best_estimator_)
         if hasattr(self, "_checked_cv_orig"):
             self._checked_cv_orig = frozen._splitter
-        if hasattr(self, "best_estimator_"):
-            forget_trainer(self.best_estimator_)
-            if prefetch.caches:
-                self.best_estimator_.memory = None
         return self
 
     def _what_to_train_on(self, frozen, X, y, params):

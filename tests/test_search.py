@@ -782,6 +782,56 @@ def test_the_memory_of_a_pipeline_is_its_own(tmp_path, calls):
     assert calls == [4, 1]
 
 
+def test_a_grid_may_go_over_the_memory(tmp_path):
+    pipeline = make_pipeline(StandardScaler(), make_classifier())
+    grid = {"memory": [str(tmp_path)]}
+    search = VectorizedGridSearchCV(pipeline, grid, cv=2).fit(X, LABELS)
+    assert search.best_estimator_.memory == str(tmp_path)
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_a_scorer_finds_nothing_of_the_search_in_a_candidate(n_jobs):
+    def n_traces(estimator, X, y):
+        stored = pickle.dumps(estimator)
+        assert pickle.loads(stored).memory is None
+        return sum(name in stored for name in (b"_trainer", b"_prefetch"))
+
+    pipeline = make_pipeline(StandardScaler(), make_classifier())
+    grid = {"sammlpclassifier__rho": [0.05, 0.5]}
+    search = VectorizedGridSearchCV(
+        pipeline, grid, cv=2, scoring=n_traces, n_jobs=n_jobs, error_score="raise"
+    )
+    assert_array_equal(search.fit(X, LABELS).cv_results_["mean_test_score"], [0, 0])
+
+
+def test_an_unknown_parameter_is_called_so_as_by_scikit_learn():
+    pipeline = make_pipeline(StandardScaler(), make_classifier())
+    messages = []
+    for Search in (VectorizedGridSearchCV, GridSearchCV):
+        with pytest.raises(ValueError, match="Invalid parameter 'foo'") as info:
+            Search(pipeline, {"foo__rho": [1]}, cv=2, error_score="raise").fit(
+                X, LABELS
+            )
+        messages.append(str(info.value))
+    assert messages[0] == messages[1]
+
+
+class FailsOnAllRows(StandardScaler):
+    def fit(self, X, y=None, sample_weight=None):
+        if len(X) == N:
+            raise ZeroDivisionError
+        return super().fit(X, y, sample_weight)
+
+
+def test_a_last_fit_that_fails_leaves_nothing_of_the_search():
+    pipeline = make_pipeline(FailsOnAllRows(), make_classifier())
+    search = VectorizedGridSearchCV(pipeline, {"sammlpclassifier__rho": [0.1]}, cv=2)
+    with pytest.raises(ZeroDivisionError):
+        search.fit(X, LABELS)
+    assert search.best_estimator_.memory is None
+    assert "_trainer" not in vars(search.best_estimator_[-1])
+
+
 @pytest.mark.parametrize(
     "search",
     [
