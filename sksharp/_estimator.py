@@ -328,7 +328,10 @@ class FlatMinimaMLP(
         return radii * ((1 - self.gamma) / self.gamma)
 
     def _check_grid(self):
-        grid = np.asarray(self._grid(), dtype=np.float64)
+        try:
+            grid = np.asarray(self._grid(), dtype=np.float64)
+        except (TypeError, ValueError):  # words, a set
+            grid = np.empty(0)
         is_valid = grid.ndim == 1 and grid.size and np.isfinite(grid).all()
         if not is_valid or grid.min() < 0:
             raise ValueError(

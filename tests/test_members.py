@@ -1149,6 +1149,9 @@ ERRORS = {
         "rho_grid must hold.*nan",
     ),
     "a grid of grids": ({"rho": "auto", "rho_grid": [[0.1]]}, "rho_grid must hold"),
+    "a grid of words": ({"rho": "auto", "rho_grid": ["a"]}, "rho_grid must hold.*'a'"),
+    "a set": ({"rho": "auto", "rho_grid": {0.1}}, "rho_grid must hold"),
+    "a dict": ({"rho": "auto", "rho_grid": {0.1: 1}}, "rho_grid must hold"),
     "another word": ({"rho": "best"}, "The 'rho' parameter of SAMMLPClassifier"),
     "callbacks of members": (
         {"callbacks": [Callback()]},
