@@ -594,6 +594,8 @@ class Prefetch:
             skip_errors=True,
             watch=self._watch or None,
         )
+        if any(result is not None and result.is_interrupted for result in results):
+            raise KeyboardInterrupt  # nothing is scored yet
         seconds = time.perf_counter() - start
         self._n_done = n_before + len(jobs)
         for place, key, result in zip(places, keys, results, strict=True):

@@ -4,6 +4,7 @@ import contextlib
 from numbers import Integral
 
 import numpy as np
+from sklearn import get_config
 from sklearn.base import is_classifier
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, check_cv
 from sklearn.utils import indexable
@@ -77,8 +78,14 @@ class VectorizedSearch(VersionStamp):
         -------
         self : object
             The search.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            If the user interrupts the common training.
         """
-        self._validate_params()
+        if not get_config()["skip_parameter_validation"]:
+            self._validate_params()
         if find_network(self.estimator) is None:
             return super().fit(X, y, **params)
         estimator, cv = self.estimator, self.cv

@@ -45,6 +45,7 @@ from sksharp import (
 )
 from sksharp._prefetch import TransformerCache, find_network
 from sksharp.training import _fit
+from sksharp.training._net import MLPNet
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -782,6 +783,19 @@ def test_the_memory_of_a_pipeline_is_its_own(tmp_path, calls):
     assert calls == [4, 1]
 
 
+@pytest.mark.parametrize("n_groups", [1, 2])
+def test_an_interrupt_of_the_common_training_ends_the_search(n_groups, monkeypatch):
+    def interrupted(net, *args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(MLPNet, "train_step", interrupted)
+    grid = {"rho": [0.1, 0.2], "batch_size": [8, 16][:n_groups]}
+    search = VectorizedGridSearchCV(make_classifier(), grid, cv=2)
+    with pytest.raises(KeyboardInterrupt):
+        search.fit(X, LABELS)
+    assert not hasattr(search, "cv_results_")
+
+
 def test_a_grid_may_go_over_the_memory(tmp_path):
     pipeline = make_pipeline(StandardScaler(), make_classifier())
     grid = {"memory": [str(tmp_path)]}
@@ -862,6 +876,12 @@ def test_the_budget_must_be_a_number_of_bytes(budget):
     search = VectorizedGridSearchCV(make_classifier(), GRID, memory_budget=budget)
     with pytest.raises(ValueError, match="The 'memory_budget' parameter"):
         search.fit(X, LABELS)
+
+
+def test_the_budget_is_not_looked_at_where_validation_is_skipped():
+    search = VectorizedGridSearchCV(make_classifier(), GRID, cv=2, memory_budget=1e9)
+    with sklearn.config_context(skip_parameter_validation=True):
+        assert hasattr(search.fit(X, LABELS), "best_score_")
 
 
 def test_a_search_inside_of_a_cross_validation_is_scikit_learns():
