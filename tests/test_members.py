@@ -1121,6 +1121,7 @@ def test_a_fit_that_fails_leaves_the_estimator_as_it_was(mode, warm_start, monke
 
 NO_WEIGHT = np.ones(N)
 NO_WEIGHT[FOLDS[1][1]] = 0
+ALONE = {"n_members": 1, "cv": None}
 ERRORS = {
     "more members than rows": (
         {"n_members": 70, "cv": None},
@@ -1172,11 +1173,11 @@ ERRORS = {
         NO_WEIGHT,
     ),
     "averaging after the last step": (
-        {"n_members": 1, "max_steps": 60, "swa": True, "swa_start": 2},
+        {**ALONE, "max_steps": 60, "swa": True, "swa_start": 2},
         r"swa_start must lie before max_steps=60, got swa_start=2\..*raise max_steps",
     ),
     "averaging too seldom for the steps": (
-        {"n_members": 1, "max_steps": 90, "swa": True, "swa_start": 2, "swa_freq": 2},
+        {**ALONE, "max_steps": 90, "swa": True, "swa_start": 2, "swa_freq": 2},
         r"swa_freq must not exceed the 1 epochs.*raise max_steps",
     ),
 }
