@@ -266,7 +266,7 @@ class Ensemble:
     def _new_network(self, X, y, params, draws):
         """Return an estimator of one network, initialized with a seed of its own."""
         seed = draw_seed(draws)
-        network = object.__new__(type(self))
+        network = type(self)(**self.get_params(deep=False))
         vars(network).update({**params, "random_state": seed})
         for name in FITTED_ATTRIBUTES:
             if hasattr(self, name):
@@ -462,6 +462,8 @@ def judged_jobs(networks, X, y, sample_weight, folds, given):
     for i, network in enumerate(networks):
         if folds is None:
             data, train, kept = (given.X, given.y, given.sample_weight), None, None
+            if has_zeros(sample_weight):
+                train = rows_that_count(None, sample_weight)
         else:
             data, (train, kept) = (X, y, sample_weight), folds[i]
             if sample_weight is not None and not sample_weight[kept].sum() > 0:

@@ -3,6 +3,7 @@
 from numbers import Integral, Real
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import (
     BaseEstimator,
     TransformerMixin,
@@ -465,6 +466,8 @@ def _categorical_columns(X):
 
 def _numbers(X):
     """Return a frame as an array of floats: dates in days, missing values as NaN."""
+    if issparse(X):
+        raise TypeError("X must be dense, got a sparse matrix. Give X.toarray().")
     if not hasattr(X, "iloc"):
         return _within_reach(X)
     return np.column_stack([_floats(column) for column in _columns(X)])

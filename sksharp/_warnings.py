@@ -1,6 +1,7 @@
 """Warnings that name the line of the user's."""
 
 import contextlib
+import functools
 import os
 import sys
 import threading
@@ -39,7 +40,7 @@ class _HeldBack(metaclass=_IsHeldBack):
 
 _of_thread = _OfThread()
 _ENTRY = ("always", None, _HeldBack, None, 0)
-_lock, _n_holding, _show = threading.Lock(), 0, None
+_lock, _n_holding, _installed = threading.Lock(), 0, None
 
 
 @contextlib.contextmanager
@@ -50,13 +51,15 @@ def hold_back():
     another one enters it before this one leaves and leaves it after. What may be left
     behind here speaks of no other thread.
     """
-    global _n_holding, _show
+    global _n_holding, _installed
     outer, _of_thread.held_back = _of_thread.held_back, []
     with _lock:
         _n_holding += 1
         warnings.simplefilter("always", _HeldBack)
-        if warnings.showwarning is not _keep_or_show:
-            _show, warnings.showwarning = warnings.showwarning, _keep_or_show
+        if warnings.showwarning is not _installed:
+            # one of its own: others may go on calling what they found here
+            _installed = functools.partial(_keep_or_show, warnings.showwarning)
+            warnings.showwarning = _installed
     try:
         yield _of_thread.held_back
     finally:
@@ -66,14 +69,14 @@ def hold_back():
             if not _n_holding:
                 with contextlib.suppress(ValueError):
                     warnings.filters.remove(_ENTRY)
-                if warnings.showwarning is _keep_or_show:
-                    warnings.showwarning = _show
+                if warnings.showwarning is _installed:
+                    warnings.showwarning = _installed.args[0]
 
 
-def _keep_or_show(message, category, filename, lineno, file=None, line=None):
+def _keep_or_show(show, message, category, filename, lineno, file=None, line=None):
     held_back, frame = _of_thread.held_back, sys._getframe(1)
     if held_back is None:
-        _show(message, category, filename, lineno, file, line)
+        show(message, category, filename, lineno, file, line)
         return
     while frame is not None and frame.f_code.co_filename != filename:
         frame = frame.f_back

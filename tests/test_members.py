@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -258,6 +259,10 @@ class SmallNetwork(SAMMLPRegressor):
         super().__init__(
             hidden_layer_sizes=(3,), max_iter=3, alpha=alpha, random_state=random_state
         )
+        self._shift = 0.0
+
+    def _forward_pass_fast(self, X, check_input=True):
+        return super()._forward_pass_fast(X, check_input=check_input) + self._shift
 
 
 @pytest.mark.parametrize("params", [{}, {"n_members": 2}, {"n_snapshots": 3}], ids=repr)
@@ -559,20 +564,26 @@ def test_rows_of_no_weight_do_not_judge():
 
 
 @pytest.mark.parametrize(
-    "params", [{}, {"n_members": 2}, {"early_stopping": True}, {"swa": True}], ids=repr
+    ("params", "has_rows"),
+    [
+        ({}, False),
+        ({}, True),
+        ({"n_members": 2}, False),
+        ({"n_members": 2}, True),
+        ({"early_stopping": True}, True),
+        ({"swa": True}, False),
+    ],
+    ids=str,
 )
 @pytest.mark.parametrize("n_rows", [160, 1200])
-def test_rows_of_no_weight_might_as_well_not_be_there(n_rows, params):
+def test_rows_of_no_weight_might_as_well_not_be_there(n_rows, params, has_rows):
     rows = np.random.RandomState(1).normal(size=(n_rows, 3))
     y = rows[:, 0] + rows[:, 1] ** 2
     weights = np.ones(n_rows)
     weights[np.random.RandomState(2).permutation(n_rows)[: n_rows // 3]] = 0
     counts = weights > 0
     network = SAMMLPRegressor(**{**QUICK, **params})
-    if params.get("early_stopping"):
-        given = {"X_val": rows[:50], "y_val": y[:50]}
-    else:
-        given = {}
+    given = {"X_val": rows[:50], "y_val": y[:50]} if has_rows else {}
     weighted = clone(network).fit(rows, y, weights, **given)
     alone = clone(network).fit(rows[counts], y[counts], **given)
     networks = [getattr(n, "members_", [n]) for n in (weighted, alone)]
@@ -956,7 +967,8 @@ def test_a_cold_start_draws_and_chooses_anew(folds):
 
 def test_fewer_networks_leave_nothing_of_the_members():
     network = SAMMLPRegressor(**AUTO, n_members=3).fit(X, TARGETS)
-    network.set_params(n_members=1, rho=0.05, rho_grid=None).fit(X, TARGETS)
+    network.set_params(n_members=1, rho=0.05, rho_grid=None, cv=None)
+    network.fit(X, TARGETS)
     plain = SAMMLPRegressor(**SMALL).fit(X, TARGETS)
     assert vars(network).keys() == vars(plain).keys()
     assert_array_equal(network.predict(X), plain.predict(X))
@@ -1080,6 +1092,12 @@ def test_a_clone_is_fitted_to_the_same(mode):
     assert not hasattr(twin, "rho_")
     assert network.get_params()["rho"] == MODES[mode].get("rho", 0.05)
     assert_array_equal(twin.fit(X, LABELS).predict_proba(X), network.predict_proba(X))
+
+
+def test_threads_that_are_at_work_are_left_to_their_owner():
+    with joblib.parallel_config("threading", n_jobs=2), joblib.Parallel(2) as parallel:
+        SAMMLPClassifier(**ENSEMBLE, n_jobs=2).fit(X, LABELS)
+        assert parallel(joblib.delayed(abs)(i) for i in (-1, 2)) == [1, 2]
 
 
 def test_processes_train_the_same_members():

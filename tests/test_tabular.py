@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -366,6 +367,11 @@ def test_numbers_too_large_to_square_are_numbers(as_frame):
     pipeline = tabular_pipeline(Ridge()).fit(rows, X[:, 0])
     assert np.isfinite(pipeline[:-1].transform(rows)).all()
     assert pipeline.score(rows, X[:, 0]) > 0.9
+
+
+def test_sparse_rows_are_no_table():
+    with pytest.raises(TypeError, match="X must be dense"):
+        tabular_pipeline(Ridge()).fit(csr_array(np.eye(6)), np.arange(6))
 
 
 @pytest.mark.parametrize(

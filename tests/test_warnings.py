@@ -99,3 +99,17 @@ def test_what_another_thread_does_to_the_filters_switches_off_no_warning(
             context.__exit__(None, None, None)
         with pytest.warns(UserWarning, match="heard"):
             warnings.warn("heard", UserWarning, stacklevel=1)
+
+
+def test_who_wraps_the_display_of_warnings_meanwhile_is_called_once(monkeypatch):
+    shown = []
+    monkeypatch.setattr(warnings, "showwarning", lambda *args: shown.append(args))
+    with hold_back():
+        before = warnings.showwarning
+        monkeypatch.setattr(warnings, "showwarning", lambda *args: before(*args))
+    with hold_back():
+        pass
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("heard", UserWarning, stacklevel=1)
+    assert len(shown) == 1

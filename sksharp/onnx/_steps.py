@@ -450,7 +450,8 @@ def _function(function, operator):
             )
         return STRING, None
     if function is _tabular._numbers:
-        return float_dtype(operator), None
+        dtype = float_dtype(operator)
+        return dtype, _within_reach if dtype == np.float64 else None
     if function is _tabular._to_single:
         return np.dtype(np.float32), None
     if function in FUNCTIONS:
@@ -489,6 +490,11 @@ def _expm1(graph, rows, dtype):
 
 def _square(graph, rows, dtype):
     return graph("Mul", rows, rows)
+
+
+def _within_reach(graph, rows, dtype):
+    bounds = (graph.constant(sign * _tabular.LARGEST, dtype) for sign in (-1, 1))
+    return graph("Clip", rows, *bounds)
 
 
 FUNCTIONS = {

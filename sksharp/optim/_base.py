@@ -254,9 +254,10 @@ class Wrapper(LightOptimizer):
         """Groups of the base optimizer."""
         groups = self.base_optimizer.param_groups
         if groups is not self._filled:  # the base optimizer may have loaded others
+            own = self.defaults.keys() - self.base_optimizer.defaults.keys()
             for group in groups:
-                for name, value in self.defaults.items():
-                    group.setdefault(name, value)
+                for name in own:
+                    group.setdefault(name, self.defaults[name])
             self._filled = groups
         return groups
 

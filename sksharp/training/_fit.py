@@ -97,6 +97,7 @@ def _parallel(n_jobs: int | None) -> Any:
     if not hasattr(backend, "client"):  # of dask, which is for several at once
         # one that was chosen by its name may be at work for scikit-learn's search
         backend = copy.copy(backend)
+        vars(backend).pop("_pool", None)  # of threads or processes that are at work
     return joblib.Parallel(n_jobs, backend=backend, return_as=return_as)
 
 
