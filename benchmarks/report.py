@@ -178,8 +178,8 @@ in up to three random splits each, and stores every run in `benchmarks/results/q
   with a fixed radius of 0.05.
 - `mlp` is scikit-learn's network as it comes, `mlp_es` the one with early stopping, `hgb`
   its `HistGradientBoosting`. LightGBM, CatBoost and RealMLP (`realmlp5`: five folds)
-  run with their own defaults. `mlp_as_long_as_default` is `mlp` with as many epochs as take
-  the time of `default`.
+  run with their own defaults. `mlp_as_long_as_default` and `mlp_as_long_as_recommended` are
+  `mlp` with as many epochs as take the time of these.
 - Plain networks get the same preprocessing: median, standard deviations, one column per
   category; the target of a regression in standard deviations.
 - A win is a mean score (accuracy, R²) higher by more than twice the standard error over

@@ -146,6 +146,18 @@ def test_what_is_said_of_the_tables_is_in_the_stored_results():
     assert text[text.index(")") :].startswith(f"), with {float(loss):.2f} of the loss")
 
 
+def test_what_is_said_of_realmlp_is_in_the_stored_results():
+    stored = (DOCS / "quality.md").read_text(encoding="utf-8")
+    page = (DOCS / "when-not-to-use.md").read_text(encoding="utf-8")
+    table = stored.split("| recommended against |")[1]
+    (row,) = re.findall(r"^\| realmlp5 \| (.*) \|$", table.split("\n\n")[0], re.M)
+    sets, *_, loss, cpu, points = row.split(" | ")
+    said = " ".join(page.split())
+    assert f"measured here on {sets} tables" in said
+    assert f"has {loss} of its loss and takes {float(cpu):.2f} of its CPU time" in said
+    assert f"its score is {-float(points):.2f} points lower" in said
+
+
 def test_what_is_said_of_flatness_and_time_is_in_the_stored_results():
     stored = (DOCS / "quality.md").read_text(encoding="utf-8").splitlines()
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
