@@ -16,15 +16,13 @@ from sklearn.utils.validation import _check_sample_weight
 
 from ._contract import Progress, Settings, TrainingJob, Weights
 from ._export import Exports
+from ._folds import has_zeros, n_counting, rows_that_count
 from ._members import (
     LEAST_ROWS,
     MEMBERS_ATTRIBUTES,
     OUT_OF_FOLD_ATTRIBUTES,
     RADIUS_ATTRIBUTES,
     Ensemble,
-    has_zeros,
-    n_counting,
-    rows_that_count,
 )
 from ._pickles import VersionStamp, data_as_records, records_as_data
 from ._schedules import SCHEDULES

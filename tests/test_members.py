@@ -28,7 +28,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from skorch.callbacks import Callback
 
-from sksharp import SAMMLPClassifier, SAMMLPRegressor, _members
+from sksharp import SAMMLPClassifier, SAMMLPRegressor, _members, _race
 from sksharp.training._net import MLPNet
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -480,7 +480,7 @@ def test_the_order_and_the_copies_of_radii_do_not_matter():
 def test_one_network_trains_as_long_as_was_good_for_the_folds(
     max_iter, weighted, monkeypatch
 ):
-    monkeypatch.setattr(_members, "PATIENCE_OF_ONE", math.inf)
+    monkeypatch.setattr(_race, "PATIENCE_OF_ONE", math.inf)
     shared = {"max_iter": max_iter, "learning_rate_init": 0.05}
     weights = WEIGHTS if weighted else None
     network = SAMMLPRegressor(**{**AUTO, **shared}).fit(X, TARGETS, weights)

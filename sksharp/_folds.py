@@ -1,0 +1,115 @@
+"""Rows to train on and rows to keep."""
+
+import numpy as np
+from sklearn.model_selection import KFold, StratifiedKFold, check_cv
+
+
+def has_zeros(sample_weight):
+    """Return whether there are rows that do not count."""
+    return sample_weight is not None and not np.all(sample_weight)
+
+
+def n_counting(y, sample_weight):
+    """Return how many rows count, all of them if none does."""
+    return (
+        len(y) if sample_weight is None else np.count_nonzero(sample_weight) or len(y)
+    )
+
+
+def rows_that_count(rows, sample_weight):
+    """Return those of some rows that count, or of all if None; all if none does."""
+    if rows is None:
+        rows = np.arange(len(sample_weight))
+    kept = rows[sample_weight[rows] != 0]
+    return kept if len(kept) else rows
+
+
+def make_folds(cv, n_folds, y, *, stratify, random_state):
+    """Return the rows of every fold: those to train on and those to keep.
+
+    Parameters
+    ----------
+    cv : int, splitter, iterable of splits or None
+        Parameter of the estimator.
+
+    n_folds : int or None
+        How many folds there must be, None if ``cv`` says.
+
+    y : array of shape (n_samples, n_outputs)
+        Encoded targets.
+
+    stratify : bool
+        Whether they are the indicators of one label.
+
+    random_state : numpy.random.RandomState
+        Draws the folds, unless ``cv`` is a splitter.
+
+    Returns
+    -------
+    folds : list of (array of int, array of int)
+        Rows, by their places.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer rows than folds, or if ``cv`` gives no split, an empty part, or
+        another number of splits than ``n_folds``.
+    """
+    labels = None
+    if stratify:
+        labels = y[:, 0] if y.shape[1] == 1 else y.argmax(axis=1)
+    if cv is None or isinstance(cv, int | np.integer):
+        n_splits = n_folds if cv is None else int(cv)
+        if len(y) < n_splits:
+            raise ValueError(
+                f"Each of the {n_splits} folds needs a row, got n_samples={len(y)}. Lower "
+                "n_members or cv."
+            )
+        can_stratify = (
+            stratify and np.unique(labels, return_counts=True)[1].max() >= n_splits
+        )
+        splitter = StratifiedKFold if can_stratify else KFold
+        cv = splitter(n_splits, shuffle=True, random_state=random_state)
+    else:
+        cv = check_cv(cv)
+    target = y if labels is None else labels
+    n_rows = len(target)
+    folds = [
+        (_places(a, n_rows), _places(b, n_rows)) for a, b in cv.split(target, target)
+    ]
+    if not folds:
+        raise ValueError(
+            "cv must give at least one split, got none. Give a list of splits: a generator "
+            "is used up by its first fit."
+        )
+    if any(len(train) == 0 or len(test) == 0 for train, test in folds):
+        raise ValueError(
+            "cv must leave rows to train on and rows to keep in every split, got an empty "
+            "part."
+        )
+    if n_folds is not None and len(folds) != n_folds:
+        raise ValueError(
+            f"cv must give one split per member, got {len(folds)} splits with "
+            f"n_members={n_folds}. Set n_members={len(folds)}, or cv=None."
+        )
+    return folds
+
+
+def _places(rows, n_rows):
+    """Return the places of rows that are given by places or by a mask."""
+    rows = np.asarray(rows)
+    if rows.size == 0:
+        return np.empty(0, dtype=int)
+    try:
+        places = np.arange(n_rows)[rows]
+    except IndexError as error:
+        raise ValueError(
+            f"cv must give the places of rows, or masks, of n_samples={n_rows}, got "
+            f"{rows!r}: {error}."
+        ) from error
+    if places.ndim != 1:
+        raise ValueError(
+            f"cv must give the places of rows in one dimension, got {places.ndim} of shape "
+            f"{places.shape}. Flatten them."
+        )
+    return places
