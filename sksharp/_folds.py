@@ -52,8 +52,8 @@ def make_folds(cv, n_folds, y, *, stratify, random_state):
     Raises
     ------
     ValueError
-        If there are fewer rows than folds, or if ``cv`` gives no split, an empty part, or
-        another number of splits than ``n_folds``.
+        If there are fewer rows than folds, or if ``cv`` gives no split, an empty part, what
+        are no places of rows, or another number of splits than ``n_folds``.
     """
     labels = None
     if stratify:

@@ -12,7 +12,7 @@ from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import validate_data
 
-from ._folds import has_zeros, make_folds, n_counting, rows_that_count
+from ._folds import make_folds, n_counting
 from ._progress import say
 from ._race import (
     RACE,
@@ -106,7 +106,8 @@ class Ensemble:
             check_scores(results)
         for member, job, result in zip(members, jobs, results, strict=True):
             member._take(result)
-            member._score_freq = 1 if incremental else job.validation.freq
+            if not incremental:
+                member._score_freq = job.validation.freq
             if self._searches():
                 member.rho = self._radius()
         self.members_ = members
@@ -259,10 +260,6 @@ class Ensemble:
         )
         if counts is not None:
             folds = [(counts[train], counts[test]) for train, test in folds]
-        elif has_zeros(sample_weight) and self._searches():
-            folds = [
-                (rows_that_count(train, sample_weight), test) for train, test in folds
-            ]
         return folds[:n_kept]
 
     def _new_network(self, X, y, params, draws):

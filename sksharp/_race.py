@@ -47,8 +47,6 @@ def judged_jobs(networks, X, y, sample_weight, folds, given):
     for i, network in enumerate(networks):
         if folds is None:
             data, train, kept = (given.X, given.y, given.sample_weight), None, None
-            if has_zeros(sample_weight):
-                train = rows_that_count(None, sample_weight)
         else:
             data, (train, kept) = (X, y, sample_weight), folds[i]
             if sample_weight is not None and not sample_weight[kept].sum() > 0:
@@ -56,6 +54,9 @@ def judged_jobs(networks, X, y, sample_weight, folds, given):
                     "sample_weight must not sum to zero over a fold, class_weight "
                     "included. Drop the rows of weight zero, or lower n_members or cv."
                 )
+        if has_zeros(sample_weight):
+            # in small minibatches none may count
+            train = rows_that_count(train, sample_weight)
         validation = network._validation(*data, kept, default="loss")
         job = network._job(X, y, sample_weight, rows=train)
         jobs.append(judged_by(job, validation))
