@@ -112,6 +112,17 @@ class YellowFin(LightOptimizer):
         own = {name: getattr(self, name) for name in names}
         return {**super().__getstate__(), **own}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        states: dict[Any, Any] = self.state
+        if "tuner" in states:
+            # load_state_dict moves the state of parameters only, and shares the rest
+            device = self._params()[0].device
+            states["tuner"] = {
+                name: value.to(device) if isinstance(value, Tensor) else value
+                for name, value in states["tuner"].items()
+            }
+
     @light_step
     def step(self, closure: Closure | None = None) -> Any:
         """Measure the gradient, tune and update the parameters once.

@@ -96,3 +96,30 @@ def test_what_is_measured_survives_a_checkpoint_with_several_groups():
     resumed, _ = train(5, state, [p.detach() for p in half])
     for p, q in zip(whole, resumed, strict=True):
         assert torch.equal(p, q)
+
+
+def stepped(device="cpu"):
+    w = nn.Parameter(torch.ones(2, device=device))
+    w.grad = torch.full_like(w, 3.0)
+    optimizer = YellowFin([w])
+    optimizer.step()
+    return optimizer
+
+
+def test_what_is_measured_follows_the_parameters_to_their_device():
+    saved = stepped().state_dict()
+    elsewhere = stepped("meta")
+    elsewhere.load_state_dict(saved)
+    elsewhere.step()
+    tuner = elsewhere.state["tuner"]
+    assert tuner.pop("step") == 2
+    assert {value.device.type for value in tuner.values()} == {"meta"}
+
+
+def test_a_checkpoint_in_memory_is_left_as_it_is():
+    saved = stepped().state_dict()
+    for _ in range(2):
+        resumed = stepped()
+        resumed.load_state_dict(saved)
+        resumed.step()
+        assert resumed.state["tuner"]["step"] == 2
