@@ -13,7 +13,13 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer, optimizer
 
-from ._checks import check_base, refuse_complex, refuse_owner, refuse_shared_name
+from ._checks import (
+    check_base,
+    refuse_closure_of_its_own,
+    refuse_complex,
+    refuse_owner,
+    refuse_shared_name,
+)
 
 Closure: TypeAlias = Callable[[], Any]
 Params: TypeAlias = Any  # torch's ParamsT: parameters, named parameters or groups
@@ -344,3 +350,12 @@ class Wrapper(LightOptimizer):
         """Raise ``ValueError`` if the base optimizer would undo what this one does."""
         if self.base_owns_params:
             refuse_owner(self, self.base_optimizer, does)
+
+    def refuse_closure_of_its_own(self) -> None:
+        """Raise ``ValueError`` if no step can be taken without a closure, as by LBFGS."""
+        base = self.base_optimizer
+        while isinstance(base, Wrapper):
+            base = base.base_optimizer
+        closure = inspect.signature(base.step).parameters.get("closure")
+        if closure is not None and closure.default is closure.empty:
+            refuse_closure_of_its_own(self, base)

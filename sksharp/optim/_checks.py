@@ -77,6 +77,16 @@ def refuse_owner(wrapper: object, base_optimizer: object, does: str) -> NoReturn
     )
 
 
+def refuse_closure_of_its_own(wrapper: object, base_optimizer: object) -> NoReturn:
+    """Raise the error of a base optimizer that evaluates the closure itself."""
+    raise ValueError(
+        "base_optimizer must take a step from gradients that are there, got "
+        f"{type(base_optimizer).__name__}, which needs a closure. "
+        f"{type(wrapper).__name__} evaluates the closure itself. Choose another "
+        "base_optimizer."
+    )
+
+
 def check_count(name: str, value: object, low: int) -> None:
     """Raise unless ``value`` is an integer of at least ``low``.
 

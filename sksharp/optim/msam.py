@@ -133,6 +133,7 @@ class MSAM(Wrapper):
         check_interval("rho", rho, 0)
         super().__init__(params, base_optimizer, base, {"rho": rho})
         self.refuse_owner("keeps the parameters perturbed between the steps")
+        self.refuse_closure_of_its_own()
         self.model_ndim = model_ndim
 
     def __getstate__(self) -> dict[str, Any]:

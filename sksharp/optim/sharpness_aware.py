@@ -114,9 +114,10 @@ class SharpnessAware(Wrapper):
     ------
     ValueError
         If a hyperparameter is out of its range, or the base optimizer has one of that
-        name. If ``first_pass`` is set where more is kept of the first gradient than the
-        perturbation, with :class:`WSAM`, :class:`GSAM`, :class:`LookSAM` and
-        :class:`FriendlySAM`: it would differ from process to process.
+        name or takes no step without a closure. If ``first_pass`` is set where more is
+        kept of the first gradient than the perturbation, with :class:`WSAM`,
+        :class:`GSAM`, :class:`LookSAM` and :class:`FriendlySAM`: it would differ from
+        process to process.
     TypeError
         If ``base_optimizer`` cannot be called, or ``interval`` or ``start`` is no
         integer.
@@ -187,6 +188,7 @@ class SharpnessAware(Wrapper):
         for part in parts:
             hyperparameters |= part.hyperparameters
         super().__init__(params, base_optimizer, base, hyperparameters)
+        self.refuse_closure_of_its_own()
         self.combination = combination.bind(self.base_optimizer)
         self.max_grad_norm = max_grad_norm
         self.model_ndim = model_ndim

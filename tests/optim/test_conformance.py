@@ -758,6 +758,18 @@ def test_a_base_optimizer_that_would_undo_the_wrapper_is_refused(wrapper, base):
         wrapper(params, base)
 
 
+LOOKAHEAD_OVER_LBFGS = partial(Lookahead, base_optimizer=torch.optim.LBFGS)
+
+
+@pytest.mark.parametrize("base", [torch.optim.LBFGS, LOOKAHEAD_OVER_LBFGS])
+@pytest.mark.parametrize("wrapper", [MSAM, *ASCENTS])
+def test_a_base_optimizer_that_needs_a_closure_is_refused(wrapper, base):
+    """It evaluates the closure as often as it likes, and the wrapper as it must."""
+    params = [nn.Parameter(torch.ones(1))]
+    with pytest.raises(ValueError, match="got LBFGS, which needs a closure"):
+        wrapper(params, base)
+
+
 @pytest.mark.parametrize("wrapper", [Lookahead, MSAM, *ASCENTS])
 def test_a_base_optimizer_that_comes_with_a_state_keeps_it(wrapper):
     first = Training(Adam, initial_weights(0))
