@@ -47,6 +47,7 @@ class AdaptivePerturbation(Perturbation):
         check_interval("eta", eta, 0)
         if n_scaled is not None:
             check_count("n_scaled", n_scaled, 0)
+            n_scaled = int(n_scaled)
         super().__init__(rho, eta=eta, n_scaled=n_scaled)
 
     def direction(

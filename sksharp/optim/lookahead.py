@@ -1,7 +1,6 @@
 """Lookahead: slow weights behind any optimizer."""
 
 from collections.abc import Callable
-from numbers import Integral
 from typing import Any
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ._base import Closure, Params, Wrapper, light_step
-from ._checks import check_interval
+from ._checks import check_count, check_interval
 from ._models import Hyperparameter, as_weight
 from .adam import Adam
 
@@ -53,7 +52,7 @@ class Lookahead(Wrapper):
         If ``k`` is less than 1 or ``alpha`` outside [0, 1], or if ``base_optimizer`` sets
         the parameters from weights of its own.
     TypeError
-        If ``base_optimizer`` cannot be called.
+        If ``base_optimizer`` cannot be called, or ``k`` is no integer.
 
     See Also
     --------
@@ -93,15 +92,13 @@ class Lookahead(Wrapper):
         alpha: Hyperparameter = 0.5,
         **base: Any,
     ) -> None:
-        check_interval("k", k, 1)
-        if not isinstance(k, Integral):
-            raise TypeError(f"k must be a number of steps, got k={k!r}.")
+        check_count("k", k, 1)
         check_interval("alpha", alpha, 0, 1, closed=True)
         super().__init__(
             params,
             base_optimizer,
             base,
-            {"k": k, "alpha": alpha, "steps_since_sync": 0},
+            {"k": int(k), "alpha": alpha, "steps_since_sync": 0},
         )
         self.refuse_owner("sets the parameters to slow weights")
 

@@ -675,22 +675,23 @@ COUNTS = [
     for optimizer in (SAM, WSAM, ASAM, GSAM, FisherSAM, FriendlySAM, LookSAM, ESAM)
     for name in ("interval", "start")
 ]
+COUNTS += [(Lookahead, "k"), (LookSAM, "looksam_k"), (ASAM, "n_scaled")]
 
 
-@pytest.mark.parametrize(
-    ("optimizer", "name"),
-    [
-        *COUNTS,
-        (LookSAM, "looksam_k"),
-        (ASAM, "n_scaled"),
-        (YellowFin, "window"),
-    ],
-)
+@pytest.mark.parametrize(("optimizer", "name"), [*COUNTS, (YellowFin, "window")])
 @pytest.mark.parametrize("value", [2.0, "2", torch.tensor(2)], ids=repr)
 def test_what_counts_steps_or_entries_is_an_integer(optimizer, name, value):
     params = [nn.Parameter(torch.ones(1))]
     with pytest.raises(TypeError, match=rf"^{name} .*got {name}="):
         optimizer(params, **{name: value})
+
+
+@pytest.mark.parametrize(("optimizer", "name"), COUNTS)
+def test_a_count_of_numpys_is_one_of_pythons_in_a_checkpoint(optimizer, name):
+    """Where torch.load refuses the first."""
+    params = [nn.Parameter(torch.ones(1))]
+    [group] = optimizer(params, **{name: np.int64(2)}).state_dict()["param_groups"]
+    assert type(group[name]) is int
 
 
 @pytest.mark.parametrize(
