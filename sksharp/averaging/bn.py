@@ -42,7 +42,7 @@ def update_bn(
     Raises
     ------
     ValueError
-        If there are fewer than two rows. The model is then as it was.
+        If no batch has two rows or more. The model is then as it was.
 
     Notes
     -----
