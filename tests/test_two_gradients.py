@@ -100,6 +100,19 @@ def test_sam_start_counts_the_epochs_of_max_steps():
     assert_array_equal(flat(by_steps), flat(fit(sam_start=4)))
 
 
+@pytest.mark.parametrize("lengths", [(3, 1, 2, 1), (1, 3, 2, 1)])
+def test_sam_start_counts_calls_of_partial_fit_however_long(lengths):
+    late, base = (
+        SAMMLPClassifier(solver=solver, sam_start=3, **SETTINGS)
+        for solver in ("sam", "adam")
+    )
+    for n_before, length in enumerate(lengths):
+        rows = slice(20 * length)
+        for network in (late, base):
+            network.partial_fit(X[rows], LABELS[rows], classes=np.unique(LABELS))
+        assert np.array_equal(flat(late), flat(base)) == (n_before < 3)
+
+
 @pytest.mark.parametrize(
     ("length", "start"), [("max_iter", 8), ("max_iter", 9), ("max_steps", 8)]
 )

@@ -227,11 +227,24 @@ class MLPNet(NeuralNet):  # type: ignore[misc]
         dicts = [state.state_dict for state in states if state is not None]
         if dicts:
             self.optimizer_.load_state_dict(self._joint_state(dicts))
+            self._postpone_ascents()
             if self.job.is_rewritten:
                 self.optimizer_.adopt_params()
             else:
                 self.optimizer_.resume_params()
         return self
+
+    def _postpone_ascents(self) -> None:
+        """Let them begin after as many calls as was asked for, however long each was."""
+        job = self.job
+        start = job.settings.solver_parameters.get("sam_start")
+        if start is None or not job.is_incremental or job.optimizer_state is None:
+            return
+        group = self.optimizer_.param_groups[0]
+        if group["n_steps"] < group["start"]:
+            n_steps = -(-job.n_samples // job.settings.batch_size)
+            left = start - n_steps * job.optimizer_state.epochs
+            group["start"] = group["n_steps"] + max(0, left)
 
     def _joint_state(self, states: Sequence[Any]) -> Any:
         """Return the states of all jobs as one state with tensors."""
