@@ -80,7 +80,8 @@ class RunningAverage(ABC):
         Parameters
         ----------
         state_dict : dict
-            What :meth:`state_dict` returned. Its tensors are copied.
+            What :meth:`state_dict` returned. Its tensors are copied, and must be on the
+            device of the weights: ``torch.load`` takes it as ``map_location``.
         """
         averaged: Sequence[Tensor] = state_dict["averaged"]
         self.averaged = [_accumulator(mean) for mean in averaged]
