@@ -426,13 +426,27 @@ def _to_double(X):
 
 def _columns(X):
     """Return the columns of a frame, or of an array, as a list."""
+    is_frame = _is_frame(X)
     if X.ndim != 2:
         raise ValueError(
             f"Expected a table of rows and columns, got {X.ndim} dimension(s) of shape "
             f"{X.shape}. Give a single column as a DataFrame, or reshape(-1, 1) an array."
         )
-    is_frame = hasattr(X, "iloc")
     return [X.iloc[:, j] if is_frame else X[:, j] for j in range(X.shape[1])]
+
+
+def _is_frame(X):
+    """Return whether a table is a frame, and not an array."""
+    if issparse(X):
+        raise TypeError("X must be dense, got a sparse matrix. Give X.toarray().")
+    is_frame = hasattr(X, "iloc")
+    if hasattr(X, "to_pandas") and not is_frame:
+        library = type(X).__module__.partition(".")[0]
+        raise TypeError(
+            f"X must be a DataFrame of pandas or an array, got a {type(X).__name__} of "
+            f"{library}. Give X.to_pandas()."
+        )
+    return is_frame
 
 
 def _is_numeric(column):
@@ -466,9 +480,7 @@ def _categorical_columns(X):
 
 def _numbers(X):
     """Return a frame as an array of floats: dates in days, missing values as NaN."""
-    if issparse(X):
-        raise TypeError("X must be dense, got a sparse matrix. Give X.toarray().")
-    if not hasattr(X, "iloc"):
+    if not _is_frame(X):
         return _within_reach(X)
     return np.column_stack([_floats(column) for column in _columns(X)])
 
@@ -492,7 +504,7 @@ def _within_reach(values):
 
 def _text(X):
     """Return an array of words, with one for missing values."""
-    if not hasattr(X, "iloc"):
+    if not _is_frame(X):
         return X.astype(str).astype(object)
     return np.array([_words(column) for column in _columns(X)], dtype=object).T
 

@@ -374,6 +374,25 @@ def test_sparse_rows_are_no_table():
         tabular_pipeline(Ridge()).fit(csr_array(np.eye(6)), np.arange(6))
 
 
+class Polars:
+    """A frame of another library, as far as scikit-learn looks at it."""
+
+    shape, columns = (6, 2), ["one", "two"]
+
+    def __array__(self, dtype=None, copy=None):
+        return np.eye(6)[:, :2]
+
+    def to_pandas(self):
+        return pd.DataFrame(np.asarray(self), columns=self.columns)
+
+
+def test_a_frame_of_another_library_is_to_be_converted():
+    frame, target = Polars(), np.arange(6)
+    with pytest.raises(TypeError, match=r"pandas or an array, got a Polars.*to_pandas"):
+        tabular_pipeline(Ridge()).fit(frame, target)
+    tabular_pipeline(Ridge()).fit(frame.to_pandas(), target)
+
+
 @pytest.mark.parametrize(
     "column", [np.arange(6.0), pd.Series(np.arange(6.0))], ids=type
 )
