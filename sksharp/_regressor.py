@@ -1,5 +1,6 @@
 """The regressor."""
 
+from scipy.sparse import issparse
 from sklearn.metrics import r2_score
 from sklearn.neural_network import MLPRegressor
 from sklearn.utils.metaestimators import available_if
@@ -727,6 +728,8 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
 
     def _validate_input(self, X, y, incremental, reset):
         X, y = super()._validate_input(X, y, incremental, reset)
+        if issparse(y):
+            raise TypeError("y must be dense, got a sparse matrix. Give y.toarray().")
         if y.dtype.kind not in "biuf":
             raise ValueError(
                 f"y must hold numbers, got dtype={y.dtype}. Convert it, dates to numbers "

@@ -257,6 +257,12 @@ CASES = {
     "words to regress on": Case(
         "y must hold numbers, got dtype=<U2", make=make_regressor, y=["no"] * len(X)
     ),
+    "sparse targets to regress on": Case(
+        r"y must be dense.*y\.toarray\(\)",
+        error=TypeError,
+        make=make_regressor,
+        y=sp.csr_array(np.eye(len(X))),
+    ),
     "dates to regress on": Case(
         "y must hold numbers, got dtype=datetime64.*dates to numbers of days",
         make=make_regressor,
