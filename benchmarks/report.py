@@ -1,4 +1,4 @@
-"""Draw the tables and the plot of docs/benchmarks.md from the stored results.
+"""Write docs/benchmarks.md, quality.md and solvers-measured.md from the stored results.
 
 python benchmarks/report.py
 """
@@ -34,7 +34,8 @@ DOCS = HERE.parent / "docs"
 INTRODUCTION = """# Benchmarks
 
 Every figure on this page comes from a result stored under `benchmarks/results/`. To
-measure anew and draw this page again:
+repeat the measurements and write this page again (the section on sharpness has a script
+of its own):
 
 ```shell
 make bench
@@ -42,7 +43,8 @@ make bench
 
 {environment}
 
-The machine is shared and its speed drifts, so read the ratios, not the seconds.
+The machine is shared and its speed drifts, so ratios are more reliable than seconds.
+Nothing was measured on a GPU.
 """
 
 SECTIONS = {
@@ -62,11 +64,12 @@ gradients; below 1 it takes less time than scikit-learn needs for one.
 ## Next to other ways to train the same network
 
 {n_samples} rows, 20 features, 100 hidden units, minibatches of 200, {epochs} epochs,
-float32. A figure is our CPU time over the other's: below 1 we are faster. The bare loop
-takes the engine's own steps and keeps the loss, so its figure is the cost of everything
-around them: validation, labels, initial weights, skorch, stopping rule. The loop with
-autograd is that of a tutorial, with `torch.nn.Linear` and `torch.optim.Adam`. Plain
-skorch runs with its defaults and, for SAM, with the class of `pytorch_optimizer`.
+float32. A figure is the CPU time of this package over the other's: below 1 this package
+is faster. The bare loop takes the same steps and keeps the loss, so its figure shows the
+cost of everything around them: validation, labels, initial weights, skorch, stopping
+rule. The loop with autograd is a tutorial's, with `torch.nn.Linear` and
+`torch.optim.Adam`. Plain skorch runs with its defaults and, for SAM, with the class of
+`pytorch_optimizer`.
 
 | solver | to a bare loop of the same steps | to a loop with autograd | to plain skorch |
 |---|---|---|---|
@@ -79,11 +82,11 @@ skorch runs with its defaults and, for SAM, with the class of `pytorch_optimizer
 
 CPU time of `fit` over that of the solver that the method is built on, for a network of
 {hidden} hidden units, {n_features} features, minibatches of {batch_size}, in both dtypes:
-the median of the ratios of {pairs} pairs, and their quartiles. Where the quartiles are far
-apart, other programs had the machine. The last two columns are the optimizer's step alone,
-with a gradient that is there already, in float32: the arithmetic of the method. A gradient
-of this network is small work, so that arithmetic shows here, as it does not beside a large
-one.
+the median of the ratios of {pairs} pairs, and their quartiles. Where the quartiles are
+far apart, other programs were running. *Aim* is the ratio that the implementation aims
+at. The last two columns are the time of the optimizer's step alone, with a gradient that
+is already computed, in float32: the arithmetic of the method. The gradient of this
+network is cheap, so that arithmetic shows here more than it does in a large network.
 
 | method | over | float32 | quartiles | float64 | quartiles | aim | step, µs | its base's |
 |---|---|---|---|---|---|---|---|---|
@@ -95,18 +98,18 @@ one.
 
 `benchmarks/compare_references.py` trains the same network from the same weights on the
 same minibatches, {n_steps} steps, with our optimizer and with that of another package. A
-figure is the largest distance between the two trajectories, over the length of the
-weights. Single precision rounds at about 1e-7. Where the other code departs from the
-paper, or from the form of ours, the row after shows ours made to depart alike: nothing
-else is different. With {versions}.
+figure is the largest distance between the two trajectories, over the norm of the weights.
+Single precision rounds at about 1e-7. Where the other code departs from the paper, or
+from the form used here, the next row shows our optimizer with the same departure: nothing
+else differs. Versions: {versions}.
 
 | method | other code | float32 | float64 | difference |
 |---|---|---|---|---|
 {rows}
 """,
-    "scale": """## Growth
+    "scale": """## Time and memory by size
 
-{what}. Memory is the peak of the process over what it held before the fit.
+{what}. Memory is the peak of the process minus what it held before the fit.
 
 | rows | CPU seconds per million rows | peak over the array | array |
 |---|---|---|---|
@@ -118,17 +121,17 @@ else is different. With {versions}.
 """,
     "search": """## Many networks at once
 
-CPU time on one thread of a search over `rho` with five folds: `GridSearchCV` over
-`VectorizedGridSearchCV`, both with our estimator, so above 1 training together is
-faster; and `GridSearchCV` with scikit-learn's `MLPClassifier` over as many values of
-`alpha`, over `VectorizedGridSearchCV`.
+CPU time on one thread of a search over `rho` with five folds, as two ratios: that of
+`GridSearchCV` to `VectorizedGridSearchCV`, both with `SAMMLPClassifier`; and that of
+`GridSearchCV` with scikit-learn's `MLPClassifier`, over as many values of `alpha`, to
+`VectorizedGridSearchCV`. Above 1, training together is faster.
 
 | network, dtype | one by one / together | scikit-learn / together |
 |---|---|---|
 {searches}
 
-What choosing a radius and averaging cost, in fits of one network with one radius and as
-many epochs. One network tries three radii, five members try six:
+The cost of choosing a radius and of members, in units of a fit of one network with one
+radius and as many epochs. One network tries three radii, five members try six:
 
 | network, dtype | `rho='auto'` | `n_members=5` | both |
 |---|---|---|---|
@@ -137,25 +140,25 @@ many epochs. One network tries three radii, five members try six:
     "sharpness": """## How flat the minima are
 
 Three tables of the [quality benchmark](quality.md), one network of 100 hidden units for
-each of {splits} splits, 200 epochs. A radius of 0 is `solver='adam'`. Sharpness is that of
-the training rows: the highest rise of the loss within {radius:g} of the weights, the same
-relative to the weights (`adaptive=True`), the largest eigenvalue of the Hessian and its
-trace; `score` is that of the test rows. A larger radius finds a flatter minimum on every
-table and by every measure. Whether it predicts better is another question, which the
-data decide.
+each of {splits} splits, 200 epochs. A radius of 0 is `solver='adam'`. Sharpness is that
+of the training rows: the highest rise of the loss within {radius:g} of the weights, the
+same relative to the weights (`adaptive=True`), the largest eigenvalue of the Hessian and
+its trace; `score` is the accuracy or R² on the test rows. A larger radius finds a flatter
+minimum on every table and by every measure. Whether it predicts better depends on the
+data.
 
 | table | `rho` | train loss | worst | adaptive | eigenvalue | trace | test loss | score |
 |---|---|---|---|---|---|---|---|---|
 {rows}
 
-`python benchmarks/bench_sharpness.py` measures this anew.
+To repeat: `python benchmarks/bench_sharpness.py`.
 """,
     "start": """## The first use
 
 - `import sksharp` takes {import_to_sklearn:.2f} times as long as
   `import sklearn.neural_network`; torch is imported by the first fit. It adds
   {n_modules} modules, {n_others} of them of other packages.
-- Beside torch and what torch requires, an installation brings {n_packages} packages:
+- Besides torch and what torch requires, an installation brings {n_packages} packages:
   {packages}.
 - With torch imported, the first fit of a process takes
   {first_fit_over_second_seconds:.2f} s of CPU time more than the second.
@@ -168,63 +171,72 @@ data decide.
 QUALITY = """# How well the networks predict
 
 `benchmarks/bench_quality.py` trains on 52 public tables of 112 to 10,000 training rows,
-in up to three random splits each, and stores every run in `benchmarks/results/quality.csv`.
+in up to three random splits each, and stores every run in
+`benchmarks/results/quality.csv`.
 
-- `default` is `SAMMLPClassifier()` or `SAMMLPRegressor()` as it comes; `recommended` is
-  the setting of the [README](../README.md#choose-rho), in a `tabular_pipeline`.
-  `default_rho_0` and `recommended_rho_0` are the same with `rho=0`: what small
-  minibatches, averages, the choice of the length, members and the encoding of the columns
-  give without flatness. `adam` is our network with scikit-learn's solver, `sam` the one
-  with a fixed radius of 0.05.
-- `mlp` is scikit-learn's network as it comes, `mlp_es` the one with early stopping, `hgb`
-  its `HistGradientBoosting`. LightGBM, CatBoost and RealMLP (`realmlp5`: five folds)
-  run with their own defaults. `mlp_as_long_as_default` and `mlp_as_long_as_recommended` are
-  `mlp` with as many epochs as take the time of these.
-- Plain networks get the same preprocessing: median, standard deviations, one column per
-  category; the target of a regression in standard deviations.
+- The tables come from Python packages that carry them; `benchmarks/datasets.json` has for
+  each the package, its version and the lines that read it. A quarter of the rows are test
+  rows, and training and test rows are limited to 10,000 each.
+- `default` is `SAMMLPClassifier()` or `SAMMLPRegressor()`; `recommended` is the setting
+  with five members of the [README](../README.md#let-several-networks-predict), in a
+  `tabular_pipeline`. `default_rho_0` and `recommended_rho_0` are the same with `rho=0`:
+  what small minibatches, averages, the choice of the length, members and the encoding of
+  the columns give without flatness. `adam` is this package's network with scikit-learn's
+  solver, `sam` the one with a fixed radius of 0.05, `swa` that one with `swa=True`.
+- `mlp` is scikit-learn's network with default parameters, `mlp_es` with early stopping,
+  `hgb` is scikit-learn's `HistGradientBoosting`. LightGBM, CatBoost and RealMLP
+  (`realmlp5`: five folds) run with their own defaults. `mlp_as_long_as_default` and
+  `mlp_as_long_as_recommended` are `mlp` with as many epochs as take the time of these.
+- Plain networks get the same preprocessing: missing numbers become the median, numbers
+  are standardized, categories become one column each; the target of a regression is
+  standardized.
 - A win is a mean score (accuracy, R²) higher by more than twice the standard error over
   the splits; with three splits about one table in five is a win or a loss by chance.
-  Ratios are geometric means over the tables: of the loss (log-loss, squared
-  error) and of the CPU time of a fit on one thread. The calibration error is the expected
-  one of the likeliest class, in 15 bins.
+  Ratios are geometric means over the tables: of the loss (log-loss, squared error) and of
+  the CPU time of a fit on one thread. *Points* are hundredths of the score. The
+  calibration error is the expected calibration error of the most likely class, in 15
+  bins.
 - How `default` trains, and which network `recommended` has, was chosen with these tables
-  in view, which flatters them. The others have the defaults of their authors, who may have
-  known some of the tables too.
-- A method is compared on the tables and splits that it has been run on. The first column
+  in view, which flatters them. The other methods have the defaults of their authors, who
+  may have known some of the tables too.
+- A method is compared on the tables and splits that it has been run on. The column `sets`
   has the number of tables. Only methods with three splits of all 52 tables can be read as
-  results: of the others, a table with one split is always a tie, and most that are
-  missing are the large ones.
+  results: for the others, a table with one split is always a tie, and the missing tables
+  are mostly the large ones.
+- Measured with Python {python} on {machine}.
 
 {tables}
-To measure anew: `python benchmarks/bench_quality.py`; `--report default mlp` prints any
-two methods set by set.
+To repeat the measurements: `python benchmarks/bench_quality.py`. `--report default mlp`
+compares any two methods table by table.
 """
 
 SOLVERS = """# The solvers, measured
 
-Every solver on {n_sets} tables of the [quality benchmark](quality.md) with up to
-{max_rows:,} rows, {splits}: with the labels as they are, and with
-20 % and 40 % of the training labels flipped ({n_noisy} tables; the others are regressions).
-All networks have 100 hidden units and the same plain preprocessing.
+Every solver was run on {n_sets} tables of the [quality benchmark](quality.md) with up to
+{max_rows:,} rows, {splits}: with the original labels, and with 20 % and 40 % of the
+training labels flipped ({n_noisy} tables; the others are regressions). All networks have
+100 hidden units and the same plain preprocessing.
 
-- Baseline is `adam`: our network with scikit-learn's solver and defaults.
-- *chosen*: as it comes, with `rho='auto'`, which chooses the best of three radii on folds
-  and brings an average of the weights and smaller minibatches with it.
-- *fixed*: the customary radius (0.05; 0.5 for `'asam'` and `'msam'`), and otherwise the
-  baseline's recipe: what the solver itself does.
-- *default* and *searched*, for solvers without a radius: as they come, and with the best
-  of three values of `learning_rate_init` ({rates}) by cross-validation.
+- The baseline is `adam`: this package's network with scikit-learn's solver and defaults.
+- *chosen*: with `rho='auto'`, the default, which chooses the best of three radii on
+  held-out rows and also brings an average of the weights and smaller minibatches.
+- *fixed*: the usual radius (0.05; 0.5 for `'asam'` and `'msam'`), and otherwise the
+  baseline's settings. This shows what the solver itself does.
+- *default* and *searched*, for solvers without a radius: with default parameters, and
+  with the best of three values of `learning_rate_init` ({rates}) by cross-validation.
 - Wins and losses are tables where the mean score differs by more than twice its standard
   error; *loss* is the geometric mean of the ratios of log-loss or squared error, below 1
-  better than the baseline; *CPU* the same of the time of a fit, the choice or the search
-  included.
+  if better than the baseline; *CPU* is that of the times of a fit, including the choice
+  or the search. The columns *20 %* and *40 %* have the wins and losses with that share of
+  labels flipped, and each *loss* belongs to the column before it.
 
 | solver | setting | wins, losses | loss | 20 % | loss | 40 % | loss | CPU |
 |---|---|---|---|---|---|---|---|---|
 {rows}
 
-With three splits about one table in five is a win or a loss by chance, with two one in
-three: read the columns, not the cells. To measure anew:
+With three splits about one table in five is a win or a loss by chance, with two splits
+one in three, so compare whole columns rather than single cells. To repeat the
+measurements:
 
 ```shell
 python benchmarks/bench_quality.py --methods family --max-rows {max_rows} --noise 0 0.2 0.4
@@ -361,15 +373,14 @@ def misses(rows: list[dict[str, Any]]) -> str:
         for dtype in rows[0]["fit"]
     }
     if not any(names.values()):
-        return "Every method costs what was aimed at, or less."
+        return "Every method costs no more than the aim."
     missed = "; ".join(
         f"in {dtype} {', '.join(of_dtype) or 'none'}"
         for dtype, of_dtype in names.items()
     )
     return (
-        f"More than was aimed at: {missed}. What a method does beside its "
-        "gradients is calls of small kernels, with ESAM those for the losses of rows and "
-        "their selection."
+        f"Above the aim: {missed}. Besides its gradients a method makes calls of small "
+        "kernels, with ESAM those for the losses of rows and their selection."
     )
 
 
@@ -544,7 +555,10 @@ def quality_page() -> str:
                 lines += [f"At equal training time, {head}", *detail]
         if lines:
             tables += [f"## {title}", "", *lines]
-    return QUALITY.format(tables="\n".join(tables))
+    measured = load("quality")
+    return QUALITY.format(
+        tables="\n".join(tables), python=measured["python"], machine=measured["machine"]
+    )
 
 
 def in_common(runs: Runs) -> Runs:
