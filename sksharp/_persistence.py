@@ -114,8 +114,8 @@ def save(estimator, path):
 def load(path):
     """Return the estimator of a file that :func:`save` wrote.
 
-    No code of the file is run: it is data, and becomes nothing but numbers, strings,
-    arrays, containers, generators and the two estimators.
+    No code from the file is run: it holds data only, which become numbers, strings,
+    arrays, containers, generators and the two estimators, and nothing else.
 
     Parameters
     ----------
@@ -125,8 +125,7 @@ def load(path):
     Returns
     -------
     estimator : SAMMLPClassifier or SAMMLPRegressor
-        It predicts as the original, and training goes on as with the original, bit for
-        bit.
+        It predicts and continues training as the original does, bit for bit.
 
     Raises
     ------
@@ -140,6 +139,19 @@ def load(path):
     See Also
     --------
     save : Write the file.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import sksharp
+    >>> X, y = [[0.0], [1.0], [2.0]], [0.0, 1.0, 4.0]
+    >>> regr = sksharp.SAMMLPRegressor(n_iter_no_change=2, tol=1, random_state=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "model.sksharp")
+    ...     sksharp.save(regr.fit(X, y), path)
+    ...     twin = sksharp.load(path)
+    >>> (twin.predict(X) == regr.predict(X)).all()
+    np.True_
     """
     with open(path, "rb") as file:
         content = file.read()

@@ -134,6 +134,32 @@ class GradientPerturbation(Perturbation):
     ----------
     rho : float or Tensor of shape (n_models,), default=0.05
         Radius of the neighborhood, in the Euclidean norm over all parameters.
+
+    See Also
+    --------
+    SharpnessAware : The optimizer whose ``perturbation`` it can be.
+    SAM : The optimizer that has it.
+
+    References
+    ----------
+    P. Foret, A. Kleiner, H. Mobahi, B. Neyshabur. "Sharpness-aware minimization for
+    efficiently improving generalization." ICLR 2021. :arxiv:`2010.01412`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sksharp.optim import GradientPerturbation, SharpnessAware
+    >>> w = torch.nn.Parameter(torch.tensor([1.0]))
+    >>> optimizer = SharpnessAware(
+    ...     [w], torch.optim.SGD, perturbation=GradientPerturbation(rho=0.5), lr=0.1)
+    >>> def closure():
+    ...     optimizer.zero_grad()
+    ...     loss = (w**2 / 2).sum()
+    ...     loss.backward()
+    ...     return loss.item()
+    >>> _ = optimizer.step(closure)
+    >>> round(w.item(), 3)  # 1 - 0.1 * (1 + 0.5)
+    0.85
     """
 
     def __init__(self, rho: Hyperparameter = 0.05) -> None:
@@ -191,6 +217,26 @@ class Combination:
 
     A subclass that needs both gradients sets ``keeps_ascent_grads`` and writes
     :meth:`combine`.
+
+    Parameters
+    ----------
+    **hyperparameters
+        Defaults of what a subclass reads from the parameter groups.
+
+    See Also
+    --------
+    SharpnessAware : The optimizer whose ``combination`` it can be.
+
+    References
+    ----------
+    P. Foret, A. Kleiner, H. Mobahi, B. Neyshabur. "Sharpness-aware minimization for
+    efficiently improving generalization." ICLR 2021. :arxiv:`2010.01412`.
+
+    Examples
+    --------
+    >>> from sksharp.optim import Combination
+    >>> Combination().keeps_ascent_grads
+    False
     """
 
     keeps_ascent_grads = False

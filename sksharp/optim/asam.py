@@ -36,6 +36,34 @@ class AdaptivePerturbation(Perturbation):
         How many leading entries of the last axis of every parameter are weights. None
         for all of a parameter with two axes or more (beside that of the models), which
         is a matrix of weights, and none of a vector.
+
+    See Also
+    --------
+    SharpnessAware : The optimizer whose ``perturbation`` it can be.
+    ASAM : The optimizer that has it.
+
+    References
+    ----------
+    J. Kwon, J. Kim, H. Park, I. K. Choi. "ASAM: Adaptive sharpness-aware minimization
+    for scale-invariant learning of deep neural networks." ICML 2021.
+    :arxiv:`2102.11600`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sksharp.optim import AdaptivePerturbation, SharpnessAware
+    >>> w = torch.nn.Parameter(torch.tensor([[2.0]]))
+    >>> optimizer = SharpnessAware(
+    ...     [w], torch.optim.SGD, lr=0.1,
+    ...     perturbation=AdaptivePerturbation(rho=0.5, eta=0.0))
+    >>> def closure():
+    ...     optimizer.zero_grad()
+    ...     loss = (w**2 / 2).sum()
+    ...     loss.backward()
+    ...     return loss.item()
+    >>> _ = optimizer.step(closure)
+    >>> round(w.item(), 3)  # 2 - 0.1 * (2 + 0.5 * 2)
+    1.7
     """
 
     def __init__(

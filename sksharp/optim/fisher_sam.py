@@ -31,6 +31,32 @@ class FisherPerturbation(Perturbation):
 
     eta : float or Tensor of shape (n_models,), default=1e4
         Weight of the squared gradient against the identity, which damps it.
+
+    See Also
+    --------
+    SharpnessAware : The optimizer whose ``perturbation`` it can be.
+    FisherSAM : The optimizer that has it.
+
+    References
+    ----------
+    M. Kim, D. Li, S. X. Hu, T. M. Hospedales. "Fisher SAM: Information geometry and
+    sharpness aware minimisation." ICML 2022. :arxiv:`2206.04920`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sksharp.optim import FisherPerturbation, SharpnessAware
+    >>> w = torch.nn.Parameter(torch.tensor([1.0]))
+    >>> optimizer = SharpnessAware(
+    ...     [w], torch.optim.SGD, perturbation=FisherPerturbation(rho=0.5, eta=3.0), lr=0.1)
+    >>> def closure():
+    ...     optimizer.zero_grad()
+    ...     loss = (w**2 / 2).sum()
+    ...     loss.backward()
+    ...     return loss.item()
+    >>> _ = optimizer.step(closure)
+    >>> round(w.item(), 3)  # 1 - 0.1 * (1 + 0.5 / (1 + 3 * 1) ** 0.5)
+    0.875
     """
 
     def __init__(self, rho: Hyperparameter = 0.05, eta: Hyperparameter = 1e4) -> None:

@@ -36,6 +36,32 @@ class FriendlyPerturbation(Perturbation):
 
     decay : float or Tensor of shape (n_models,), default=0.9
         Decay of the mean gradient, in [0, 1).
+
+    See Also
+    --------
+    SharpnessAware : The optimizer whose ``perturbation`` it can be.
+    FriendlySAM : The optimizer that has it.
+
+    References
+    ----------
+    T. Li, P. Zhou, Z. He, X. Cheng, X. Huang. "Friendly sharpness-aware minimization."
+    CVPR 2024. :arxiv:`2403.12350`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sksharp.optim import FriendlyPerturbation, SharpnessAware
+    >>> w = torch.nn.Parameter(torch.tensor([1.0]))
+    >>> optimizer = SharpnessAware(
+    ...     [w], torch.optim.SGD, perturbation=FriendlyPerturbation(rho=0.5), lr=0.1)
+    >>> def closure():
+    ...     optimizer.zero_grad()
+    ...     loss = (w**2 / 2).sum()
+    ...     loss.backward()
+    ...     return loss.item()
+    >>> _ = optimizer.step(closure)
+    >>> round(w.item(), 3)  # the first step is that of SAM
+    0.85
     """
 
     remembers = True

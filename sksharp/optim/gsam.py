@@ -24,6 +24,26 @@ class SurrogateGap(Combination):
     ----------
     gsam_alpha : float or Tensor of shape (n_models,), default=0.4
         Weight of the descent on the gap. 0 gives SAM.
+
+    See Also
+    --------
+    SharpnessAware : The optimizer whose ``combination`` it can be.
+    GSAM : The optimizer that has it.
+
+    References
+    ----------
+    J. Zhuang et al. "Surrogate gap minimization improves sharpness-aware training."
+    ICLR 2022. :arxiv:`2203.08065`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sksharp.optim import SharpnessAware, SurrogateGap
+    >>> w = torch.nn.Parameter(torch.tensor([1.0]))
+    >>> optimizer = SharpnessAware(
+    ...     [w], torch.optim.SGD, combination=SurrogateGap(gsam_alpha=0.5), lr=0.1)
+    >>> optimizer.param_groups[0]["gsam_alpha"]
+    0.5
     """
 
     keeps_ascent_grads = True

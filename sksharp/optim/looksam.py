@@ -37,6 +37,26 @@ class ReusedDirection(Combination):
 
     looksam_alpha : float or Tensor of shape (n_models,), default=0.7
         Length of the reused part, relative to the gradient.
+
+    See Also
+    --------
+    SharpnessAware : The optimizer whose ``combination`` it can be.
+    LookSAM : The optimizer that has it.
+
+    References
+    ----------
+    Y. Liu, S. Mai, X. Chen, C.-J. Hsieh, Y. You. "Towards efficient and scalable
+    sharpness-aware minimization." CVPR 2022. :arxiv:`2203.02714`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sksharp.optim import ReusedDirection, SharpnessAware
+    >>> w = torch.nn.Parameter(torch.tensor([1.0]))
+    >>> optimizer = SharpnessAware(
+    ...     [w], torch.optim.SGD, combination=ReusedDirection(looksam_k=2), lr=0.1)
+    >>> optimizer.param_groups[0]["looksam_k"]
+    2
     """
 
     keeps_ascent_grads = True

@@ -14,7 +14,7 @@ from .sharpness_aware import SharpnessAware
 
 
 class SAM(SharpnessAware):
-    r"""Sharpness-aware minimization: descend with the gradient of the worst neighbour.
+    r"""Sharpness-aware minimization: descend with the gradient of the worst neighbor.
 
     .. math::
         \epsilon = \rho\, g / \|g\|_2, \qquad

@@ -28,6 +28,27 @@ class WeightedSharpness(Combination):
     decouple : bool or None, default=None
         Whether the sharpness term bypasses the base optimizer. None decouples over
         stochastic gradient descent only.
+
+    See Also
+    --------
+    SharpnessAware : The optimizer whose ``combination`` it can be.
+    WSAM : The optimizer that has it.
+
+    References
+    ----------
+    Y. Yue, J. Jiang, Z. Ye, N. Gao, Y. Liu, K. Zhang. "Sharpness-aware minimization
+    revisited: Weighted sharpness as a regularization term." KDD 2023.
+    :arxiv:`2305.15817`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sksharp.optim import SharpnessAware, WeightedSharpness
+    >>> w = torch.nn.Parameter(torch.tensor([1.0]))
+    >>> optimizer = SharpnessAware(
+    ...     [w], torch.optim.SGD, combination=WeightedSharpness(gamma=0.75), lr=0.1)
+    >>> optimizer.param_groups[0]["gamma"]
+    0.75
     """
 
     keeps_ascent_grads = True
