@@ -132,15 +132,19 @@ def test_what_is_said_of_the_tables_is_in_the_stored_results():
     assert "loses once" in readme
     assert f"with {float(loss):.2f} of its loss and {float(cpu):.1f} times" in readme
 
+
+@pytest.mark.parametrize("name", ["default", "recommended"])
+def test_what_is_said_of_equal_time_is_in_the_stored_results(name):
+    stored = (DOCS / "quality.md").read_text(encoding="utf-8").splitlines()
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     head = stored.index(
-        "At equal training time, default against mlp_as_long_as_default:"
+        f"At equal training time, {name} against mlp_as_long_as_{name}:"
     )
     _, wins, _, losses, loss, _ = stored[head + 4].strip("| ").split(" | ")
-    assert f"it wins {wins} times and loses {losses} (" in readme
     detail = stored[head + 6 : stored.index("", head + 6)]
     lost = [line.split(" | ")[0][2:] for line in detail if " | loss | " in line]
     names = {name.removesuffix("_fat").removesuffix("_noise") for name in lost}
-    text = readme.split(f"loses {losses} (")[1]
+    text = readme.split(f"same time, it wins {wins} times and loses {losses} (")[1]
     assert set(text[: text.index(")")].split(", ")) == names
     assert text[text.index(")") :].startswith(f"), with {float(loss):.2f} of the loss")
 
@@ -150,8 +154,9 @@ def test_what_is_said_of_realmlp_is_in_the_stored_results():
     page = (DOCS / "when-not-to-use.md").read_text(encoding="utf-8")
     table = stored.split("| recommended against |")[1]
     (row,) = re.findall(r"^\| realmlp5 \| (.*) \|$", table.split("\n\n")[0], re.M)
-    sets, *_, loss, cpu, points = row.split(" | ")
+    sets, wins, _, losses, loss, cpu, points = row.split(" | ")
     said = " ".join(page.split())
+    assert f"wins {wins} times and loses {losses}, and" in said
     assert f"measured here on {sets} tables" in said
     assert f"has {loss} of its loss and takes {float(cpu):.2f} of its CPU time" in said
     assert f"its score is {-float(points):.2f} points lower" in said
@@ -184,6 +189,8 @@ def test_what_is_said_of_flatness_and_time_is_in_the_stored_results():
     said = f"{float(small[0][5]):.1f} times with fewer than 500 training rows, "
     assert said + f"{float(large[0][5]):.1f} times from 5,000 on" in readme
     (recommended,) = rows_of("recommended", "52")[:1]
+    wins, _, losses, loss, _ = recommended[:5]
+    assert f"wins {wins} times and loses {losses}, with {float(loss):.2f} of" in readme
     assert f"That is {float(recommended[4]):.1f} times the CPU time" in readme
     few, many = float(large[1][5]), float(small[1][5])
     assert f"from {few:.0f} times on large tables to {round(many, -1):.0f} on" in readme
