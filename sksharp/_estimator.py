@@ -373,6 +373,11 @@ class FlatMinimaMLP(
         hidden = np.atleast_1d(
             np.asarray(self.hidden_layer_sizes, dtype=object)
         ).tolist()
+        if not all(isinstance(units, Integral) for units in hidden):
+            raise TypeError(
+                "hidden_layer_sizes must be an integer or a list of integers, got "
+                f"{self.hidden_layer_sizes!r}. Give the units of every hidden layer."
+            )
         if any(units <= 0 for units in hidden):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
         goes_on = self.warm_start or incremental

@@ -62,8 +62,8 @@ def make_folds(cv, n_folds, y, *, stratify, random_state):
         n_splits = n_folds if cv is None else int(cv)
         if len(y) < n_splits:
             raise ValueError(
-                f"Each of the {n_splits} folds needs a row, got n_samples={len(y)}. Lower "
-                "n_members or cv."
+                f"Each of the {n_splits} folds needs a row whose weight is not 0, got "
+                f"n_samples={len(y)} such rows. Lower n_members or cv."
             )
         can_stratify = (
             stratify and np.unique(labels, return_counts=True)[1].max() >= n_splits

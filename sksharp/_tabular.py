@@ -440,11 +440,12 @@ def _is_frame(X):
     if issparse(X):
         raise TypeError("X must be dense, got a sparse matrix. Give X.toarray().")
     is_frame = hasattr(X, "iloc")
-    if hasattr(X, "to_pandas") and not is_frame:
-        library = type(X).__module__.partition(".")[0]
+    if not (is_frame or isinstance(X, np.ndarray)):
+        kind = type(X)
+        way_out = "X.to_pandas()" if hasattr(X, "to_pandas") else "numpy.asarray(X)"
         raise TypeError(
-            f"X must be a DataFrame of pandas or an array, got a {type(X).__name__} of "
-            f"{library}. Give X.to_pandas()."
+            f"X must be a DataFrame of pandas or an array of numpy, got a {kind.__name__} "
+            f"of {kind.__module__.partition('.')[0]}. Give {way_out}."
         )
     return is_frame
 

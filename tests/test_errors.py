@@ -235,16 +235,14 @@ CASES = {
     "no units at all": Case(
         "hidden_layer_sizes", hidden_layer_sizes=0, error=ValueError
     ),
-    "half a unit": Case(
-        "hidden_layer_sizes|integer",
-        error=(TypeError, ValueError),
-        hidden_layer_sizes=(5.5,),
-    ),
-    "units are a word": Case(
-        "hidden_layer_sizes|instances of 'str'",
-        error=(TypeError, ValueError),
-        hidden_layer_sizes=("many",),
-    ),
+    **{
+        f"units of {sizes}": Case(
+            "hidden_layer_sizes must be an integer or a list of integers, got",
+            error=TypeError,
+            hidden_layer_sizes=sizes,
+        )
+        for sizes in ((5.5,), ("many",), [[5, 3]])
+    },
     # devices
     "an unknown device": Case("device must be 'auto'.*got device='gpu'", device="gpu"),
     "a device without tensors": Case("device='meta' needs a meta", device="meta"),

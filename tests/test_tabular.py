@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_array
 from sklearn.base import clone
@@ -388,9 +389,18 @@ class Polars:
 
 def test_a_frame_of_another_library_is_to_be_converted():
     frame, target = Polars(), np.arange(6)
-    with pytest.raises(TypeError, match=r"pandas or an array, got a Polars.*to_pandas"):
+    with pytest.raises(
+        TypeError, match=r"or an array of numpy, got a Polars .*to_pandas"
+    ):
         tabular_pipeline(Ridge()).fit(frame, target)
     tabular_pipeline(Ridge()).fit(frame.to_pandas(), target)
+
+
+def test_an_array_of_another_library_is_to_be_converted():
+    rows = torch.eye(6)
+    with pytest.raises(TypeError, match=r"got a Tensor of torch.*numpy\.asarray"):
+        tabular_pipeline(Ridge()).fit(rows, np.arange(6))
+    tabular_pipeline(Ridge()).fit(np.asarray(rows), np.arange(6))
 
 
 @pytest.mark.parametrize(
