@@ -184,9 +184,10 @@ in up to three random splits each, and stores every run in
   the columns give without flatness. `adam` is this package's network with scikit-learn's
   solver, `sam` the one with a fixed radius of 0.05, `swa` that one with `swa=True`.
 - `mlp` is scikit-learn's network with default parameters, `mlp_es` with early stopping,
-  `hgb` is scikit-learn's `HistGradientBoosting`. LightGBM, CatBoost and RealMLP
-  (`realmlp5`: five folds) run with their own defaults. `mlp_as_long_as_default` and
-  `mlp_as_long_as_recommended` are `mlp` with as many epochs as take the time of these.
+  `mlp_grid` with a search over `alpha`; `hgb` is scikit-learn's `HistGradientBoosting`.
+  LightGBM, CatBoost and RealMLP (`realmlp5`: five folds) run with their own defaults.
+  `mlp_as_long_as_default` and `mlp_as_long_as_recommended` are `mlp` with as many epochs
+  as take the time of these.
 - Plain networks get the same preprocessing: missing numbers become the median, numbers
   are standardized, categories become one column each; the target of a regression is
   standardized.
