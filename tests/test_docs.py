@@ -143,7 +143,7 @@ def test_what_is_said_of_equal_time_is_in_the_stored_results(name):
     _, wins, _, losses, loss, _ = stored[head + 4].strip("| ").split(" | ")
     detail = stored[head + 6 : stored.index("", head + 6)]
     lost = [line.split(" | ")[0][2:] for line in detail if " | loss | " in line]
-    names = {name.removesuffix("_fat").removesuffix("_noise") for name in lost}
+    names = {table.removesuffix("_fat").removesuffix("_noise") for table in lost}
     text = readme.split(f"same time, it wins {wins} times and loses {losses} (")[1]
     assert set(text[: text.index(")")].split(", ")) == names
     assert text[text.index(")") :].startswith(f"), with {float(loss):.2f} of the loss")
