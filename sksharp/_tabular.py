@@ -460,8 +460,21 @@ def _is_binary(column):
     if _is_numeric(column):
         return False
     if hasattr(column, "iloc"):
-        return column.nunique() + column.isna().any() == 2
+        return _n_values(column) + column.isna().any() == 2
     return len(np.unique(column)) == 2
+
+
+def _n_values(column):
+    """Return how many values a column of a frame has, missing ones aside."""
+    try:
+        return column.nunique()
+    except TypeError as error:  # it has no hash
+        kinds = {type(value).__name__: None for value in column[column.notna()]}
+        raise TypeError(
+            f"column {column.name!r} of X must hold numbers, dates, booleans or words, got "
+            f"{', '.join(kinds)}. Give every element a column of its own, or leave the "
+            "column out."
+        ) from error
 
 
 def _numeric_columns(X):

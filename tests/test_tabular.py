@@ -403,6 +403,14 @@ def test_an_array_of_another_library_is_to_be_converted():
     tabular_pipeline(Ridge()).fit(np.asarray(rows), np.arange(6))
 
 
+@pytest.mark.parametrize("value", [[1, 2], {"a": 1}, np.zeros(2)], ids=type)
+def test_a_column_of_containers_is_named(value):
+    frame = FRAME.assign(tags=[value] * (len(FRAME) - 1) + [None])
+    kind = type(value).__name__
+    with pytest.raises(TypeError, match=f"column 'tags' of X must .*, got {kind}\\. "):
+        tabular_pipeline(Ridge()).fit(frame, y)
+
+
 @pytest.mark.parametrize(
     "column", [np.arange(6.0), pd.Series(np.arange(6.0))], ids=type
 )

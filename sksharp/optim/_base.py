@@ -19,6 +19,7 @@ from ._checks import (
     refuse_complex,
     refuse_owner,
     refuse_shared_name,
+    refuse_sparse,
 )
 
 Closure: TypeAlias = Callable[[], Any]
@@ -108,6 +109,12 @@ class LightOptimizer(Optimizer):
                 self.param_groups.pop()
                 refuse_complex(p)
 
+    def _refuse_sparse(self) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                if (grad := p.grad) is not None and grad.is_sparse:
+                    refuse_sparse(self)
+
     def _params(self) -> list[Tensor]:
         return [p for group in self.param_groups for p in group["params"]]
 
@@ -196,6 +203,9 @@ class Descent(LightOptimizer, ABC):
     # weights that a step updates in the place of parameters, if these are elsewhere
     targets: Mapping[Tensor, Tensor] = {}
 
+    # whether a step can read gradients of only some rows, as of an embedding's
+    takes_sparse = False
+
     @light_step
     def step(self, closure: Closure | None = None) -> Any:
         """Update the parameters once.
@@ -212,6 +222,8 @@ class Descent(LightOptimizer, ABC):
             What ``closure`` returned, or None without one.
         """
         loss = None if closure is None else evaluate(closure)
+        if not self.takes_sparse:
+            self._refuse_sparse()
         targets = self.targets
         for group in self.param_groups:
             for p in group["params"]:
@@ -233,7 +245,9 @@ class Wrapper(LightOptimizer):
     of the wrapper's hyperparameters is as the wrapper was made.
     """
 
-    _filled: list[Group] | None = None  # groups that have all hyperparameters
+    # groups that have all hyperparameters, and how many they are
+    _filled: list[Group] | None = None
+    _n_filled = 0
 
     def __init__(
         self,
@@ -259,12 +273,13 @@ class Wrapper(LightOptimizer):
     def param_groups(self) -> list[Group]:
         """Groups of the base optimizer."""
         groups = self.base_optimizer.param_groups
-        if groups is not self._filled:  # the base optimizer may have loaded others
+        # the base optimizer may have loaded others, or been given one more
+        if groups is not self._filled or len(groups) != self._n_filled:
             own = self.defaults.keys() - self.base_optimizer.defaults.keys()
             for group in groups:
                 for name in own:
                     group.setdefault(name, self.defaults[name])
-            self._filled = groups
+            self._filled, self._n_filled = groups, len(groups)
         return groups
 
     @param_groups.setter

@@ -48,6 +48,14 @@ def refuse_complex(p: Tensor) -> NoReturn:
     )
 
 
+def refuse_sparse(optimizer: object) -> NoReturn:
+    """Raise the error of a sparse gradient."""
+    raise TypeError(
+        f"gradients must be dense, got a sparse one for {type(optimizer).__name__}. Make "
+        "the layer with sparse=False."
+    )
+
+
 def check_base(base_optimizer: object) -> None:
     """Raise ``TypeError`` unless ``base_optimizer`` can be called to make an optimizer."""
     if not callable(base_optimizer):

@@ -164,6 +164,7 @@ class MSAM(Wrapper):
         if isinstance(self.base_optimizer, Descent):
             self._step_from(starts, self.base_optimizer)
         else:
+            self._refuse_sparse()  # the momentum of torch's SGD would be sparse too
             # by copy: w + e - e is not w in floating point
             for p, w in starts.items():
                 p.copy_(w)

@@ -65,6 +65,8 @@ class SGD(Descent):
     1.52
     """
 
+    takes_sparse = True
+
     def __init__(
         self,
         params: Params,

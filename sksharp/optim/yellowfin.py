@@ -139,6 +139,7 @@ class YellowFin(LightOptimizer):
             What ``closure`` returned, or None without one.
         """
         loss = None if closure is None else evaluate(closure)
+        self._refuse_sparse()
         active = [
             (p, p.grad, group)
             for group in self.param_groups

@@ -431,8 +431,9 @@ def test_two_groups_train_as_one(case):
     assert equal(train(make_in_two_groups), train(case.make))
 
 
+@pytest.mark.parametrize("of", [lambda it: it, innermost], ids=["itself", "innermost"])
 @each
-def test_a_group_added_later_trains_as_one_that_was_frozen_until_then(case):
+def test_a_group_added_later_trains_as_one_that_was_frozen_until_then(case, of):
     waiting = Training(
         lambda params: case.make([{"params": params[:3]}, {"params": params[3:]}]),
         initial_weights(0),
@@ -441,7 +442,7 @@ def test_a_group_added_later_trains_as_one_that_was_frozen_until_then(case):
     for training in (waiting, added):
         training.params[3].requires_grad_(False)
         training.run(6)
-    added.optimizer.add_param_group({"params": [added.params[3]]})
+    of(added.optimizer).add_param_group({"params": [added.params[3]]})
     for training in (waiting, added):
         training.params[3].requires_grad_(True)
         training.run(4)
@@ -868,3 +869,47 @@ def test_complex_parameters_are_refused(case):
     with pytest.raises(TypeError, match="params must be real"):
         optimizer.add_param_group({"params": [other]})
     assert len(optimizer.param_groups) == len(innermost(optimizer).param_groups) == 1
+
+
+TAKE_SPARSE = {"SGD", "SGD without Nesterov", "MSAM over SGD"}
+
+
+def embed(case, *, sparse):
+    """Return an optimizer, the weights of its embedding and a closure."""
+    weights = torch.linspace(-1, 1, 15, dtype=torch.float64).reshape(5, 3)
+    layer = nn.Embedding.from_pretrained(weights, freeze=False, sparse=sparse)
+    optimizer = case.make(layer.parameters())
+
+    def closure(rows=slice(None)):
+        losses = layer(torch.tensor([1, 2, 2])[rows]).square().sum(-1)
+        if isinstance(optimizer, ESAM):
+            return losses
+        optimizer.zero_grad()
+        losses.mean().backward()
+        return losses.mean().detach()
+
+    return optimizer, layer.weight, closure
+
+
+@pytest.mark.parametrize("name", sorted(TAKE_SPARSE))
+def test_sparse_gradients_train_as_dense_ones(name):
+    trained = []
+    for sparse in (False, True):
+        optimizer, weights, closure = embed(CASES[name], sparse=sparse)
+        for _ in range(3):
+            optimizer.step(closure)
+        assert weights.grad.is_sparse == sparse
+        trained.append(weights.detach())
+    assert_allclose(*trained, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in TAKE_SPARSE])
+def test_other_sparse_gradients_are_refused_before_anything_changes(name):
+    optimizer, weights, closure = embed(CASES[name], sparse=True)
+    before = weights.detach().clone()
+    # torch's own say so in their words
+    words = "must be dense, got a sparse one for|does not support sparse gradients"
+    with pytest.raises((TypeError, RuntimeError), match=words):
+        optimizer.step(closure)
+    assert torch.equal(weights, before)
+    assert not innermost(optimizer).state
