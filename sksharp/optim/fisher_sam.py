@@ -73,7 +73,7 @@ class FisherPerturbation(Perturbation):
             for grad in grads
         ]
         roots = [
-            grad.square().mul_(expand(group["eta"], grad)).add_(1).sqrt_()
+            _fisher(grad, expand(group["eta"], grad)).sqrt_()
             for (_, group), grad in zip(active, grads, strict=True)
         ]
         vectors = [grad / root for grad, root in zip(grads, roots, strict=True)]
@@ -81,6 +81,14 @@ class FisherPerturbation(Perturbation):
         for vector, root in zip(vectors, roots, strict=True):
             vector.div_(root)
         return vectors, norm
+
+
+def _fisher(grad: Tensor, eta: Hyperparameter) -> Tensor:
+    """Return ``1 + eta * grad**2``."""
+    one = grad.new_ones(())
+    if isinstance(eta, Tensor):
+        return torch.addcmul(one, grad.square(), eta)
+    return torch.addcmul(one, grad, grad, value=eta)
 
 
 class FisherSAM(SharpnessAware):

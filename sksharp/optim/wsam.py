@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from ._ascent import Bypass, Combination, GradientPerturbation, Pair
 from ._base import Group, Params
 from ._checks import check_interval
-from ._models import Hyperparameter, add_scaled_, expand
+from ._models import Hyperparameter, as_weight
 from .sgd import SGD
 from .sharpness_aware import SharpnessAware
 
@@ -72,11 +72,12 @@ class WeightedSharpness(Combination):
         if self.decouple:
             return [_decouple(pair, optimizer) for pair in pairs]
         for pair in pairs:
-            kappa = expand(_kappa(pair.group), pair.p)
-            # not g + kappa (g~ - g): this form is exact at gamma of 0 and 0.5
-            descent_grad = pair.ascended_grad.mul_(kappa)
-            if pair.grad is not None:
-                add_scaled_(descent_grad, pair.grad, 1 - kappa)
+            descent_grad = pair.ascended_grad
+            kappa = as_weight(_kappa(pair.group), descent_grad)
+            if pair.grad is None:
+                descent_grad.mul_(kappa)
+            else:  # exact at gamma of 0 and 0.5: lerp starts at either end
+                torch.lerp(pair.grad, descent_grad, kappa, out=descent_grad)
         return []
 
 

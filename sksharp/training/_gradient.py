@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -138,6 +139,24 @@ class _Buffers:
     hidden: list[Tensor]
     deltas: list[Tensor]
     ones: Tensor
+    # the last share of a row that is the same for all models, and as a tensor
+    _share: float = math.nan
+    _share_tensor: Tensor | None = None
+
+    def share(self, batch: Batch, like: Tensor) -> Tensor:
+        """Return one over the divisor of a batch's sum, to multiply a delta by.
+
+        A tensor, because torch converts a number in every call.
+        """
+        share = 1 / expand(_divisor(batch), like)
+        if isinstance(share, Tensor):
+            return share
+        if self._share_tensor is None:
+            self._share_tensor = like.new_empty(())
+        if share != self._share:
+            self._share = share
+            self._share_tensor.fill_(share)
+        return self._share_tensor
 
 
 class Backprop:
@@ -211,7 +230,7 @@ class Backprop:
         delta = torch.sub(mean, batch.y, out=buffers.deltas[-1])
         if batch.weights is not None:
             delta.mul_(batch.weights.unsqueeze(-1))
-        delta.mul_(1 / expand(_divisor(batch), delta))
+        delta.mul_(buffers.share(batch, delta))
         self._backward(X, buffers)
         if self.is_penalized:
             scale = self.alpha / expand(batch.total_of_whole, self.weights)
