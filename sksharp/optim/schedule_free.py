@@ -230,7 +230,7 @@ def adapted_step_(
         state["mean_sq"] = torch.zeros_like(grad)
     beta_2 = expand(group["beta_2"], grad)
     correction = (1 - beta_2 ** state["step"]) ** 0.5
-    # Adam's step without momentum, whose mean is the gradient
-    moments = {"mean": grad.clone(), "mean_sq": state["mean_sq"]}
+    # Adam's step without momentum, whose mean is the gradient, also where it is written
+    moments = {"mean": grad, "mean_sq": state["mean_sq"]}
     eps = correction * expand(group["eps"], grad)
     adaptive_step_(w, grad, moments, correction * expand(lr, w), 0.0, beta_2, eps)

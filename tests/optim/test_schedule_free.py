@@ -178,3 +178,14 @@ def test_a_parameter_may_change_its_precision_between_two_steps():
         optimizer.step()
     assert parameter.dtype == torch.float32
     assert torch.isfinite(parameter).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_a_step_leaves_the_gradient_as_it_is(dtype):
+    parameter = torch.nn.Parameter(torch.linspace(-1, 1, 99, dtype=dtype))
+    optimizer = ScheduleFree([parameter], lr=0.1)
+    for scale in (0.1, 3.0):
+        grad = (scale * torch.linspace(0, 7, 99)).sin().to(dtype)
+        parameter.grad = grad.clone()
+        optimizer.step()
+        assert torch.equal(parameter.grad, grad)
