@@ -24,7 +24,7 @@ def rows_that_count(rows, sample_weight):
     return kept if len(kept) else rows
 
 
-def make_folds(cv, n_folds, y, *, stratify, random_state):
+def make_folds(cv, n_folds, X, y, labels, *, stratify, random_state):
     """Return the rows of every fold: those to train on and those to keep.
 
     Parameters
@@ -35,8 +35,14 @@ def make_folds(cv, n_folds, y, *, stratify, random_state):
     n_folds : int or None
         How many folds there must be, None if ``cv`` says.
 
+    X : array or sparse matrix of shape (n_samples, n_features)
+        Rows, which a splitter is given.
+
     y : array of shape (n_samples, n_outputs)
         Encoded targets.
+
+    labels : array of shape (n_samples,) or (n_samples, n_outputs)
+        The targets as the user's own, which a splitter is given.
 
     stratify : bool
         Whether they are the indicators of one label.
@@ -52,12 +58,10 @@ def make_folds(cv, n_folds, y, *, stratify, random_state):
     Raises
     ------
     ValueError
-        If there are fewer rows than folds, or if ``cv`` gives no split, an empty part, what
-        are no places of rows, or another number of splits than ``n_folds``.
+        If there are fewer rows than folds, or if ``cv`` cannot split the rows, gives no
+        split, an empty part, what are no places of rows, or another number of splits than
+        ``n_folds``.
     """
-    labels = None
-    if stratify:
-        labels = y[:, 0] if y.shape[1] == 1 else y.argmax(axis=1)
     if cv is None or isinstance(cv, int | np.integer):
         n_splits = n_folds if cv is None else int(cv)
         if len(y) < n_splits:
@@ -65,18 +69,17 @@ def make_folds(cv, n_folds, y, *, stratify, random_state):
                 f"Each of the {n_splits} folds needs a row whose weight is not 0, got "
                 f"n_samples={len(y)} such rows. Lower n_members or cv."
             )
+        if stratify:
+            y = y[:, 0] if y.shape[1] == 1 else y.argmax(axis=1)
         can_stratify = (
-            stratify and np.unique(labels, return_counts=True)[1].max() >= n_splits
+            stratify and np.unique(y, return_counts=True)[1].max() >= n_splits
         )
         splitter = StratifiedKFold if can_stratify else KFold
-        cv = splitter(n_splits, shuffle=True, random_state=random_state)
+        splitter = splitter(n_splits, shuffle=True, random_state=random_state)
+        splits = splitter.split(y, y)
     else:
-        cv = check_cv(cv)
-    target = y if labels is None else labels
-    n_rows = len(target)
-    folds = [
-        (_places(a, n_rows), _places(b, n_rows)) for a, b in cv.split(target, target)
-    ]
+        splits = _splits_of(cv, X, labels)
+    folds = [(_places(a, len(y)), _places(b, len(y))) for a, b in splits]
     if not folds:
         raise ValueError(
             "cv must give at least one split, got none. Give a list of splits: a generator "
@@ -93,6 +96,18 @@ def make_folds(cv, n_folds, y, *, stratify, random_state):
             f"n_members={n_folds}. Set n_members={len(folds)}, or cv=None."
         )
     return folds
+
+
+def _splits_of(cv, X, labels):
+    """Return the splits of a splitter, or those that are given."""
+    try:
+        return list(check_cv(cv).split(X, labels))
+    except (TypeError, ValueError) as error:
+        reason = str(error).rstrip(".")
+        raise ValueError(
+            f"cv must split the rows by X and y, got cv={cv!r}: {reason}. Choose another "
+            "splitter, or give the splits themselves: list(splitter.split(X, y, groups))."
+        ) from error
 
 
 def _places(rows, n_rows):

@@ -81,7 +81,7 @@ class Ensemble:
         draws = self._random_state
         folds = None
         if not incremental and given is None:
-            folds = self._make_folds(y, sample_weight, self.n_members, draws)
+            folds = self._make_folds(X, y, sample_weight, self.n_members, draws)
         params = self._member_params(y, sample_weight, given)
         if incremental and self._averages() and params["ema_decay"] is None:
             params["ema_decay"] = DECAY_OF_AUTO
@@ -137,7 +137,7 @@ class Ensemble:
         if given is None:
             # a rare class is not in every fold, and maybe nobody has asked for folds
             with hold_back() if self.cv is None else contextlib.nullcontext():
-                folds = self._make_folds(y, sample_weight, None, draws)
+                folds = self._make_folds(X, y, sample_weight, None, draws)
         params = self._member_params(y, sample_weight, given)
         n_networks = 1 if folds is None else len(folds)
         networks = [self._new_network(X, y, params, draws) for _ in range(n_networks)]
@@ -235,7 +235,7 @@ class Ensemble:
         radii = RADII_OF_ONE if self.n_members == 1 else RADII_OF_MEMBERS
         return np.multiply(radii, SOLVERS[self.solver].radius)
 
-    def _make_folds(self, y, sample_weight, n_folds, draws):
+    def _make_folds(self, X, y, sample_weight, n_folds, draws):
         if not hasattr(self, "_fold_seed"):
             self._fold_seed = draw_seed(draws)
         n_parts, n_kept = n_folds, None
@@ -252,7 +252,9 @@ class Ensemble:
         folds = make_folds(
             self.cv,
             n_parts,
+            X,
             y,
+            None if is_drawn else self._decode(y),
             stratify=is_classifier(self)
             and (self.n_outputs_ == 1 or self.out_activation_ == "softmax"),
             # the same folds under warm_start: what chose an epoch goes on choosing

@@ -19,7 +19,10 @@ from sklearn.base import clone, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss, mean_poisson_deviance, mean_squared_error
 from sklearn.model_selection import (
+    BaseCrossValidator,
+    GroupKFold,
     KFold,
+    PredefinedSplit,
     RepeatedKFold,
     ShuffleSplit,
     StratifiedKFold,
@@ -345,6 +348,65 @@ def test_splits_may_come_in_every_form(kind, folds):
     ):
         assert_array_equal(train, other_train)
         assert_array_equal(test, other_test)
+
+
+class ByRows(BaseCrossValidator):
+    """Splits by the sign of a feature, or by the words for two labels."""
+
+    def __init__(self, by):
+        self.by = by
+
+    def get_n_splits(self, X=None, y=None, groups=None):
+        return 2
+
+    def _iter_test_masks(self, X, y, groups=None):
+        is_in = (X[:, 2] > 0) if self.by == "a feature" else (np.array(y) == "yes")
+        return iter([is_in, ~is_in])
+
+
+@pytest.mark.parametrize("rho", [0.05, "auto"])
+@pytest.mark.parametrize("by", ["a feature", "a label"])
+def test_a_splitter_is_given_the_rows_and_the_users_labels(by, rho, folds):
+    words = np.where(LABELS > 0, "yes", "no")
+    estimator = SAMMLPClassifier(**{**SMALL, "max_iter": 1, "rho": rho})
+    estimator.set_params(cv=ByRows(by), n_members=2).fit(X, words)
+    is_in = X[:, 2] > 0 if by == "a feature" else words == "yes"
+    ((_, first), (_, second)) = folds[0]
+    assert_array_equal(first, np.flatnonzero(is_in))
+    assert_array_equal(second, np.flatnonzero(~is_in))
+
+
+def test_a_splitter_is_given_the_targets_of_a_regressor(folds):
+    target = np.where(LABELS > 0, 1.5, -2.0)
+    SAMMLPRegressor(**{**SMALL, "max_iter": 1, "n_members": 3}).set_params(
+        cv=PredefinedSplit(LABELS)
+    ).fit(X, target)
+    assert [len(test) for _, test in folds[0]] == np.bincount(LABELS).tolist()
+    for n_outputs, seen in [(1, (N,)), (2, (N, 2))]:
+        splitter = ByRows("a feature")
+        shapes = []
+        splitter.split = lambda X, y, groups=None, to=shapes: (
+            to.append((X.shape, y.shape)) or KFold(2).split(X)
+        )
+        y = np.squeeze(np.column_stack([target] * n_outputs))
+        SAMMLPRegressor(**{**SMALL, "max_iter": 1, "n_members": 2, "cv": splitter}).fit(
+            X, y
+        )
+        assert shapes == [(X.shape, seen)]
+
+
+@pytest.mark.parametrize(
+    ("splitter", "match"),
+    [
+        (GroupKFold(2), "got cv=GroupKFold.*'groups'.*give the splits themselves"),
+        (StratifiedKFold(2), "got cv=StratifiedKFold.*Got 'continuous' instead"),
+    ],
+)
+def test_a_splitter_that_cannot_split_is_named(splitter, match):
+    regr = SAMMLPRegressor(**{**SMALL, "n_members": 2, "cv": splitter})
+    with pytest.raises(ValueError, match=f"cv must split the rows by X and y, {match}"):
+        regr.fit(X, TARGETS)
+    assert not hasattr(regr, "n_features_in_")
 
 
 @pytest.mark.parametrize(
