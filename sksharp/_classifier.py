@@ -7,7 +7,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
-from sklearn.utils.validation import column_or_1d
+from sklearn.utils.validation import check_array, column_or_1d
 
 from ._estimator import FlatMinimaMLP
 from ._scoring import about
@@ -770,7 +770,14 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
 
     def _encode_given(self, y):
         """Return validation targets, encoded as those of the training."""
-        y = y if hasattr(y, "tocsr") else np.asarray(y)
+        y = check_array(
+            y,
+            accept_sparse="csr",
+            ensure_2d=False,
+            ensure_min_samples=0,
+            dtype=None,
+            input_name="y_val",
+        )
         kind = type_of_target(y, input_name="y_val")
         binarizer = self._label_binarizer
         has_several = binarizer.y_type_.startswith("multilabel")

@@ -28,7 +28,7 @@ from ._pickles import VersionStamp, data_as_records, records_as_data
 from ._schedules import SCHEDULES
 from ._scheduling import CONSTRAINTS, SHARE_OR_EPOCHS, Scheduling, _plain
 from ._scoring import CONSTRAINTS as SCORING_CONSTRAINTS
-from ._scoring import Scoring, is_loss
+from ._scoring import Scoring, check_sum, is_loss
 from ._tasks import OF_A_FIT, CallbackSupport
 from ._unused import warn_of_unused
 from ._warnings import warn
@@ -397,7 +397,9 @@ class FlatMinimaMLP(
             self._initialize(y, layer_units, X.dtype)
         else:
             self._check_same_network(layer_units)
-        return X, y, self._row_weights(y, sample_weight)
+        sample_weight = self._row_weights(y, sample_weight)
+        check_sum(sample_weight, self._dtype(), "sample_weight")
+        return X, y, sample_weight
 
     def _initialize(self, y, layer_units, dtype):
         super()._initialize(y, layer_units, dtype)

@@ -730,13 +730,16 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         X, y = super()._validate_input(X, y, incremental, reset)
         if issparse(y):
             raise TypeError("y must be dense, got a sparse matrix. Give y.toarray().")
-        if y.dtype.kind not in "biuf":
-            raise ValueError(
-                f"y must hold numbers, got dtype={y.dtype}. Convert it, dates to numbers "
-                "of days for instance."
-            )
+        self._check_numbers(y, "y")
         self._check_counts(y, "y")
         return X, y
+
+    def _check_numbers(self, y, name):
+        if y.dtype.kind not in "biuf":
+            raise ValueError(
+                f"{name} must hold numbers, got dtype={y.dtype}. Convert it, dates to "
+                "numbers of days for instance."
+            )
 
     def _check_counts(self, y, name):
         if self.loss == "poisson" and y.min() < 0:
@@ -756,6 +759,7 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         )
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
+        self._check_numbers(y, "y_val")
         if y.size:
             self._check_counts(y, "y_val")
         return y

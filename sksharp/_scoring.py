@@ -150,6 +150,7 @@ class Scoring:
             with about("sample_weight_val must hold a weight for every row of X_val"):
                 weights = _check_sample_weight(weights, X_val, dtype=np.float64)
         weights = self._row_weights(y_val, weights, of=y)
+        check_sum(weights, self._dtype(), "sample_weight_val")
         if weights is not None and not weights.sum() > 0:
             raise ValueError(
                 "sample_weight_val must not sum to zero, class_weight included, got "
@@ -297,6 +298,19 @@ def _takes_weights(scorer):
         return True
     kinds = {parameter.kind for parameter in parameters.values()}
     return "sample_weight" in parameters or inspect.Parameter.VAR_KEYWORD in kinds
+
+
+def check_sum(weights, dtype, name):
+    """Raise if weights of rows are too large to be added up."""
+    if weights is None:
+        return
+    with np.errstate(over="ignore"):
+        parts = np.abs(weights.astype(dtype)).max(initial=0), np.abs(weights).sum()
+    if not np.isfinite(parts).all():
+        raise ValueError(
+            f"{name} must have a finite sum in {dtype}, class_weight included, got "
+            f"weights up to {np.abs(weights).max():g}. Divide them by the largest."
+        )
 
 
 @contextlib.contextmanager

@@ -928,6 +928,45 @@ def test_given_rows_are_an_error_once_the_radius_is_chosen(of_first):
     assert len(clf.validation_scores_) == clf.n_iter_
 
 
+@pytest.mark.parametrize("dtype", ["Int64", "boolean", "Float64"])
+@pytest.mark.parametrize("labels", [LABELS > 0, SEVERAL], ids=["one", "several"])
+def test_given_targets_may_be_of_pandas_nullable_types(labels, dtype):
+    y = pd.DataFrame(labels).astype("Int64").astype(dtype)
+    y = y if labels.ndim == 2 else y[0]
+    scores = [
+        SAMMLPClassifier(**EARLY)
+        .fit(X[:50], train, X_val=X_VAL, y_val=val)
+        .validation_scores_
+        for train, val in [(labels[:50], labels[50:]), (y[:50], y[50:])]
+    ]
+    assert scores[0] == scores[1]
+
+
+def test_given_targets_that_are_dates_are_told():
+    days = pd.Series(pd.date_range("2020", periods=N))
+    with pytest.raises(ValueError, match="y_val must hold numbers, got dtype=datetime"):
+        SAMMLPRegressor(**EARLY).fit(X, TARGETS, X_val=X, y_val=days)
+
+
+@pytest.mark.parametrize("case", ["rows", "members", "single precision", "given rows"])
+def test_weights_that_cannot_be_added_up_are_told(case):
+    clf = SAMMLPClassifier(**EARLY)
+    if case == "members":
+        clf.set_params(n_members=2, early_stopping=False)
+    data = {"X": X, "y": LABELS, "sample_weight": WEIGHTS * 1e307}
+    name = "sample_weight"
+    if case == "single precision":
+        data |= {"X": X.astype(np.float32), "sample_weight": WEIGHTS * 1e39}
+    if case == "given rows":
+        name = "sample_weight_val"
+        data |= {"sample_weight": None, "X_val": X, "y_val": LABELS}
+        data["sample_weight_val"] = WEIGHTS * 1e307
+    match = rf"{name} must have a finite sum in float\d\d.*got weights up to \d"
+    with pytest.raises(ValueError, match=match):
+        clf.fit(**data)
+    assert not hasattr(clf, "classes_")
+
+
 def test_given_targets_of_another_form_are_told():
     with pytest.raises(ValueError, match=r"y_val must hold.*array-like, got 3\.0"):
         SAMMLPRegressor(**EARLY).fit(X, TARGETS, X_val=X, y_val=3.0)
