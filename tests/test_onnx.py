@@ -693,3 +693,21 @@ def test_nothing_is_registered_in_skl2onnx_until_it_is_asked_for():
     labels, probabilities = outputs(model, X)
     assert_array_equal(labels, vote.predict(X))
     assert_allclose(probabilities, vote.predict_proba(X), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.date_range("2020-01-01", periods=12),
+        pd.array(["u", "v", None] * 4, dtype="string"),
+    ],
+    ids=["dates", "words"],
+)
+def test_the_only_column_of_a_table_may_be_named_X(column):
+    table, target = pd.DataFrame({"X": column}), np.linspace(1.0, 2.0, 12)
+    network = SAMMLPRegressor(solver="lbfgs", max_iter=5, random_state=0)
+    model = tabular_pipeline(network, n_bins=2).fit(table, target)
+    onnx_model = to_onnx(model, table)
+    session = onnxruntime.InferenceSession(onnx_model.SerializeToString())
+    (prediction,) = session.run(None, make_inputs(onnx_model, table))
+    assert_allclose(prediction, model.predict(table), rtol=1e-6)

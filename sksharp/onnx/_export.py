@@ -188,7 +188,7 @@ def make_inputs(model, X):
         value.name: helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
         for value in model.graph.input
     }
-    if [*dtypes] == ["X"]:
+    if [*dtypes] == ["X"] and not _is_column(model.graph.input[0], X):
         return {"X": _matrix(X, dtypes["X"])}
     of_inputs = {
         value.name: value.doc_string or value.name for value in model.graph.input
@@ -464,6 +464,12 @@ def _column_dtype(column, dtype):
     if kind == "b":
         return np.dtype(object if column.isna().any() else bool)
     return _array_dtype(column.dtype, dtype) if kind in "iuf" else np.dtype(object)
+
+
+def _is_column(value, X):
+    """Return whether the input 'X' is the column of that name, not a matrix."""
+    width = value.type.tensor_type.shape.dim[1].dim_value
+    return width == 1 and hasattr(X, "iloc") and "X" in map(str, X.columns)
 
 
 def _matrix(X, dtype):
