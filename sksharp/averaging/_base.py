@@ -25,7 +25,7 @@ class RunningAverage(ABC):
 
     def _checked(self, params: Iterable[Tensor]) -> list[Tensor]:
         """Return weights to take in, before anything of the average is touched."""
-        weights = list(params)
+        weights = check_tensors(params)
         if self.n_averaged:
             check_alike(weights, self.averaged)
             return weights
@@ -86,6 +86,23 @@ class RunningAverage(ABC):
         averaged: Sequence[Tensor] = state_dict["averaged"]
         self.averaged = [_accumulator(mean) for mean in averaged]
         self.n_averaged = state_dict["n_averaged"]
+
+
+def check_tensors(params: Iterable[Tensor]) -> list[Tensor]:
+    """Return weights as a list, or raise unless they are tensors, one at least."""
+    weights = list(params) if isinstance(params, Iterable) else [params]
+    wrong = [type(w).__name__ for w in weights if not isinstance(w, Tensor)]
+    if wrong:
+        raise TypeError(
+            f"params must be tensors, got {type(params).__name__} with {wrong[0]}. Pass "
+            "model.parameters()."
+        )
+    if not weights:
+        raise ValueError(
+            "params must hold at least one tensor, got none. An iterator such as "
+            "model.parameters() is empty after its first use; make a new one."
+        )
+    return weights
 
 
 def check_alike(weights: Sequence[Tensor], before: Sequence[Tensor]) -> None:

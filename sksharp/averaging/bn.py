@@ -82,6 +82,8 @@ def update_bn(
             for batch in loader:
                 rows = batch[0] if isinstance(batch, list | tuple) else batch
                 rows = rows if device is None else rows.to(device)
+                if not len(rows):
+                    continue  # has no mean
                 n_batches += 1
                 if len(rows) == 1:  # has no variance to normalize by
                     single.append(rows)
@@ -90,7 +92,7 @@ def update_bn(
             if n_batches == len(single):
                 raise ValueError(
                     "loader must hold a batch of at least two rows, got "
-                    f"{n_batches} batches of one row or none. Put more rows in a batch."
+                    f"{n_batches} batches of one row. Put more rows in a batch."
                 )
             for layer in layers:
                 statistics[layer].write(layer, n_batches)

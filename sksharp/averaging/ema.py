@@ -75,9 +75,10 @@ class EMA(RunningAverage):
         Raises
         ------
         ValueError
-            If the shapes are not those of the first update. The average is as it was.
+            If the shapes are not those of the first update, or there is no tensor. The
+            average is as it was.
         TypeError
-            If a tensor of the first update is of integers.
+            If they are no tensors, or if one of the first update is of integers.
         """
         weights = self._checked(params)
         n = self.n_averaged

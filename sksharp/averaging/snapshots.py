@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._base import check_alike
+from ._base import check_alike, check_tensors
 
 
 class Snapshots:
@@ -77,9 +77,11 @@ class Snapshots:
         Raises
         ------
         ValueError
-            If the shapes are not those of the first update.
+            If the shapes are not those of the first update, or there is no tensor.
+        TypeError
+            If they are no tensors.
         """
-        weights = [w.detach().clone() for w in params]
+        weights = [w.detach().clone() for w in check_tensors(params)]
         if self.members:
             check_alike(weights, self.members[0])
         self.members.append(weights)

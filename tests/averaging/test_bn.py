@@ -156,3 +156,16 @@ def test_half_precision_is_summed_in_single_precision():
     rows = (torch.arange(1024.0) % 2).reshape(-1, 1)
     update_bn(rows.bfloat16().split(64), layer)
     assert layer.running_mean.item() == 0.5
+
+
+def test_a_batch_without_rows_changes_nothing():
+    batches = [*ROWS.split(16)]
+    expected, model = make_model(), make_model()
+    update_bn(batches, expected)
+    update_bn([batches[0], ROWS[:0], *batches[1:]], model)
+    assert torch.equal(model[1].running_mean, expected[1].running_mean)
+    assert torch.equal(model[1].running_var, expected[1].running_var)
+    with pytest.raises(
+        ValueError, match="loader must hold a batch of at least two rows"
+    ):
+        update_bn([ROWS[:0]], model)

@@ -175,3 +175,15 @@ def test_a_layer_may_be_called_by_keyword():
     for model in (layer, plain):
         update_bn(X.split(5), model)
     assert torch.equal(layer.running_var, plain.running_var)
+
+
+@each_average
+def test_what_are_no_tensors_is_refused_by_name(make):
+    model = nn.Sequential(nn.Linear(2, 2))
+    for params in (model, model[0], model.named_parameters(), model.state_dict()):
+        with pytest.raises(
+            TypeError, match=r"params must be tensors, .*parameters\(\)"
+        ):
+            make().update(params)
+    with pytest.raises(ValueError, match="params must hold at least one tensor"):
+        make().update(iter(()))
