@@ -113,6 +113,12 @@ class LossLandscapeDisplay:
         """
         self.lines_, self.contours_ = [], []
         finite = self.losses[np.isfinite(self.losses)]
+        if not finite.size:
+            raise ValueError(
+                f"losses must hold a finite number to be drawn, got {self.losses.size} "
+                "numbers of which none is. Scale the features, or look less far from the "
+                "networks."
+            )
         low, high = finite.min(), finite.max()
         if log_scale is None:
             log_scale = low > 0 and high > 20 * low
@@ -307,6 +313,11 @@ class LossLandscapeDisplay:
         ends = [weights_of(_single_network(one)) for one in (first, second)]
         _check_alike(first, second, *ends)
         t = np.linspace(-0.5, 1.5, 41) if t is None else np.asarray(t, dtype=float)
+        if t.ndim != 1 or not t.size:
+            raise ValueError(
+                "t must be an array of one axis with a place at least, got an array of "
+                f"shape {t.shape}. Leave it out for 41 places."
+            )
         points = [
             Weights(
                 *(
@@ -368,6 +379,12 @@ def _check_alike(first, second, *ends):
 def _losses(estimator, points, *sets):
     """Return losses of shape (n_sets, n_points), for the sets that are given."""
     losses = []
+    if (sets[-1][0] is None) != (sets[-1][1] is None):
+        given = "y_test" if sets[-1][0] is None else "X_test"
+        raise ValueError(
+            f"X_test and y_test must be given together, got {given} alone. Pass both, or "
+            "neither."
+        )
     for X, y in sets:
         if X is None:
             continue

@@ -41,6 +41,17 @@ def make_axes(display, ax, n_panels, *, shape=None, size=(6.4, 4.2), **options):
 
 def names_of(estimators, names=None):
     """Return the estimators and their names: given, keys of a dict, or told by repr."""
+    if hasattr(estimators, "get_params") and not hasattr(estimators, "__len__"):
+        raise TypeError(
+            "estimators must be a dict or a list of estimators, got "
+            f"{type(estimators).__name__}. Put it into a list."
+        )
+    estimators = estimators if hasattr(estimators, "items") else list(estimators)
+    if not estimators:
+        raise ValueError(
+            "estimators must hold at least one estimator, got none. Pass a dict or a list "
+            "of those to draw."
+        )
     if hasattr(estimators, "items"):
         if names is not None:
             raise ValueError(
@@ -48,7 +59,6 @@ def names_of(estimators, names=None):
                 f"got names={names}. Leave it out, or pass a list of estimators."
             )
         names, estimators = zip(*estimators.items(), strict=True)
-    estimators = list(estimators)
     if names is None:
         names = [_short_name(estimator) for estimator in estimators]
         if len(set(names)) < len(names):

@@ -134,6 +134,11 @@ class SharpnessDisplay:
         """
         estimators, names = names_of(estimators, names)
         measures = [measure] if isinstance(measure, str) else list(measure)
+        if not measures:
+            raise ValueError(
+                "measure must name at least one measure, got none. Leave it out for "
+                "'worst_case'."
+            )
         found = [
             [sharpness(one, X, y, measure=name, **kwargs) for one in estimators]
             for name in measures

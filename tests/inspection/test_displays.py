@@ -414,3 +414,31 @@ def test_without_matplotlib_the_error_says_what_to_install(name, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r"plot needs .*pip install matplotlib"):
         DISPLAYS[name].plot()
+
+
+@pytest.mark.parametrize("nothing", [{}, []], ids=["dict", "list"])
+def test_displays_of_no_estimators_are_refused_by_name(nothing):
+    with pytest.raises(ValueError, match="estimators must hold at least one"):
+        LossCurveDisplay.from_estimators(nothing)
+    with pytest.raises(ValueError, match="estimators must hold at least one"):
+        SharpnessDisplay.from_estimators(nothing, X, y)
+
+
+def test_a_single_estimator_and_no_measure_are_refused_by_name():
+    clf = classifier()
+    with pytest.raises(TypeError, match="estimators must be a dict or a list"):
+        SharpnessDisplay.from_estimators(clf, X, y)
+    with pytest.raises(ValueError, match="measure must name at least one"):
+        SharpnessDisplay.from_estimators([clf], X, y, measure=[])
+
+
+def test_a_landscape_refuses_what_it_cannot_draw_by_name():
+    clf = classifier()
+    for t in (0.5, []):
+        with pytest.raises(ValueError, match="t must be an array of one axis"):
+            LossLandscapeDisplay.from_estimators(clf, clf, X, y, t=t)
+    for name, rows in {"X_test": X, "y_test": y}.items():
+        with pytest.raises(ValueError, match=f"given together, got {name} alone"):
+            LossLandscapeDisplay.from_estimator(clf, X, y, n_points=2, **{name: rows})
+    with pytest.raises(ValueError, match="losses must hold a finite number"):
+        LossLandscapeDisplay(([0, 1],), [[np.nan, np.inf]]).plot()
