@@ -25,10 +25,11 @@ class RunningAverage(ABC):
 
     def _checked(self, params: Iterable[Tensor]) -> list[Tensor]:
         """Return weights to take in, before anything of the average is touched."""
-        weights = check_tensors(params)
         if self.n_averaged:
+            weights = list(params)
             check_alike(weights, self.averaged)
             return weights
+        weights = check_tensors(params)
         for w in weights:
             if not (w.dtype.is_floating_point or w.dtype.is_complex):
                 raise TypeError(
