@@ -162,6 +162,87 @@ def test_what_is_said_of_realmlp_is_in_the_stored_results():
     assert f"its score is {-float(points):.2f} points lower" in said
 
 
+def solvers_measured():
+    """Return losses with 0, 20 and 40 % of the labels flipped and the CPU time."""
+    page = (DOCS / "solvers-measured.md").read_text(encoding="utf-8")
+    table = {}
+    for line in page.splitlines():
+        if line.startswith("| `"):
+            solver, setting, *cells = line.strip("| ").split(" | ")
+            figures = [cells[i] for i in (1, 3, 5, 6)]
+            table[solver.replace("`", ""), setting] = [float(one) for one in figures]
+    return table
+
+
+def span(values):
+    low, high = f"{min(values):.2f}", f"{max(values):.2f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def test_what_is_said_of_the_solvers_is_in_the_stored_results():
+    page = (DOCS / "choosing-a-solver.md").read_text(encoding="utf-8")
+    stored = (DOCS / "solvers-measured.md").read_text(encoding="utf-8")
+    said = " ".join(page.split())
+    (n_sets,) = re.findall(r"run on (\d+) tables", stored)
+    assert f"was run on {n_sets} small tables]" in said
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"Every solver measured on {n_sets} tables" in changelog
+
+    measured = solvers_measured()
+
+    def of(solver, setting):
+        clean, _, noisy, cpu = measured[solver, setting]
+        return f"{clean:.2f}", f"{noisy:.2f}", f"{cpu:.1f}"
+
+    clean, noisy, cpu = of("'sam'", "chosen")
+    assert f"{clean} of the loss, {noisy} with 40 % flipped; CPU {cpu} |" in said
+    both = zip(
+        of("'sam', sam_interval=5", "chosen"), of("'msam'", "chosen"), strict=True
+    )
+    clean, noisy, cpu = (" and ".join(pair) for pair in both)
+    assert f"{clean}, {noisy} with 40 % flipped; CPU {cpu} |" in said
+    adam, noisy, cpu = of("'adam'", "searched")
+    assert f"{adam}, {noisy} with 40 % flipped; CPU {cpu}: less than" in said
+
+    climb = [
+        *("'sam'", "'wsam'", "'asam'", "'gsam'", "'fisher_sam'", "'friendly_sam'"),
+        *("'looksam'", "'esam'", "'sam', sam_interval=5", "'sam', sam_start=0.5"),
+        "'sam', micro_batch_size=32",
+    ]
+    chosen, fixed = ([measured[one, to] for one in climb] for to in ("chosen", "fixed"))
+    noisy = sorted(
+        (losses[2], solver) for losses, solver in zip(chosen, climb, strict=True)
+    )
+    for _, solver in noisy[:5]:
+        name = solver.removeprefix("'sam', ")
+        assert f"`{name}`" in page
+    ends = [span([loss for loss, _ in part]) for part in (noisy[:5], noisy[5:])]
+    assert f"{ends[0]} with 40 % flipped, and the differences are" in said
+    assert f"others {ends[1]}; " in said
+    assert f"two-gradient solvers {span([f[2] for f in fixed])}, for" in said
+    losses = [f[0] for f in fixed] + [measured["'msam'", "fixed"][0]]
+    assert f"a fixed radius raises the loss on clean labels: {span(losses)} |" in said
+    losses = [loss[0] for loss in chosen]
+    assert f"all two-gradient solvers reach {span(losses)}" in said
+
+    slow = [
+        f"'{name}'"
+        for name in ("ranger", "radam", "lookahead", "schedule_free", "muon")
+    ]
+    default, searched = (
+        span([measured[one, to][0] for one in slow]) for to in ("default", "searched")
+    )
+    assert f"too little in 200 epochs: {default}; searched {searched} |" in said
+    cosine = of("'sam', n_snapshots=5", "chosen")[0]
+    triangular = of("'sam', n_snapshots=5, triangular", "chosen")[0]
+    assert f"by cosine cycles {cosine}, by triangular ones {triangular} |" in said
+    muon = of("'muon'", "searched")[0]
+    assert muon > adam
+    assert f"rate searched ({muon} and {adam})" in said
+    noisy = span(measured["'yellowfin'", "default"][1:3])
+    assert f"is for history: {noisy} with" in said
+
+
 def test_what_is_said_of_flatness_and_time_is_in_the_stored_results():
     stored = (DOCS / "quality.md").read_text(encoding="utf-8").splitlines()
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
