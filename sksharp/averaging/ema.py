@@ -1,6 +1,7 @@
 """Exponential moving average of weights."""
 
 from collections.abc import Iterable
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -38,6 +39,8 @@ class EMA(RunningAverage):
 
     Raises
     ------
+    TypeError
+        If ``decay`` is no number.
     ValueError
         If ``decay`` is out of its range.
 
@@ -58,6 +61,9 @@ class EMA(RunningAverage):
     """
 
     def __init__(self, decay: float = 0.99, *, warm_up: bool = False) -> None:
+        given: object = decay
+        if not isinstance(given, Real):
+            raise TypeError(f"decay must be a number in [0, 1], got decay={decay!r}.")
         if not 0 <= decay <= 1:
             raise ValueError(f"decay must be in [0, 1], got decay={decay}.")
         super().__init__()

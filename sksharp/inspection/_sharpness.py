@@ -196,7 +196,7 @@ def sharpness(
 
     ValueError
         If a parameter or the data are not valid, if ``y`` has unknown labels, or if the
-        loss is not finite.
+        loss is not finite, at the weights or around them.
 
     Warns
     -----
@@ -305,6 +305,13 @@ def _measure(surface, measure, parameters, random_state):
             )
         values, n_iterations, converged = getattr(_surface, measure)(
             surface, random_state, **parameters
+        )
+    if not np.all(np.isfinite(values)):
+        far = [f"{n}={parameters[n]:g}" for n in ("rho", "sigma") if n in parameters]
+        raise ValueError(
+            "The loss around the weights must be finite, got a rise or curvature of "
+            f"{np.mean(values)}{' with '.join(['', *far])}. Look less far from the "
+            "weights, or scale the features and fit again."
         )
     if measure == "worst_case":
         return max(values), math.nan, loss, n_iterations, converged

@@ -96,6 +96,11 @@ def test_a_decay_out_of_range_is_refused(decay):
         EMA(decay=decay)
 
 
+def test_a_decay_that_is_no_number_is_refused():
+    with pytest.raises(TypeError, match=r"decay must be a number in .*'auto'"):
+        EMA(decay="auto")
+
+
 # -- in the estimators -----------------------------------------------------------------
 
 SMALL = {

@@ -538,6 +538,21 @@ def test_what_cannot_be_measured_is_said_clearly(case):
         sharpness(estimator, rows, y, **options)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"measure": "worst_case", "rho": 1e200},
+        {"measure": "average_case", "sigma": 1e200},
+    ],
+    ids=["worst", "average"],
+)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_loss_around_the_weights_that_is_not_finite_is_an_error(options):
+    told = r"around the weights must be finite, got .* with (rho|sigma)=1e\+200\. Look"
+    with pytest.raises(ValueError, match=told):
+        sharpness(fitted("squared"), X, TARGETS["squared"], **options)
+
+
 def test_a_loss_that_is_not_finite_is_an_error():
     network = fitted("squared")
     network.coefs_[0][0, 0] = np.inf
