@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ._base import Group, State
-from ._checks import check_count, check_interval, refuse_sparse
+from ._checks import check_count, check_interval
 from ._models import Hyperparameter, add_direction_
 
 if TYPE_CHECKING:
@@ -115,8 +115,6 @@ class Perturbation(ABC):
         grads = [grad for p, _ in active if (grad := p.grad) is not None]
         if not grads:
             return
-        if any(grad.is_sparse for grad in grads):
-            refuse_sparse(optimizer)
         vectors, norm = self.direction(active, grads, optimizer)
         clamp_norm_(norm)
         device = norm.device

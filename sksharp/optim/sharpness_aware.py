@@ -299,6 +299,7 @@ class SharpnessAware(Wrapper):
         second_pass = self._second_pass()
         with NO_CONTEXT if self._first_pass is None else self._first_pass():
             loss = self.evaluate_start(closure)
+        self._refuse_sparse()
         active = self._with_grads()
         start = [self.keep_copy("start", p, p) for p, _ in active]
         grads: list[Tensor] = []
