@@ -1,7 +1,8 @@
 """What averages of weights have in common."""
 
+import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -64,6 +65,28 @@ class RunningAverage(ABC):
         for p, mean in zip(weights, self.averaged, strict=True):
             p.copy_(mean)
 
+    @contextlib.contextmanager
+    def evaluating(self, params: Iterable[Tensor]) -> Iterator[None]:
+        """Context in which ``params`` are the averaged weights.
+
+        On leaving they are as before, and training goes on as if nothing had happened.
+        Buffers, such as the statistics of batch normalization, stay as they are.
+
+        Parameters
+        ----------
+        params : iterable of Tensor
+            As many tensors, of the same shapes, as every update has had.
+
+        Raises
+        ------
+        ValueError
+            If there is no average yet, or the shapes are others.
+        """
+        weights = list(params)
+        with restoring(weights):
+            self.copy_to(weights)
+            yield
+
     def state_dict(self) -> dict[str, Any]:
         """Return the average as a dictionary of tensors and numbers.
 
@@ -83,10 +106,40 @@ class RunningAverage(ABC):
         state_dict : dict
             What :meth:`state_dict` returned. Its tensors are copied, and must be on the
             device of the weights: ``torch.load`` takes it as ``map_location``.
+
+        Raises
+        ------
+        ValueError
+            If it has not the keys of one. The average is as it was.
         """
+        check_keys(self, state_dict, ("averaged", "n_averaged"))
         averaged: Sequence[Tensor] = state_dict["averaged"]
         self.averaged = [_accumulator(mean) for mean in averaged]
         self.n_averaged = state_dict["n_averaged"]
+
+
+@contextlib.contextmanager
+def restoring(weights: Sequence[Tensor]) -> Iterator[None]:
+    """Context after which weights are as before, whatever was written to them."""
+    before = [w.detach().clone() for w in weights]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for w, value in zip(weights, before, strict=True):
+                w.copy_(value)
+
+
+def check_keys(
+    average: object, state_dict: dict[str, Any], keys: tuple[str, ...]
+) -> None:
+    """Raise ``ValueError`` unless a state has the keys that an average returns."""
+    if not set(keys) <= state_dict.keys():
+        raise ValueError(
+            f"state_dict must have the keys {', '.join(map(repr, keys))}, got "
+            f"{sorted(state_dict)}. Pass what state_dict() of another "
+            f"{type(average).__name__} returned."
+        )
 
 
 def check_tensors(params: Iterable[Tensor]) -> list[Tensor]:

@@ -1,12 +1,13 @@
 """Members of an ensemble, collected along a training run."""
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ._base import check_alike, check_tensors
+from ._base import check_alike, check_keys, check_tensors, restoring
 
 
 class Snapshots:
@@ -115,6 +116,33 @@ class Snapshots:
         for p, w in zip(weights, self.members[member], strict=True):
             p.copy_(w)
 
+    @contextlib.contextmanager
+    def evaluating(self, params: Iterable[Tensor], member: int) -> Iterator[None]:
+        """Context in which ``params`` are the weights of a member.
+
+        On leaving they are as before, and training goes on as if nothing had happened.
+        Buffers, such as the statistics of batch normalization, stay as they are.
+
+        Parameters
+        ----------
+        params : iterable of Tensor
+            As many tensors, of the same shapes, as every update has had.
+
+        member : int
+            Which member, in the order of the updates.
+
+        Raises
+        ------
+        IndexError
+            If there is no such member.
+        ValueError
+            If the shapes are others.
+        """
+        weights = list(params)
+        with restoring(weights):
+            self.copy_to(weights, member)
+            yield
+
     def state_dict(self) -> dict[str, Any]:
         """Return the members as a dictionary of tensors.
 
@@ -132,6 +160,12 @@ class Snapshots:
         ----------
         state_dict : dict
             What :meth:`state_dict` returned. Its tensors are copied.
+
+        Raises
+        ------
+        ValueError
+            If it has not the keys of one. The members are as they were.
         """
+        check_keys(self, state_dict, ("members",))
         members: Sequence[Sequence[Tensor]] = state_dict["members"]
         self.members = [[w.clone() for w in member] for member in members]

@@ -187,3 +187,68 @@ def test_what_are_no_tensors_is_refused_by_name(make):
             make().update(params)
     with pytest.raises(ValueError, match="params must hold at least one tensor"):
         make().update(iter(()))
+
+
+# -- for an evaluation in the middle of a run -------------------------------------------
+
+
+def evaluating(average, params):
+    """Return the context with the average, or with the first member."""
+    if isinstance(average, Snapshots):
+        return average.evaluating(params, 0)
+    return average.evaluating(params)
+
+
+@each_average
+def test_training_goes_on_after_an_evaluation_as_without_it(make):
+    runs = []
+    for evaluates in (False, True):
+        model, average = make_model(), make()
+        params = list(model.parameters())
+        for _ in range(3):
+            walk(params, average)
+            if evaluates:
+                other = copy.deepcopy(params)
+                with evaluating(average, iter(params)):
+                    assert torch.is_grad_enabled()
+                    seen = [p.detach().clone() for p in params]
+                written(average, other)
+                assert all(map(torch.equal, seen, other))
+                assert not torch.equal(seen[0], params[0])
+        runs.append([*params, *(w for ws in state_of(average) for w in ws)])
+    assert all(map(torch.equal, *runs))
+
+
+def state_of(average):
+    """Return the tensors that an average keeps."""
+    is_ensemble = isinstance(average, Snapshots)
+    return average.members if is_ensemble else [average.averaged]
+
+
+@each_average
+def test_the_weights_are_back_after_an_evaluation_that_fails(make):
+    params, average = list(make_model().parameters()), make()
+    walk(params, average)
+    before = [p.detach().clone() for p in params]
+    with pytest.raises(RuntimeError, match="of the user"), evaluating(average, params):
+        raise RuntimeError("of the user's")
+    assert all(map(torch.equal, params, before))
+
+
+@each_average
+def test_no_average_yet_is_no_context(make):
+    params = [torch.ones(2)]
+    with pytest.raises((ValueError, IndexError)), evaluating(make(), params):
+        raise AssertionError("never entered")
+    assert torch.equal(params[0], torch.ones(2))
+
+
+@each_average
+@pytest.mark.parametrize("state", [{}, {"step": 1}], ids=["empty", "other"])
+def test_a_state_without_the_keys_of_one_is_refused(make, state):
+    params, average = [torch.ones(2)], make()
+    average.update(params)
+    with pytest.raises(ValueError, match=r"state_dict must have the keys .*got \["):
+        average.load_state_dict(state)
+    written(average, params)
+    assert torch.equal(params[0], torch.ones(2))
