@@ -1,6 +1,7 @@
 """What is asked of an estimator and of data before they are looked at."""
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import is_classifier
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline
@@ -67,7 +68,8 @@ def _encode_labels(estimator, y):
     """Return indicators, one column for two classes."""
     binarizer = estimator._label_binarizer
     if binarizer.y_type_.startswith("multilabel"):
-        y = check_array(y, dtype=np.float64, input_name="y")
+        y = check_array(y, accept_sparse=True, dtype=np.float64, input_name="y")
+        y = y.toarray() if issparse(y) else y
         if y.shape[1] != estimator.n_outputs_ or not np.isin(y, [0, 1]).all():
             raise ValueError(
                 f"y must hold 0 or 1 for each of the {estimator.n_outputs_} labels of the "

@@ -124,8 +124,8 @@ def sharpness(
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
         Rows, usually those of the fit.
 
-    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Their targets.
+    y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_outputs)
+        Their targets, sparse where they are indicators of labels.
 
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the rows in the mean. ``class_weight`` of the estimator is not applied.

@@ -12,7 +12,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.linalg import hadamard
 from scipy.optimize import brentq
-from scipy.sparse import csr_matrix
+from scipy.sparse import csc_array, csr_matrix, lil_matrix
 from sklearn.datasets import make_classification, make_multilabel_classification
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -458,6 +458,14 @@ def test_it_says_when_it_has_not_converged():
         with pytest.warns(ConvergenceWarning, match=f"measure='{measure}'.*max_iter=1"):
             found = sharpness(network, X, MULTICLASS, measure=measure, max_iter=1)
         assert not found.converged
+
+
+@pytest.mark.parametrize("of", [csr_matrix, csc_array, lil_matrix])
+def test_sparse_labels_are_what_they_are_dense(of):
+    network, y = fitted("multilabel"), TARGETS["multilabel"]
+    assert sharpness(network, X, of(y)) == sharpness(network, X, y)
+    with pytest.raises(ValueError, match="each of the 3 labels"):
+        sharpness(network, X, of(y[:, :2]))
 
 
 with warnings.catch_warnings():
