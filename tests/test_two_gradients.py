@@ -188,7 +188,7 @@ def test_candidates_train_together_as_alone(solver):
     grid = [
         {"rho": [0.1, 0.4], "alpha": [1e-4, 1.0]},
         {"sam_interval": [2], "sam_start": [0.25, 3]},
-        {"micro_batch_size": [7]},
+        {"micro_batch_size": [7, 5], "alpha": [1e-4, 1.0], "rho": [0.1, 0.4]},
         {
             "asam_eta": [0.3],
             "gsam_alpha": [0.9],

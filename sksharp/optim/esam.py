@@ -247,6 +247,11 @@ class ESAM(SharpnessAware):
             _, chosen = rise.topk(n_selected, dim=-1, sorted=False)
             rows.backward_part(chosen)
 
+    @property
+    def takes_parts_at_once(self) -> bool:
+        """Whether a step may evaluate micro-batches at once: rows are selected of each."""
+        return False
+
     def _rise(self, rows: RowClosure) -> Tensor:
         rise = rows.losses() - self._before
         return -rise if self.param_groups[0].get("maximize") else rise

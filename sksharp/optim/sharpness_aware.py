@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,7 @@ from ._checks import (
     refuse_missing_closure,
 )
 from ._models import Hyperparameter, add_scaled_, expand, joint_norm
+from ._parts import MicroBatches, OfParts
 from ._replay import Replay
 from .sgd import SGD
 
@@ -269,7 +270,7 @@ class SharpnessAware(Wrapper):
             turn = None
         ascends = turn is not None and self.combination.ascends(turn, leader)
         if callable(closure):
-            run = self._two_passes if ascends else self._one_pass
+            run = self._run_of(closure) if ascends else self._one_pass
             loss, active, grads = run(closure)
         else:
             loss, active, grads = self._in_parts(closure, ascends=ascends)
@@ -291,6 +292,9 @@ class SharpnessAware(Wrapper):
         for group in self.param_groups:
             group["n_steps"] += 1
         return loss
+
+    def _run_of(self, closure: Any) -> Callable[[Any], Evaluated]:
+        return self._at_once if isinstance(closure, MicroBatches) else self._two_passes
 
     def _one_pass(self, closure: Any) -> Evaluated:
         return self.evaluate_start(closure), self._with_grads(), []
@@ -320,6 +324,21 @@ class SharpnessAware(Wrapper):
             for (p, _), w in zip(active, start, strict=True):
                 p.copy_(w)
             torch.clear_autocast_cache()
+        return loss, active, grads
+
+    def _at_once(self, parts: MicroBatches) -> Evaluated:
+        """Evaluate micro-batches at once, and leave the mean of their gradients."""
+        loss = parts.evaluate_start()
+        active = self._with_grads()
+        [(p, group)] = active
+        assert p.grad is not None
+        grads: list[Tensor] = []
+        if self.combination.keeps_ascent_grads:
+            grads = [parts.mean_grad()]
+        of_parts = [(parts.points, parts.group_of_parts(group))]
+        self.perturbation.ascend(of_parts, cast(SharpnessAware, OfParts(self)))
+        parts.evaluate_perturbed()
+        p.grad.copy_(parts.mean_grad())
         return loss, active, grads
 
     def _second_pass(self) -> contextlib.AbstractContextManager[None]:
@@ -366,6 +385,11 @@ class SharpnessAware(Wrapper):
     def evaluate_perturbed(self, closure: Any) -> None:
         """Evaluate a closure at the perturbed weights."""
         evaluate(closure)
+
+    @property
+    def takes_parts_at_once(self) -> bool:
+        """Whether a step may evaluate micro-batches at once: none hears of another."""
+        return not self.perturbation.remembers
 
     @property
     def is_off(self) -> bool:

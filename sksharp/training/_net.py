@@ -37,6 +37,7 @@ from ._gradient import Backprop, Batch
 from ._loop import Loop
 from ._losses import LOSSES
 from ._module import MLPModule
+from ._parts import Parts
 from ._ranks import Ranks
 from ._validation import outputs
 from ._values import join_models, select_model, select_models, shared_or_each
@@ -203,14 +204,17 @@ class MLPNet(NeuralNet):  # type: ignore[misc]
         self.module_ = self._make_module(flat.to(self.torch_device))
         return self
 
-    def _make_module(self, flat: Tensor) -> MLPModule:
-        module = MLPModule(
+    def _module_of(self, model_shape: tuple[int, ...]) -> MLPModule:
+        return MLPModule(
             self.job.layer_units,
             self.job.settings.activation,
-            model_shape=self.model_shape,
+            model_shape=model_shape,
             dtype=to_dtype(self.job.weights.coefs[0].dtype),
             device=self.torch_device,
         )
+
+    def _make_module(self, flat: Tensor) -> MLPModule:
+        module = self._module_of(self.model_shape)
         with torch.no_grad():
             module.flat.copy_(flat)
         return module
@@ -303,6 +307,13 @@ class MLPNet(NeuralNet):  # type: ignore[misc]
         alphas = [job.settings.alpha for job in self.jobs]
         alpha = shared_or_each(alphas, self.module_.flat)
         self.gradient = Backprop(self.module_, self.criterion_.loss, alpha)
+        self.parts: Parts | None = None
+        optimizer, size = self.optimizer_, self.micro_batch_size
+        if size is None or self.ranks is not None or self.listeners is not None:
+            return
+        if isinstance(optimizer, SharpnessAware) and optimizer.takes_parts_at_once:
+            flat = self.gradient.flat
+            self.parts = Parts(self._module_of, flat, self.criterion_.loss, alpha, size)
 
     def _make_average(self) -> EMA | None:
         job = self.job
@@ -414,6 +425,10 @@ class MLPNet(NeuralNet):  # type: ignore[misc]
         """Update the weights once, and write the prediction before the update."""
         if self.micro_batch_size is None:
             self.optimizer_.step(self._evaluation(batch, mean))
+            return
+        if self.parts is not None and self.parts.take(batch):
+            whole = self._evaluation(batch, mean)
+            self.optimizer_.step(self.parts.evaluation(whole, batch, mean))
             return
         parts = [
             (self._evaluation(part, mean[..., rows, :]), part.total)

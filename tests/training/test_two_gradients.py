@@ -14,6 +14,7 @@ from sksharp.training._gradient import Backprop, Batch
 from sksharp.training._losses import LOSSES
 from sksharp.training._module import MLPModule
 from sksharp.training._net import Evaluation
+from sksharp.training._parts import MAX_WEIGHTS, Parts
 
 UNITS = [4, 6, 5, 3]
 ALPHA = 0.3
@@ -51,6 +52,16 @@ def make_batches(*, weighted=False, sparse=False, n_models=None):
     return batches
 
 
+def of_models(*batches):
+    """Return the minibatches of several models as one."""
+    weights, total = None, batches[0].total
+    if batches[0].weights is not None:
+        weights = torch.stack([batch.weights for batch in batches])
+        total = weights.sum(-1)
+    X, y = (torch.stack([getattr(batch, n) for batch in batches]) for n in "Xy")
+    return Batch(X, y, weights, total)
+
+
 def make_engine(solver, values, start=START):
     module = MLPModule(UNITS, "tanh", model_shape=tuple(start.shape[:-1]))
     with torch.no_grad():
@@ -80,6 +91,26 @@ def train(solver, batches, micro_batch_size=None, start=START, **values):
             ]
         )
     return module.flat.detach()
+
+
+def train_at_once(solver, batches, size, start=START, **values):
+    """Train with the parts of a minibatch at once and return the weights."""
+    module, gradient, optimizer = make_engine(solver, {**VALUES, **values}, start)
+    make = partial(MLPModule, UNITS, "tanh")
+    parts = Parts(
+        lambda shape: make(model_shape=shape), gradient.flat, gradient.loss, ALPHA, size
+    )
+    means = []
+    for batch in batches:
+        shape = (*start.shape[:-1], *batch.y.shape[-2:])
+        mean = torch.empty(shape, dtype=torch.float64)
+        whole = Evaluation(gradient, batch, mean, None)
+        closure = whole
+        if parts.take(batch):
+            closure = parts.evaluation(whole, batch, mean)
+        optimizer.step(closure)
+        means.append(mean)
+    return module.flat.detach(), means
 
 
 def train_by_autograd(solver, batches, micro_batch_size=None):
@@ -140,6 +171,49 @@ def test_the_parts_of_a_minibatch_have_its_gradient(micro_batch_size, weighted):
     assert_allclose(parts, train("sam", batches, rho=0.0), rtol=0, atol=1e-12)
 
 
+AT_ONCE = [name for name in ASCENTS if name not in ("esam", "friendly_sam")]
+
+
+@pytest.mark.parametrize("models", ["one", "many", "rows of their own"])
+@pytest.mark.parametrize("weighted", [False, True], ids=["rows", "weights"])
+@pytest.mark.parametrize("size", [1, 3, 5, 9])
+@pytest.mark.parametrize("solver", AT_ONCE)
+def test_parts_at_once_are_the_parts_one_by_one(solver, size, weighted, models):
+    batches, start, values = make_batches(weighted=weighted), START, {}
+    if models != "one":
+        start = torch.stack([START, START.flip(0), 2 * START])
+        values = {
+            "rho": torch.tensor([0.05, 0.2, 1.0], dtype=torch.float64),
+            "asam_eta": torch.tensor([0.01, 0.1, 1.0], dtype=torch.float64),
+        }
+    if models == "rows of their own":
+        others = [make_batches(weighted=weighted) for _ in range(2)]
+        batches = [of_models(*each) for each in zip(batches, *others, strict=True)]
+    values |= {"sam_interval": 2} if size == 3 else {}
+    at_once, _ = train_at_once(solver, batches, size, start, **values)
+    one_by_one = train(solver, batches, size, start, **values)
+    assert_allclose(at_once, one_by_one, rtol=0, atol=1e-12)
+    assert abs(at_once - start).max() > 1e-2
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_parts_at_once_leave_the_prediction_before_the_step(size):
+    batches = make_batches()
+    _, (first,) = train_at_once("sam", batches[:1], size)
+    _, gradient, _ = make_engine("sam", VALUES)
+    expected = torch.empty_like(first)
+    gradient.predict(batches[0], expected)
+    assert_allclose(first, expected, rtol=0, atol=1e-15)
+
+
+def test_large_networks_take_parts_one_by_one():
+    flat = torch.zeros(MAX_WEIGHTS // 4)
+    parts = Parts(None, flat, None, 0.0, 3)
+    rows = torch.zeros(16, 2)
+    sizes = [n for n in range(1, 17) if parts.take(Batch(rows[:n], rows[:n], None, n))]
+    assert sizes == list(range(4, 13))  # two to four parts
+
+
 @pytest.mark.parametrize("micro_batch_size", [3, 4])
 @pytest.mark.parametrize("solver", ASCENTS)
 def test_sparse_rows_train_as_dense_ones(solver, micro_batch_size):
@@ -171,15 +245,7 @@ def test_many_models_on_rows_of_their_own_cut_and_select_as_each_one_alone(
 ):
     starts = torch.stack([START, 2 * START])
     firsts, seconds = make_batches(weighted=weighted), make_batches(weighted=weighted)
-
-    def join(a, b):
-        weights, total = None, a.total
-        if weighted:
-            weights = torch.stack([a.weights, b.weights])
-            total = weights.sum(-1)
-        return Batch(torch.stack([a.X, b.X]), torch.stack([a.y, b.y]), weights, total)
-
-    joined = [join(a, b) for a, b in zip(firsts, seconds, strict=True)]
+    joined = [of_models(*each) for each in zip(firsts, seconds, strict=True)]
     for size in (None, 3):
         together = train(solver, joined, size, starts)
         for k, batches in enumerate([firsts, seconds]):
@@ -224,6 +290,8 @@ def test_a_part_whose_rows_have_no_weight_counts_for_nothing():
         assert torch.isfinite(weights).all()
         if solver != "friendly_sam":  # which sees a gradient of zero
             assert_allclose(weights, train(solver, [kept], 3), rtol=0, atol=1e-12)
+            at_once, _ = train_at_once(solver, [batch], 3)
+            assert_allclose(at_once, weights, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["rows", "weights"])
