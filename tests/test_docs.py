@@ -253,17 +253,26 @@ def test_what_is_said_of_flatness_and_time_is_in_the_stored_results():
         return [line.strip("| ").split(" | ")[len(cells) :] for line in found]
 
     of_default = rows_of("default", "default_rho_0")[0]
-    assert f"the default has {float(of_default[4]):.2f} of the loss" in readme
-    clean, _, noisy = rows_of("recommended", "recommended_rho_0")
+    _, wins, _, losses, loss, *_ = of_default
+    assert (wins, losses) == ("1", "0")
+    said = f"the default has {float(loss):.2f} of the loss, with 1 win and no loss"
+    assert said in readme
+    clean, less_noisy, noisy = rows_of("recommended", "recommended_rho_0")
     _, wins, _, losses, loss, *_ = clean
     assert losses == "0"
     assert f"{float(loss):.2f}, with {wins} wins and no loss" in readme
     _, wins, _, losses, loss, _, points = noisy
     gain = f"{wins} wins to {losses} and {float(points):.1f} points"
     assert gain in readme
-    assert f"at {float(loss):.2f} of the log-loss" in readme
+    assert f"both at {float(loss):.2f} of the log-loss" in readme
+    _, wins, _, losses, loss_of_less, _, points = less_noisy
+    gain_of_less = f"{wins} wins to {losses}"
+    assert f"{gain_of_less} but no accuracy on average" in readme
+    assert abs(float(points)) < 0.05
+    assert f"{float(loss_of_less):.2f}" == f"{float(loss):.2f}"
     flat = " ".join((DOCS / "flat-minima.md").read_text(encoding="utf-8").split())
     assert gain in flat
+    assert f"{gain_of_less}, but no accuracy on average" in flat
     assert f"log-loss is then {100 * (float(loss) - 1):.0f} % higher" in flat
 
     small, large = (rows_of(rows) for rows in ("up to 499", "5,000 to 10,000"))
