@@ -3,6 +3,7 @@
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from ._data import check_network
 from ._plotting import COLORS, make_axes
 
 # least distance of two labels of the axis, as a share of its width
@@ -285,8 +286,11 @@ class RhoCurveDisplay:
         ------
         ValueError
             If the radius was not chosen by the estimator.
+        TypeError
+            If it is no network, such as a Pipeline: pass its last step.
         """
-        check_is_fitted(estimator)
+        if not hasattr(estimator, "cv_results_"):  # a search is told where to go below
+            check_network(estimator)
         if not hasattr(estimator, "rho_grid_"):
             raise ValueError(
                 "The estimator must have chosen its radius, got one without rho_grid_. Fit "

@@ -234,6 +234,11 @@ def test_what_is_not_a_search_over_rho_is_said_clearly():
         RhoCurveDisplay.from_cv_results(search, param="alpha", scoring="roc_auc")
     with pytest.raises(ValueError, match="Fit it with rho='auto'"):
         RhoCurveDisplay.from_estimator(classifier())
+    pipeline = make_pipeline(StandardScaler(), classifier(rho="auto", cv=2)).fit(X, y)
+    with pytest.raises(TypeError, match=r"got a Pipeline\. Pass its last step"):
+        RhoCurveDisplay.from_estimator(pipeline)
+    with pytest.raises(ValueError, match="draw a search with from_cv_results"):
+        RhoCurveDisplay.from_estimator(search)
 
 
 # -- LossLandscapeDisplay ------------------------------------------------------------------
