@@ -19,11 +19,15 @@ def check_interval(
     """Raise ``ValueError`` unless ``low <= value < high`` (``<= high`` if closed).
 
     A tensor holds one value per model and is taken as it is: looking into it would wait
-    for its device.
+    for its device. What is no number is a ``TypeError``.
     """
-    if isinstance(value, Tensor) or (
-        low <= value and (value <= high if closed else value < high)
-    ):
+    if isinstance(value, Tensor):
+        return
+    try:
+        is_inside = low <= value and (value <= high if closed else value < high)
+    except TypeError:
+        raise TypeError(f"{name} must be a number, got {name}={value!r}.") from None
+    if is_inside:
         return
     upper = "" if high == inf else f" and {'<=' if closed else '<'} {high:g}"
     raise ValueError(f"{name} must be >= {low:g}{upper}, got {name}={value}.")

@@ -390,3 +390,9 @@ def test_a_module_may_change_its_precision_between_two_steps(cls):
     before = model.weight.detach().clone()
     optimizer.step(closure)
     assert torch.equal(model.weight, before)
+
+
+@pytest.mark.parametrize("rho", ["auto", None])
+def test_a_radius_that_is_no_number_is_refused(rho):
+    with pytest.raises(TypeError, match=f"rho must be a number, got rho={rho!r}"):
+        SAM([torch.nn.Parameter(torch.ones(2))], torch.optim.SGD, rho=rho, lr=0.1)
