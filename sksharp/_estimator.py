@@ -30,7 +30,7 @@ from ._scheduling import CONSTRAINTS, SHARE_OR_EPOCHS, Scheduling, _plain
 from ._scoring import CONSTRAINTS as SCORING_CONSTRAINTS
 from ._scoring import Scoring, check_sum, is_loss
 from ._tasks import OF_A_FIT, CallbackSupport
-from ._unused import warn_of_unused
+from ._unused import warn_of_few_rows, warn_of_unused
 from ._warnings import warn
 from ._watching import fit_watchers
 from .optim import (
@@ -454,6 +454,7 @@ class FlatMinimaMLP(
                 self._search(X, y, sample_weight, given)
                 return
             self.rho_, self._rho_solver = self._radius_until_chosen(), self.solver
+            warn_of_few_rows(self, n_counting(y, sample_weight))
         rows, validation = self._split(X, y, sample_weight, given)
         job = self._job(
             X, y, sample_weight, rows, validation, incremental=incremental, given=given

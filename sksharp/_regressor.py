@@ -223,7 +223,7 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         ``n_members`` for 0, 0.05, 0.1, 0.2, 0.5 and 1, with ``solver`` 'asam' and 'msam'
         ten times that. With ``solver='wsam'`` they are those of the perturbation that
         the weight amounts to, ``rho * gamma / (1 - gamma)``. Only used when ``rho`` is
-        'auto'.
+        'auto' and there are rows to choose by.
 
     gamma : float, default=0.9
         Weight of the sharpness in the objective, in [0, 1): 0 gives the base solver, 0.5

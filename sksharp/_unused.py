@@ -18,13 +18,29 @@ def warn_of_unused(estimator):
         unread = unread_by(estimator)
         changed = _changed(estimator, unread)
         if changed:
-            values = ", ".join(f"{key}={value!r}" for key, value in changed.items())
             warn(
                 f"Parameters that {name}={getattr(estimator, name)!r} does not read have "
-                f"no effect, got {values}. Set another {name}, or leave them at their "
-                "defaults.",
+                f"no effect, got {_named(changed)}. Set another {name}, or leave them at "
+                "their defaults.",
                 UnusedParameterWarning,
             )
+
+
+def warn_of_few_rows(estimator, n_rows):
+    """Warn of parameters of a choice that the rows are too few for."""
+    unread = {"rho_grid"} if estimator.early_stopping else {"rho_grid", "scoring"}
+    changed = _changed(estimator, unread)
+    if changed:
+        warn(
+            "Parameters of the choice of a radius are without effect with "
+            f"{n_rows} rows, got {_named(changed)}. Training is with "
+            f"rho={estimator.rho_:g}; set cv, or rho to a number.",
+            UnusedParameterWarning,
+        )
+
+
+def _named(params):
+    return ", ".join(f"{name}={value!r}" for name, value in params.items())
 
 
 def _unread_by_solver(estimator):

@@ -53,7 +53,7 @@ class InconsistentVersionWarning(sklearn.exceptions.InconsistentVersionWarning):
 
 
 class UnusedParameterWarning(UserWarning):
-    """A parameter was set that the solver, or the schedule, does not read.
+    """A parameter was set that the solver, the schedule or the fit does not read.
 
     scikit-learn's own parameters never warn, as in scikit-learn.
 

@@ -1120,6 +1120,7 @@ CHECKED = [
 
 
 @pytest.mark.filterwarnings("ignore:The least populated class:UserWarning")
+@pytest.mark.filterwarnings("ignore::sksharp.exceptions.UnusedParameterWarning")
 @with_checks(
     [
         Estimator(**{"max_iter": 20, "learning_rate_init": 0.03, **params})

@@ -74,7 +74,10 @@ CASES = {
         ),
         TARGETS[:, 0],
     ),
-    "rho": (SAMMLPRegressor(**SMALL, rho="auto", rho_grid=[0, 0.5]), TARGETS[:, 0]),
+    "rho": (
+        SAMMLPRegressor(**SMALL, rho="auto", rho_grid=[0, 0.5], cv=3),
+        TARGETS[:, 0],
+    ),
     "rho of members": (
         SAMMLPClassifier(
             **SMALL, rho="auto", n_members=2, rho_grid=np.array([0, 0.5]), **SWA

@@ -598,7 +598,7 @@ def test_candidates_that_train_by_themselves_are_among_the_others(calls):
     grid = [
         {"rho": [0.05, 0.5]},
         {"solver": ["lbfgs"]},
-        {"rho": ["auto"], "rho_grid": [[0.0, 0.1]]},
+        {"rho": ["auto"], "rho_grid": [[0.0, 0.1]], "cv": [2]},
         {"n_members": [2]},
         {"callbacks": [[Silent()]], "rho": [0.05]},
     ]

@@ -92,7 +92,9 @@ def test_a_grid_of_radii_warns_unless_the_radius_is_searched(solver, rho):
         assert f"solver={solver!r} does not read" in message
         assert "rho_grid=[0.1]" in message
     elif rho == "auto":
-        assert caught == []
+        (message,) = caught
+        assert "with 20 rows, got rho_grid=[0.1]" in message
+        assert warnings_of(solver=solver, rho=rho, rho_grid=[0.1], cv=2) == []
     else:
         (message,) = caught
         assert "Parameters that rho=0.1 does not read have no effect" in message
@@ -208,6 +210,33 @@ def test_parameters_of_scikit_learn_are_silent_as_there(solver):
 def test_several_are_named_in_one_warning():
     (message,) = warnings_of(solver="adam", gamma=0.5, rho=0.25, lookahead_k=3)
     assert "got gamma=0.5, lookahead_k=3, rho=0.25." in message
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"rho_grid": [0]},
+        {"scoring": "accuracy"},
+        {"rho_grid": [0], "scoring": "accuracy"},
+    ],
+)
+def test_what_chooses_a_radius_warns_where_the_rows_are_too_few_to_choose(params):
+    (message,) = warnings_of(**params)
+    values = ", ".join(f"{name}={value!r}" for name, value in params.items())
+    assert f"with 20 rows, got {values}. Training is with rho=0.05" in message
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"rho_grid": [0], "cv": 2},
+        {"rho_grid": [0], "n_members": 2},
+        {"scoring": "accuracy", "early_stopping": True},
+        {},
+    ],
+)
+def test_few_rows_are_silent_where_something_reads_the_parameters(params):
+    assert warnings_of(**params) == []
 
 
 def test_calls_of_partial_fit_warn_once():
