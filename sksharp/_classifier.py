@@ -213,17 +213,17 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         ``n_iter_no_change`` are not used, except with ``swa`` or ``early_stopping``,
         which end training in their own way. 'auto' also sees to it that an epoch has about
         ten steps or more (``batch_size``) and averages the weights (``ema_decay``).
-        ``partial_fit`` chooses nothing: it goes on with the radius of ``fit``, or with
-        0.05 if there was none (0.5 with 'asam' and 'msam'). With fewer than 100 rows and
-        no ``cv`` there is too little for one network to choose by, and training is
-        scikit-learn's with that radius.
+        ``partial_fit`` chooses nothing: it goes on with the radius of ``fit``, or if there
+        was none with 0.05 (0.5 with 'asam' and 'msam'), or the only one of ``rho_grid``.
+        With fewer than 100 rows and no ``cv`` there is too little for one network to
+        choose by, and training is scikit-learn's with that radius.
 
     rho_grid : array-like of float or None, default=None
         Radii among which ``rho='auto'`` chooses. None for 0, 0.1 and 0.5, and with
         ``n_members`` for 0, 0.05, 0.1, 0.2, 0.5 and 1, with ``solver`` 'asam' and 'msam'
         ten times that. With ``solver='wsam'`` they are those of the perturbation that
         the weight amounts to, ``rho * gamma / (1 - gamma)``. Only used when ``rho`` is
-        'auto' and there are rows to choose by.
+        'auto' and there are rows to choose by, or a single radius.
 
     gamma : float, default=0.9
         Weight of the sharpness in the objective, in [0, 1): 0 gives the base solver, 0.5
@@ -431,8 +431,8 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         are then theirs alone, with ``n_members`` the loss curve and the scores too.
 
     rho_ : float
-        The radius that was chosen, or 0.05 with too few rows. Only set when ``rho`` is
-        'auto', like the next four, which are there if there was a choice.
+        The radius that was chosen, or with too few rows that of ``partial_fit``. Only set
+        when ``rho`` is 'auto', like the next four, which are there if there was a choice.
 
     rho_grid_ : ndarray of shape (n_radii,)
         The radii that were tried, in ascending order.

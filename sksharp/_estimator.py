@@ -317,7 +317,10 @@ class FlatMinimaMLP(
         return getattr(self, "rho_", self._radius_until_chosen())
 
     def _radius_until_chosen(self):
-        return self._before_weight(RHO_UNTIL_CHOSEN * SOLVERS[self.solver].radius)
+        radius = RHO_UNTIL_CHOSEN * SOLVERS[self.solver].radius
+        if self.rho_grid is not None and np.size(self.rho_grid) == 1:
+            radius = np.ravel(self.rho_grid).item()  # which leaves no choice
+        return self._before_weight(radius)
 
     def _before_weight(self, radii):
         """Return the ``rho`` of perturbations as long as 'sam' would make them."""

@@ -28,7 +28,9 @@ def warn_of_unused(estimator):
 
 def warn_of_few_rows(estimator, n_rows):
     """Warn of parameters of a choice that the rows are too few for."""
-    unread = {"rho_grid"} if estimator.early_stopping else {"rho_grid", "scoring"}
+    unread = set() if estimator.early_stopping else {"scoring"}
+    if np.size(estimator.rho_grid) > 1:  # of a single radius there is no choice
+        unread.add("rho_grid")
     changed = _changed(estimator, unread)
     if changed:
         warn(

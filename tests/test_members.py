@@ -674,6 +674,30 @@ def test_with_too_few_rows_training_is_that_of_a_number(weighted):
     assert_same_weights(automatic, plain)
 
 
+@pytest.mark.parametrize(
+    ("params", "radius"),
+    [
+        ({"rho_grid": [0]}, 0.0),
+        ({"rho_grid": np.array([0.3])}, 0.3),
+        ({"rho_grid": (0.3,), "solver": "wsam", "gamma": 0.75}, 0.1),
+    ],
+)
+def test_a_grid_of_one_radius_is_that_radius_with_few_rows_and_call_by_call(
+    params, radius
+):
+    rows, y = ROWS[:60], SIGNS[:60]
+    fixed = {name: value for name, value in params.items() if name != "rho_grid"}
+    automatic = SAMMLPClassifier(**QUICK, **params).fit(rows, y)
+    assert automatic.rho_ == pytest.approx(radius, rel=1e-15)
+    plain = SAMMLPClassifier(**QUICK, **fixed, rho=automatic.rho_).fit(rows, y)
+    assert_same_weights(automatic, plain)
+    called, told = (
+        SAMMLPClassifier(**QUICK, **each).partial_fit(rows, y, classes=np.unique(y))
+        for each in (params, {**fixed, "rho": automatic.rho_})
+    )
+    assert_same_weights(called, told)
+
+
 CUT_OFF = "rows left out got better"
 
 
