@@ -210,7 +210,9 @@ class YellowFin(LightOptimizer):
         # a variance, but for rounding
         variance = (mean_sq - mean.square()).clamp_min_(0)
         dtype = torch.float32 if p.dtype in (torch.float16, torch.bfloat16) else None
-        total: Tensor = variance.flatten(self.model_ndim).sum(-1, dtype=dtype)
+        # a parameter of one number per model has no axis beside that of the models
+        vectors = variance.unsqueeze(-1).flatten(self.model_ndim)
+        total: Tensor = vectors.sum(-1, dtype=dtype)
         return total
 
 

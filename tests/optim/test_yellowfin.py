@@ -78,6 +78,28 @@ def test_a_gradient_of_zero_gives_no_nan():
     assert (w == 1).all()
 
 
+@pytest.mark.parametrize("shape", [(), (0,), (2, 3)])
+def test_models_whose_parameters_have_any_shape_train_as_each_one_alone(shape):
+    def train(weights, **options):
+        params = [nn.Parameter(w.clone()) for w in weights]
+        optimizer = make(params, **options)
+        for _ in range(3):
+            for p in params:
+                p.grad = p.detach().sin()
+            optimizer.step()
+        return params
+
+    generator = torch.Generator().manual_seed(0)
+    weights = [
+        torch.randn(2, *s, generator=generator, dtype=torch.float64)
+        for s in [shape, (4,)]
+    ]
+    together = train(weights, model_ndim=1)
+    for k in range(2):
+        for p, alone in zip(together, train([w[k] for w in weights]), strict=True):
+            assert_allclose(p[k].detach(), alone.detach(), rtol=0, atol=1e-12)
+
+
 def test_what_is_measured_survives_a_checkpoint_with_several_groups():
     def train(n_steps, state=None, start=None):
         params = [nn.Parameter(p.clone()) for p in start]
