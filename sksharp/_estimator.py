@@ -313,7 +313,7 @@ class FlatMinimaMLP(
     def _radius(self):
         """Return the radius to train with, where none is being searched."""
         if not isinstance(self.rho, str):
-            return _plain(self.rho)
+            return self._value("rho")
         return getattr(self, "rho_", self._radius_until_chosen())
 
     def _radius_until_chosen(self):
@@ -587,12 +587,20 @@ class FlatMinimaMLP(
             )
         return rows, self._validation(X, y, sample_weight, held_out, default=None)
 
+    def _value(self, name):
+        """Return a parameter as a number of Python's own, a float if it may be real."""
+        value = _plain(getattr(self, name))
+        constraints = self._parameter_constraints[name]
+        is_real = any(isinstance(c, Interval) and c.type is Real for c in constraints)
+        # scikit-learn takes True and the largest integers too, torch does not
+        return float(value) if is_real and isinstance(value, Integral) else value
+
     def _settings(self, n_samples, batch_size, epochs, *, incremental, is_automatic):
         n_batches = -(-n_samples // batch_size)
         if self.max_steps is not None and not incremental:
             self._check_lengths(epochs)
         values = {
-            name: _plain(getattr(self, name))
+            name: self._value(name)
             for name in sorted(solver_parameters(self.solver, self.base_solver))
         }
         if "rho" in values:

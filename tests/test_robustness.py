@@ -64,6 +64,25 @@ def test_numbers_of_numpy_are_as_good_as_pythons(solver, base_solver):
             assert_array_equal(array, other)
 
 
+@pytest.mark.parametrize(
+    ("solver", "name", "value"),
+    [
+        ("sgd", "momentum", True),
+        ("friendly_sam", "friendly_sigma", True),
+        ("fisher_sam", "fisher_eta", 10**20),
+    ],
+)
+def test_an_integer_is_the_real_number_that_it_equals(solver, name, value):
+    coefs, expected = (
+        SAMMLPClassifier(**{**SMALL, "batch_size": 30, "solver": solver, name: number})
+        .fit(X, y)
+        .coefs_
+        for number in (value, float(value))
+    )
+    for coef, other in zip(coefs, expected, strict=True):
+        assert_array_equal(coef, other)
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize(
     "targets", [y, np.c_[y, 1 - y], y + (X[:, 0] > 1)], ids=["one", "labels", "classes"]
