@@ -87,8 +87,9 @@ class FriendlyPerturbation(Perturbation):
                 optimizer.memory.set(p, MEAN, grad.clone())
                 noise.append(grad)
                 continue
-            # the gradient as it is enters the mean, not what is left of it
-            mean = torch.lerp(mean, grad, as_weight(1 - group["decay"], p))
+            # the gradient as it is enters the mean, not what is left of it; its precision
+            # may be another since
+            mean = torch.lerp(mean.to(grad), grad, as_weight(1 - group["decay"], p))
             optimizer.memory.set(p, MEAN, mean)
             sigma = expand(group["sigma"], p)
             noise.append(_difference(grad, mean, sigma))

@@ -145,7 +145,9 @@ class Lookahead(Wrapper):
         group["steps_since_sync"] = 0
         for p in group["params"]:
             if "slow" in self.state.get(p, {}):
-                p.copy_(self.state[p]["slow"].lerp_(p, as_weight(group["alpha"], p)))
+                # of the precision of now: the module may have been converted
+                slow = self.state[p]["slow"] = self.state[p]["slow"].to(p)
+                p.copy_(slow.lerp_(p, as_weight(group["alpha"], p)))
 
     def adopt_params(self) -> None:
         """Take parameters that were written to from outside for the slow weights."""
@@ -179,7 +181,7 @@ class Lookahead(Wrapper):
         if self._is_evaluating:
             return self._params()
         return [
-            self.state[p]["slow"].lerp(p, as_weight(group["alpha"], p))
+            self.state[p]["slow"].to(p).lerp(p, as_weight(group["alpha"], p))
             if group["steps_since_sync"] and "slow" in self.state.get(p, {})
             else p
             for group in self.param_groups

@@ -204,3 +204,18 @@ def test_adopting_parameters_forgets_the_slow_weights_only(make):
 
 def test_the_base_optimizer_is_adam_unless_told_otherwise():
     assert equal(train(Lookahead), train(partial(Lookahead, base_optimizer=Adam)))
+
+
+@pytest.mark.parametrize("looks", [False, True])
+def test_a_module_may_change_its_precision_within_a_cycle(looks):
+    w = nn.Parameter(torch.ones(3))
+    optimizer = Lookahead([w], torch.optim.SGD, k=2, alpha=0.5, lr=0.25)
+    for dtype in (torch.float32, torch.float64, torch.float32):
+        w.data = w.data.to(dtype)
+        w.grad = torch.ones_like(w)
+        optimizer.step()
+        if looks:
+            assert all(p.dtype == dtype for p in optimizer.evaluation_params())
+    optimizer.synchronize()
+    # 1 - 0.5 * 2 * 0.25, and then half of a step from there
+    assert_allclose(w.detach(), np.full(3, 0.75 - 0.125), rtol=0, atol=0)

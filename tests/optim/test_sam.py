@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose
 from torch import nn
 from torch.nn.modules import module
 
-from sksharp.optim import SAM, SGD, WSAM, Adam, Ranger
+from sksharp.optim import SAM, SGD, WSAM, Adam, FriendlySAM, Ranger
 
 from .cases import Training, equal, initial_weights, quadratic, walk
 
@@ -371,7 +371,7 @@ def test_over_a_base_without_slow_weights_it_evaluates_the_parameters(base):
         assert p is q
 
 
-@pytest.mark.parametrize("cls", [SAM, WSAM])
+@pytest.mark.parametrize("cls", [SAM, WSAM, FriendlySAM])
 def test_a_module_may_change_its_precision_between_two_steps(cls):
     model = torch.nn.Linear(3, 2)
     optimizer = cls(model.parameters(), torch.optim.SGD, rho=0.1, lr=0.0)
