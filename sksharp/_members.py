@@ -174,17 +174,23 @@ class Ensemble:
         is_interrupted = any(result.is_interrupted for result in results)
         if ends_otherwise or is_interrupted or self._ends_on_purpose():
             return
-        if late_gain(results, jobs, self.n_iter_no_change) > self.tol:
+        gain = late_gain(results, jobs, self.n_iter_no_change)
+        if gain > self.tol:
             epochs = max(job.epochs for job in jobs)
             of_what = "loss" if jobs[0].validation.score is None else "score"
             is_given = jobs[0].validation.rows is None
             rows = "validation rows" if is_given else "rows left out"
             limit = self._length_name
+            why = (
+                f"got better by more than tol={self.tol:g} in the last "
+                f"n_iter_no_change={self.n_iter_no_change} of them"
+            )
+            if np.isinf(gain):
+                why = "was looked at once"
             warn(
                 f"Stochastic Optimizer: Maximum iterations ({epochs}) reached and the "
-                f"optimization hasn't converged yet: the {of_what} of the {rows} got "
-                f"better by more than tol={self.tol:g} in the last "
-                f"n_iter_no_change={self.n_iter_no_change} of them. Increase {limit}.",
+                f"optimization hasn't converged yet: the {of_what} of the {rows} {why}. "
+                f"Increase {limit}.",
                 ConvergenceWarning,
             )
 

@@ -289,7 +289,8 @@ def late_gain(results, jobs, n_epochs):
     -------
     gain : float
         Fall of the lowest loss, or rise of the highest score, in its units: from the
-        first one if all epochs are the last. 0 for folds that gave up.
+        first one if all epochs are the last. 0 for folds that gave up, and infinite for
+        those that were looked at once: nothing tells of them that they got no better.
     """
     gains = []
     for result, job in zip(results, jobs, strict=True):
@@ -298,6 +299,8 @@ def late_gain(results, jobs, n_epochs):
         gain = 0.0
         if progress.n_iter >= job.epochs:
             scores = np.asarray(progress.validation_scores)
+            if len(scores) == 1:
+                return math.inf
             before = scores[: max(1, n_before)]
             before = before[np.isfinite(before)].max(initial=-np.inf)
             gain = progress.best_validation_score - before

@@ -780,6 +780,18 @@ def test_training_that_was_not_cut_off_is_not_warned_of(params, n_members):
     assert not any(CUT_OFF in m for m in messages_of(network.set_params(**params)))
 
 
+@pytest.mark.parametrize("params", [{}, {"n_members": 2}, {"rho": 0.1, "n_members": 2}])
+@pytest.mark.parametrize("length", [{"max_iter": 1}, {"max_steps": 1}])
+def test_a_training_of_one_look_at_the_folds_is_cut_off(params, length):
+    network = SAMMLPRegressor(**{**QUICK, **params, **length, "tol": 1e9})
+    (message,) = messages_of(network)
+    assert re.search(
+        rf"Maximum iterations \(1\) .* the rows left out was looked at once\. Increase "
+        rf"{next(iter(length))}",
+        message,
+    )
+
+
 @pytest.mark.parametrize("n_epochs", [40, np.inf])
 def test_members_that_got_worse_were_not_cut_off(n_epochs):
     noise = np.random.default_rng(1).normal(size=400)
