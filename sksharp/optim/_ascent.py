@@ -83,7 +83,8 @@ class Perturbation(ABC):
     Attributes
     ----------
     remembers : bool
-        Whether it carries gradients from step to step.
+        Whether it carries gradients from step to step, by the optimizer's ``memory``.
+        The estimators then evaluate micro-batches one after the other.
     """
 
     remembers = False
