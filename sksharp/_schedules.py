@@ -265,8 +265,13 @@ def snapshot_turns(name: str, n_snapshots: int, start: int, epochs: int) -> list
     Cosine cycles fall from turn to turn. Triangles fall and rise, and end with a fall:
     the last snapshot is the end of the training.
     """
-    n_parts = n_snapshots if name == "cosine" else 2 * n_snapshots - 1
+    n_parts = snapshot_parts(name, n_snapshots)
     return [start + (epochs - start) * k // n_parts for k in range(n_parts + 1)]
+
+
+def snapshot_parts(name: str, n_snapshots: int) -> int:
+    """Return how often the learning rate of snapshots falls or rises."""
+    return n_snapshots if name == "cosine" else 2 * n_snapshots - 1
 
 
 def snapshot_epochs(name: str, turns: list[int]) -> list[int]:

@@ -15,6 +15,7 @@ from ._schedules import (
     SNAPSHOT_STARTS,
     Schedule,
     snapshot_epochs,
+    snapshot_parts,
     snapshot_turns,
 )
 from .optim import solver_parameters
@@ -254,8 +255,8 @@ class Scheduling:
             self._check_cycles(epochs, end, length)
 
     def _check_cycles(self, epochs, end, length):
-        start, turns = self._snapshot_start(epochs), self._turns(epochs)
-        n_parts = len(turns) - 1
+        start = self._snapshot_start(epochs)
+        n_parts = snapshot_parts(self.snapshot_schedule, int(self.n_snapshots))
         if epochs - start < n_parts:
             raise ValueError(
                 f"n_snapshots={self.n_snapshots} with snapshot_schedule="
@@ -265,10 +266,11 @@ class Scheduling:
             )
         is_epochs = isinstance(self.warmup, Integral)
         warm_up = self.warmup if is_epochs else self.warmup * epochs
-        if warm_up and warm_up >= turns[1]:
+        end_of_first = self._turns(epochs)[1]
+        if warm_up and warm_up >= end_of_first:
             raise ValueError(
                 f"warmup must end before the first cycle of the learning rate does, after "
-                f"{turns[1]} epochs, got warmup={self.warmup}. Lower warmup or "
+                f"{end_of_first} epochs, got warmup={self.warmup}. Lower warmup or "
                 "n_snapshots."
             )
 

@@ -445,6 +445,10 @@ REFUSED = {
         {"n_snapshots": 7},
         "n_snapshots=7 with .*'cosine' needs at least 7 epochs, got 6 after .*max_iter",
     ),
+    "more snapshots than can be counted": (
+        {"n_snapshots": 10**20},
+        f"needs at least {10**20} epochs, got 6 after .*max_iter",
+    ),
     "more triangles than epochs": (
         {"n_snapshots": 3, "snapshot_schedule": "triangular", "snapshot_start": 2},
         "'triangular' needs at least 5 epochs, got 4 after snapshot_start=2 of max_iter",
