@@ -143,7 +143,7 @@ def bare_loop(X: np.ndarray, y: np.ndarray, row: Row, solver: str) -> None:
     from sksharp.training._losses import LOSSES
     from sksharp.training._module import MLPModule
 
-    values = SAMMLPClassifier(rho=0.05).get_params()
+    values = {**SAMMLPClassifier(rho=0.05).get_params(), "sam_start": 0}
     module = MLPModule([row.n_features, *row.hidden, 1], "relu", dtype=torch.float32)
     torch.nn.init.normal_(module.flat, std=0.1)
     gradient = Backprop(module, LOSSES["logistic"], 1e-4)

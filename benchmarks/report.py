@@ -245,7 +245,7 @@ python benchmarks/bench_quality.py --methods family --max-rows {max_rows} --nois
 python benchmarks/bench_quality.py --methods ours recipes --noise 0.2 0.4
 ```
 """
-MAX_ROWS_OF_SOLVERS = 2300
+MAX_ROWS_OF_SOLVERS = 4400
 NOISES = (0.0, 0.2, 0.4)
 SIZES = [500, 1500, 5000]  # bounds of the training rows
 
