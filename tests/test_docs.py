@@ -219,7 +219,9 @@ def test_what_is_said_of_the_solvers_is_in_the_stored_results():
     ends = [span([loss for loss, _ in part]) for part in (noisy[:5], noisy[5:])]
     assert f"{ends[0]} with 40 % flipped, and the differences are" in said
     assert f"others {ends[1]}; " in said
-    assert f"two-gradient solvers {span([f[2] for f in fixed])}, for" in said
+    times = [f[3] / c[3] for f, c in zip(fixed, chosen, strict=True)]
+    losses = span([f[2] for f in fixed])
+    assert f"two-gradient solvers {losses}, for {span(times)} of the time |" in said
     losses = [f[0] for f in fixed] + [measured["'msam'", "fixed"][0]]
     assert f"a fixed radius raises the loss on clean labels: {span(losses)} |" in said
     losses = [loss[0] for loss in chosen]

@@ -108,7 +108,8 @@ class Perturbation(ABC):
             Their gradients, which must not be written to.
 
         optimizer : SharpnessAware
-            The optimizer, for its ``model_ndim`` and its ``memory``.
+            The optimizer, for its ``model_ndim``, ``joint_norm`` and ``memory``. Nothing
+            else of it is there for the parts of a minibatch.
         """
 
     def ascend(self, active: Active, optimizer: SharpnessAware) -> None:
