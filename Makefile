@@ -9,13 +9,18 @@ OLDEST_TESTS ?= tests/test_callbacks.py tests/test_common.py tests/test_import.p
 	tests/test_saved_models.py tests/test_search.py tests/test_sklearn_mlp.py \
 	tests/test_tabular.py tests/inspection
 
-.PHONY: demo test check bench docs package oldest clean install
+.PHONY: demo test test-slow test-all check bench docs package oldest clean install
 
 demo: install
 	$(BIN)/python examples/plot_choose_rho.py
 
 test: check
-	$(SMALL_WORK) $(BIN)/python -m pytest -n 2 -q
+	$(SMALL_WORK) $(BIN)/python -m pytest -n 2 -q -m "not slow"
+
+test-slow: install
+	$(SMALL_WORK) $(BIN)/python -m pytest -n 2 -q -m slow
+
+test-all: test test-slow
 
 check: install
 	$(BIN)/ruff format --check .

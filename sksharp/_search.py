@@ -410,8 +410,8 @@ class VectorizedRandomizedSearchCV(VectorizedSearch, RandomizedSearchCV):
     >>> from sklearn.datasets import load_iris
     >>> from sksharp import SAMMLPClassifier, VectorizedRandomizedSearchCV
     >>> X, y = load_iris(return_X_y=True)
-    >>> clf = SAMMLPClassifier((16,), batch_size=20, learning_rate_init=0.02,
-    ...                        tol=0.01, max_iter=500, random_state=0)
+    >>> clf = SAMMLPClassifier((8,), solver="adam", learning_rate_init=0.05,
+    ...                        tol=0.01, random_state=0)
     >>> search = VectorizedRandomizedSearchCV(
     ...     clf, {"alpha": loguniform(1e-4, 0.1)}, n_iter=4, cv=3, random_state=0)
     >>> bool(search.fit(X, y).best_score_ > 0.9)

@@ -15,6 +15,8 @@ from sklearn.utils.estimator_checks import (
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
 from sksharp.optim import SOLVERS
 
+from .checks import SEE_THE_TRAINING, with_checks
+
 # most checks train for max_iter epochs on a few rows
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -22,8 +24,9 @@ pytestmark = [
 ]
 
 ESTIMATORS = [SAMMLPClassifier, SAMMLPRegressor]
-# beside the default, 'sam'
+# beside the default, which chooses its radius
 VARIANTS = [
+    {},
     {"solver": "wsam"},
     {"solver": "asam"},
     {"solver": "gsam"},
@@ -46,18 +49,14 @@ VARIANTS = [
 QUICK = {"max_iter": 20, "learning_rate_init": 0.03}
 
 
-def with_checks(estimators):
-    """Return ``parametrize_with_checks(estimators)``, with a list for pytest 9.
-
-    scikit-learn 1.7 passes an iterator, which is deprecated.
-    """
-    mark = parametrize_with_checks(estimators)
-    names, values = mark.args
-    return pytest.mark.parametrize(names, list(values), **mark.kwargs)
-
-
-@with_checks([Estimator() for Estimator in ESTIMATORS])
+@with_checks([Estimator(**QUICK) for Estimator in ESTIMATORS])
 def test_the_estimators_pass_the_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@with_checks([Estimator() for Estimator in ESTIMATORS])
+def test_the_estimators_pass_the_checks_as_they_come(estimator, check):
     check(estimator)
 
 
@@ -70,9 +69,14 @@ def make_variants():
         yield ESTIMATORS[i % 2](**QUICK, **radius, **variant)
 
 
-@with_checks(list(make_variants()))
+@with_checks(list(make_variants()), only=SEE_THE_TRAINING)
 def test_every_variant_passes_the_checks(estimator, check):
     check(estimator)
+
+
+def test_the_checks_that_see_the_training_are_scikit_learns():
+    _, values = parametrize_with_checks([E() for E in ESTIMATORS]).args
+    assert {check.func.__name__ for _, check in values} >= SEE_THE_TRAINING
 
 
 @pytest.mark.parametrize("Estimator", ESTIMATORS)
@@ -83,6 +87,7 @@ def test_the_estimators_pass_checks_that_are_not_run_by_default(check, Estimator
     check(Estimator.__name__, Estimator(**QUICK))
 
 
+@pytest.mark.slow
 def test_the_checks_pass_with_the_array_api_switched_on():
     # scipy reads the variable when it is imported; without it one check is skipped
     program = f"""

@@ -19,7 +19,8 @@ from torch.optim.swa_utils import SWALR
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor, VectorizedGridSearchCV
 from sksharp._schedules import SCHEDULES
-from sksharp.optim import SOLVERS, base_solvers, solver_parameters
+
+from .solvers import PAIRS_WITH_A_RATE, is_usual
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -28,16 +29,29 @@ X = rng.normal(size=(40, 3))
 target = X @ [1.0, -2.0, 0.5] + 0.1 * rng.normal(size=40)
 labels = (target > 0).astype(int)
 
-COMBINATIONS = [
-    (solver, base_solver)
-    for solver in SOLVERS
-    for base_solver in base_solvers(solver) or ["adam"]
-    # a rate that the solver finds follows no schedule
-    if "learning_rate_init" in solver_parameters(solver, base_solver)
-]
-every_solver = pytest.mark.parametrize(("solver", "base_solver"), COMBINATIONS)
 
 N_STEPS, EPOCHS, INITIAL = 4, 6, 0.05
+
+# a solver and a schedule meet in the rate of a step: every solver meets one schedule,
+# and every schedule a solver with one gradient, one with two and one over Ranger
+MET_BY_ALL = [("adam", "adam"), ("sam", "adam"), ("wsam", "ranger")]
+
+
+def solvers_and(cases):
+    """Return a mark for every solver with every case, most of them slow."""
+    first, *_ = cases
+    marks = [
+        pytest.param(
+            *pair,
+            case,
+            marks=()
+            if pair in MET_BY_ALL or (case == first and is_usual(pair))
+            else pytest.mark.slow,
+        )
+        for pair in PAIRS_WITH_A_RATE
+        for case in cases
+    ]
+    return pytest.mark.parametrize(("solver", "base_solver", "case"), marks)
 
 
 class Rates(Callback):
@@ -123,8 +137,7 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("case", SETTINGS)
-@every_solver
+@solvers_and(SETTINGS)
 def test_every_solver_takes_its_steps_at_torchs_rates(solver, base_solver, case):
     params, expected = SETTINGS[case]
     regr = make_regressor(solver=solver, base_solver=base_solver, **params)
@@ -191,8 +204,7 @@ CONSTANTS = {
 }
 
 
-@pytest.mark.parametrize("case", CONSTANTS)
-@every_solver
+@solvers_and(CONSTANTS)
 def test_a_schedule_that_stands_still_is_a_constant_rate(solver, base_solver, case):
     regr = make_regressor(solver=solver, base_solver=base_solver)
     still = clone(regr).set_params(**CONSTANTS[case])
@@ -261,8 +273,7 @@ WITHOUT_LENGTH = {
 }
 
 
-@pytest.mark.parametrize("case", WITHOUT_LENGTH)
-@every_solver
+@solvers_and(WITHOUT_LENGTH)
 def test_calls_of_partial_fit_are_epochs_of_one_fit_bit_for_bit(
     solver, base_solver, case
 ):

@@ -28,11 +28,12 @@ from sklearn.model_selection import (
     StratifiedKFold,
 )
 from sklearn.utils.class_weight import compute_sample_weight
-from sklearn.utils.estimator_checks import parametrize_with_checks
 from skorch.callbacks import Callback
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor, _members, _race
 from sksharp.training._net import MLPNet
+
+from .checks import with_checks
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -1140,30 +1141,27 @@ predictions = [network.predict_proba(X) for network in networks]
 # -- as an estimator ---------------------------------------------------------------------
 
 
-def with_checks(estimators):
-    """Return ``parametrize_with_checks(estimators)``, with a list for pytest 9."""
-    mark = parametrize_with_checks(estimators)
-    names, values = mark.args
-    return pytest.mark.parametrize(names, list(values), **mark.kwargs)
-
-
+CHECKED = {"max_iter": 20, "learning_rate_init": 0.03}
+CHOOSING = {**CHECKED, "rho": "auto", "rho_grid": (0.0, 0.05)}
 # one of the checks sets cv to three splits
-CHECKED = [
-    (SAMMLPClassifier, {"n_members": 3}),
-    (SAMMLPClassifier, {"rho": "auto", "rho_grid": (0.0, 0.05)}),
-    (SAMMLPRegressor, {"n_members": 3, "rho": "auto", "rho_grid": (0.0, 0.05)}),
-]
+too_few_of_a_class = pytest.mark.filterwarnings("ignore:The least populated class")
+unused = pytest.mark.filterwarnings("ignore::sksharp.exceptions.UnusedParameterWarning")
 
 
-@pytest.mark.filterwarnings("ignore:The least populated class:UserWarning")
-@pytest.mark.filterwarnings("ignore::sksharp.exceptions.UnusedParameterWarning")
+@too_few_of_a_class
+@unused
+@with_checks([SAMMLPClassifier(**CHECKED, rho=0.05, n_members=3)])
+def test_members_pass_the_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@too_few_of_a_class
+@unused
 @with_checks(
-    [
-        Estimator(**{"max_iter": 20, "learning_rate_init": 0.03, **params})
-        for Estimator, params in CHECKED
-    ]
+    [SAMMLPClassifier(**CHOOSING), SAMMLPRegressor(**CHOOSING, n_members=3)],
 )
-def test_the_estimators_pass_the_checks(estimator, check):
+def test_estimators_that_choose_their_radius_pass_the_checks(estimator, check):
     check(estimator)
 
 
@@ -1199,6 +1197,7 @@ def test_threads_that_are_at_work_are_left_to_their_owner():
         assert parallel(joblib.delayed(abs)(i) for i in (-1, 2)) == [1, 2]
 
 
+@pytest.mark.slow
 def test_processes_train_the_same_members():
     one, two = (
         SAMMLPClassifier(**MODES["both"], n_jobs=n_jobs).fit(X, LABELS)

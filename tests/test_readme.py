@@ -40,6 +40,7 @@ def table_rows(page, first_cell):
         yield [cell.strip() for cell in line.strip("|").split("|")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_code_of_a_page_runs(page):
     if "sklearn.callback" in page.read_text(encoding="utf-8"):

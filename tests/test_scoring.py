@@ -709,7 +709,7 @@ def test_given_rows_of_a_search_tell_trainings_apart(calls):
     assert scores[0] != scores[1]
 
 
-@pytest.mark.parametrize("n_jobs", [None, 2])
+@pytest.mark.parametrize("n_jobs", [None, pytest.param(2, marks=pytest.mark.slow)])
 def test_processes_choose_the_same_by_a_scorer(n_jobs):
     networks = [
         SAMMLPClassifier(**BOTH, scoring=scoring, n_jobs=n_jobs).fit(X, WORDS)

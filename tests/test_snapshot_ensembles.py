@@ -10,11 +10,12 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone, is_classifier
-from sklearn.utils.estimator_checks import parametrize_with_checks
 from skorch.callbacks import Callback
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
-from sksharp.optim import SOLVERS, base_solvers, solver_parameters
+
+from .checks import SEE_THE_TRAINING, with_checks
+from .solvers import every_solver_with_a_rate
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -23,14 +24,6 @@ X = rng.normal(size=(40, 3))
 target = X @ [1.0, -2.0, 0.5] + 0.1 * rng.normal(size=40)
 labels = (target > 0).astype(int) + (target > 1)
 
-COMBINATIONS = [
-    (solver, base_solver)
-    for solver in SOLVERS
-    for base_solver in base_solvers(solver) or ["adam"]
-    # a rate that the solver finds follows no schedule
-    if "learning_rate_init" in solver_parameters(solver, base_solver)
-]
-every_solver = pytest.mark.parametrize(("solver", "base_solver"), COMBINATIONS)
 every_schedule = pytest.mark.parametrize(
     ("schedule", "start", "collected"),
     [
@@ -93,7 +86,7 @@ def test_the_members_are_the_networks_at_the_ends_of_cycles(schedule, start, col
         assert member.loss_ == member.loss_curve_[-1]
 
 
-@every_solver
+@every_solver_with_a_rate
 def test_snapshots_only_watch(solver, base_solver):
     """One snapshot of a cycle that is the whole training is a cosine."""
     regr = SAMMLPRegressor(
@@ -174,7 +167,7 @@ def test_a_fit_is_repeated_by_its_seed(random_state):
 # -- the next call ---------------------------------------------------------------------
 
 
-@every_solver
+@every_solver_with_a_rate
 def test_a_warm_start_goes_on_from_the_end_of_the_last_training(solver, base_solver):
     params = {**SMALL, "solver": solver, "base_solver": base_solver, "shuffle": False}
     clf = SAMMLPClassifier(**params, warm_start=True).fit(X, labels)
@@ -280,7 +273,7 @@ def test_a_training_that_is_stopped_before_the_first_snapshot_is_one_network():
     clf.predict(X)
 
 
-QUICK = {"max_iter": 20, "learning_rate_init": 0.03, "n_snapshots": 2}
+QUICK = {"max_iter": 20, "learning_rate_init": 0.03, "rho": 0.05, "n_snapshots": 2}
 
 
 class NoPartialFit:
@@ -297,11 +290,6 @@ class Regressor(NoPartialFit, SAMMLPRegressor):
     """The regressor without partial_fit."""
 
 
-names, estimators = (
-    parametrize_with_checks([Classifier(**QUICK), Regressor(**QUICK)])
-).args
-
-
-@pytest.mark.parametrize(names, list(estimators))
+@with_checks([Classifier(**QUICK), Regressor(**QUICK)], only=SEE_THE_TRAINING)
 def test_estimators_of_snapshots_pass_the_checks(estimator, check):
     check(estimator)

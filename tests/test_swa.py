@@ -7,7 +7,14 @@ from sklearn.base import clone
 from skorch.callbacks import Callback
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
-from sksharp.optim import SOLVERS, base_solvers, solver_parameters
+
+from .solvers import (
+    PAIRS,
+    PAIRS_WITH_A_RATE,
+    every_solver,
+    every_solver_with_a_rate,
+    pair_params,
+)
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn.exceptions.ConvergenceWarning",
@@ -17,22 +24,6 @@ rng = np.random.RandomState(0)
 X = rng.normal(size=(40, 3))
 y = (X[:, 0] + 0.5 * rng.normal(size=40) > 0).astype(int)
 target = X @ [1.0, -2.0, 0.5] + 0.1 * rng.normal(size=40)
-
-COMBINATIONS = [
-    (solver, base_solver)
-    for solver in SOLVERS
-    for base_solver in (base_solvers(solver) or ["adam"])
-]
-every_solver = pytest.mark.parametrize(("solver", "base_solver"), COMBINATIONS)
-# not those that find a learning rate by themselves
-WITH_A_RATE = [
-    combination
-    for combination in COMBINATIONS
-    if "learning_rate_init" in solver_parameters(*combination)
-]
-every_solver_with_a_rate = pytest.mark.parametrize(
-    ("solver", "base_solver"), WITH_A_RATE
-)
 
 
 def make_classifier(**params):
@@ -305,7 +296,7 @@ def test_an_average_as_good_as_the_best_epoch_is_kept():
     assert clf.best_validation_score_ == max(clf.validation_scores_)
 
 
-@pytest.mark.parametrize("solver", [*dict(WITH_A_RATE)])
+@pytest.mark.parametrize("solver", [*dict(PAIRS_WITH_A_RATE)])
 def test_an_average_worse_than_the_best_epoch_is_not_kept(solver):
     params = {
         "hidden_layer_sizes": (4,),
@@ -340,7 +331,7 @@ def partial_fits(clf, n_calls):
 @pytest.mark.parametrize(
     ("solver", "base_solver", "collected"),
     [
-        *((*combination, "every second") for combination in COMBINATIONS),
+        *pair_params(PAIRS, "every second"),
         *(("sam", "ranger", collected) for collected in COLLECTED),
     ],
 )

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import sksharp
 
 PACKAGE = Path(sksharp.__file__).parent
@@ -56,6 +58,7 @@ assert "| `'toy'` | [`Toy`](sksharp.optim.Toy.rst) | Grad" in pages["solvers.md"
 """
 
 
+@pytest.mark.slow
 def test_a_file_and_a_line_make_a_solver(tmp_path):
     package = shutil.copytree(PACKAGE, tmp_path / "sksharp")
     (package / "optim" / "toy.py").write_text(FILE)

@@ -11,20 +11,17 @@ from sklearn.base import clone
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
 from sksharp.averaging import EMA, SWA, Snapshots
-from sksharp.optim import SOLVERS, base_solvers, make_optimizer
+from sksharp.optim import make_optimizer
 from sksharp.training._gradient import Backprop, Batch
 from sksharp.training._losses import LOSSES
 from sksharp.training._module import ACTIVATIONS, MLPModule
 from sksharp.training._net import Evaluation
 
+from ..solvers import every_solver
+
 fake_tensor = pytest.importorskip("torch._subclasses.fake_tensor")
 registration = pytest.importorskip("torch.utils.backend_registration")
 
-COMBINATIONS = [
-    (solver, base_solver)
-    for solver in SOLVERS
-    for base_solver in (base_solvers(solver) or ["-"])
-]
 SINGLE = {
     "learning_rate_init": 0.01,
     "momentum": 0.9,
@@ -97,7 +94,7 @@ def steps(module, gradient, batches, optimizer):
         optimizer.step(Evaluation(gradient, batch, mean, None))
 
 
-@pytest.mark.parametrize(("solver", "base_solver"), COMBINATIONS)
+@every_solver
 def test_steps_and_averages_stay_on_the_device_and_wait_for_nothing(
     solver, base_solver, fake
 ):
@@ -119,7 +116,7 @@ def test_steps_and_averages_stay_on_the_device_and_wait_for_nothing(
         assert {tensor.device for tensor in tensors} <= {fake}
 
 
-@pytest.mark.parametrize(("solver", "base_solver"), COMBINATIONS)
+@every_solver
 def test_steps_of_many_models_stay_on_the_device_and_wait_for_nothing(
     solver, base_solver, fake
 ):

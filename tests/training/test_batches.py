@@ -159,13 +159,14 @@ def test_sparse_rows_train_as_dense_ones(solver):
 
 
 def test_a_sparse_matrix_too_large_to_be_dense_is_trained_on():
-    n_samples, n_features = 200_000, 100_000  # 160 gigabytes
-    rows, columns = np.arange(0, n_samples, 1000), np.arange(0, n_features, 500)
+    n_samples, n_features = 20_000, 1_000_000  # 160 gigabytes
+    rows, columns = np.arange(0, n_samples, 100), np.arange(0, n_features, 5000)
     matrix = sp.csr_array(
         (np.ones(200), (rows, columns)), shape=(n_samples, n_features)
     )
+    # each of the two minibatches has 80 gigabytes
     clf = SAMMLPClassifier(
-        hidden_layer_sizes=(2,), batch_size=100_000, max_iter=1, random_state=0
+        hidden_layer_sizes=(1,), rho=0.1, batch_size=10_000, max_iter=1, random_state=0
     )
     clf.fit(matrix, np.arange(n_samples) % 2)
     assert np.isfinite(clf.loss_)

@@ -4,19 +4,16 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sksharp.averaging import SWA
-from sksharp.optim import SOLVERS, base_solvers, make_optimizer
+from sksharp.optim import make_optimizer
 from sksharp.training._gradient import Backprop, Batch
 from sksharp.training._losses import LOSSES
 from sksharp.training._module import MLPModule
 from sksharp.training._net import Evaluation
 
+from ..solvers import every_solver
+
 K = 3
 UNITS = [4, 6, 5, 3]
-COMBINATIONS = [
-    (solver, base_solver)
-    for solver in SOLVERS
-    for base_solver in (base_solvers(solver) or ["-"])
-]
 ALPHA = torch.tensor([0.0, 0.01, 2.0], dtype=torch.float64)
 # one value per model; what counts steps or rows is shared
 VALUES = {
@@ -118,7 +115,7 @@ def assert_each_trains_as_alone(batches, solver, base_solver, **options):
 
 
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
-@pytest.mark.parametrize(("solver", "base_solver"), COMBINATIONS)
+@every_solver
 def test_many_models_train_as_each_one_alone(solver, base_solver, sparse):
     assert_each_trains_as_alone(make_batches(sparse=sparse), solver, base_solver)
 
@@ -130,7 +127,7 @@ def test_many_models_train_as_each_one_alone_on_every_loss(out_activation, weigh
     assert_each_trains_as_alone(batches, "sam", "adam", out_activation=out_activation)
 
 
-@pytest.mark.parametrize(("solver", "base_solver"), COMBINATIONS)
+@every_solver
 def test_a_model_that_diverges_does_not_disturb_the_others(solver, base_solver):
     start, batches = start_weights(), make_batches()
     weights, _, averaged = train(start, batches, solver, base_solver, VALUES, ALPHA)
@@ -146,7 +143,7 @@ def test_a_model_that_diverges_does_not_disturb_the_others(solver, base_solver):
         assert_array_equal(others_averaged[k], averaged[k])
 
 
-@pytest.mark.parametrize(("solver", "base_solver"), COMBINATIONS)
+@every_solver
 def test_a_value_for_all_models_is_that_value_for_each(solver, base_solver):
     start, batches = start_weights(), make_batches()
     shared = {name: alone(value, 1) for name, value in VALUES.items()}

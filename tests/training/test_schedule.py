@@ -7,17 +7,14 @@ from numpy.testing import assert_allclose
 from sklearn.neural_network._stochastic_optimizers import SGDOptimizer
 
 from sksharp import SAMMLPRegressor
-from sksharp.optim import SGD, SOLVERS, base_solvers, solver_chain
+from sksharp.optim import SGD, solver_chain
 from sksharp.training._schedule import LearningRate, Rates
+
+from ..solvers import every_solver
 
 rng = np.random.RandomState(0)
 X, y = rng.normal(size=(20, 3)), rng.normal(size=20)
 
-COMBINATIONS = [
-    (solver, base_solver)
-    for solver in SOLVERS
-    for base_solver in (base_solvers(solver) or ["adam"])
-]
 SCHEDULES = ["constant", "invscaling", "adaptive"]
 
 
@@ -59,7 +56,7 @@ def test_an_adaptive_rate_ends_at_a_millionth(make_rate):
 
 @pytest.mark.filterwarnings("ignore:solver='friendly_sam' perturbs along the noise")
 @pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize(("solver", "base_solver"), COMBINATIONS)
+@every_solver
 def test_schedules_are_for_gradient_descent_alone(
     solver, base_solver, schedule, make_rate
 ):
