@@ -17,6 +17,9 @@ from sklearn.neural_network import MLPClassifier
 before = set(sys.modules)
 import sksharp
 print(*(set(sys.modules) - before))
+import sksharp.inspection
+from sksharp import sharpness
+assert not {"torch", "skorch", "matplotlib"} & sys.modules.keys()
 """
 
 

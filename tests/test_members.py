@@ -5,8 +5,6 @@ import itertools
 import math
 import pickle
 import re
-import subprocess
-import sys
 import warnings
 
 import joblib
@@ -1113,29 +1111,6 @@ def test_partial_fit_after_a_fit_goes_on_from_it():
         twin.partial_fit(X, TARGETS).partial_fit(X, TARGETS)
         assert_same_weights(member, twin, rtol=1e-9)
         assert member.t_ == 6 * 40 + 2 * N
-
-
-def test_a_pickle_predicts_without_torch(tmp_path):
-    networks = [SAMMLPClassifier(**MODES[mode]).fit(X, LABELS) for mode in MODES]
-    (tmp_path / "networks.pickle").write_bytes(pickle.dumps((networks, X)))
-    program = """
-import pathlib, pickle, sys
-
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("torch", "skorch"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Missing())
-folder = pathlib.Path(sys.argv[1])
-networks, X = pickle.loads((folder / "networks.pickle").read_bytes())
-predictions = [network.predict_proba(X) for network in networks]
-(folder / "predictions.pickle").write_bytes(pickle.dumps(predictions))
-"""
-    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
-    predictions = pickle.loads((tmp_path / "predictions.pickle").read_bytes())
-    for network, prediction in zip(networks, predictions, strict=True):
-        assert_array_equal(prediction, network.predict_proba(X))
 
 
 # -- as an estimator ---------------------------------------------------------------------

@@ -162,6 +162,8 @@ def test_a_pickle_loads_and_predicts_without_torch_and_skorch(tmp_path):
     estimators = [
         trained(variant, history) for variant in VARIANTS for history in HISTORIES
     ]
+    for params in ({"n_members": 3}, {"rho": "auto", "cv": 2}, {"n_snapshots": 2}):
+        estimators.append(SAMMLPClassifier(**SMALL, **params).fit(X, y))
     (tmp_path / "estimators.pickle").write_bytes(pickle.dumps((estimators, X)))
     program = WITHOUT_TORCH + (
         """

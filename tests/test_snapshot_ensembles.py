@@ -2,8 +2,6 @@
 
 import copy
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -227,20 +225,6 @@ def test_a_pickle_predicts_and_continues_bit_for_bit(dtype):
     twin.fit(X.astype(dtype), labels)
     for member, expected in zip(twin.members_, clf.members_, strict=True):
         assert_same_network(member, expected)
-
-
-def test_another_process_predicts_without_torch(tmp_path):
-    clf = SAMMLPClassifier(**SMALL).fit(X, labels)
-    path = tmp_path / "clf.pickle"
-    path.write_bytes(pickle.dumps((clf, X, clf.predict_proba(X))))
-    program = f"""
-import pickle, sys
-from pathlib import Path
-clf, X, expected = pickle.loads(Path({str(path)!r}).read_bytes())
-assert (clf.predict_proba(X) == expected).all()
-assert "torch" not in sys.modules
-"""
-    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 # -- callbacks -------------------------------------------------------------------------

@@ -1,8 +1,6 @@
 """Sharpness against closed forms, exact Hessians and what it must not depend on."""
 
 import math
-import subprocess
-import sys
 import warnings
 from itertools import product
 
@@ -587,13 +585,3 @@ def test_the_gradient_is_that_of_the_loss():
         gradient, expected(surface.start), rtol=1e-10, atol=1e-12
     )
     assert_allclose(loss, surface.loss(surface.start), rtol=1e-14)
-
-
-def test_importing_it_does_not_import_torch():
-    program = """
-import sys
-from sksharp import sharpness
-import sksharp.inspection
-assert not {"torch", "skorch", "matplotlib"} & sys.modules.keys()
-"""
-    subprocess.run([sys.executable, "-c", program], check=True)
