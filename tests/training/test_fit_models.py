@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
+from sksharp._contract import Validation
 from sksharp.training import _plan, fit_models
 from sksharp.training._plan import plan
 
@@ -278,6 +279,72 @@ def test_folds_with_another_number_of_minibatches_train_apart(job_of):
     jobs = folds_of(job, [60, 61, 70])
     assert sorted(plan(jobs)) == [[0], [1, 2]]
     assert_together_as_alone(jobs)
+
+
+def accuracy_of_the_first(outputs, weights):
+    return float((outputs[:, 0] > 0.5).mean())
+
+
+# another one for every field of the rows that judge a network, and of those it sees
+OTHER_JUDGES = {
+    "X": lambda X: X[::-1].copy(),
+    "y": lambda y: y[::-1].copy(),
+    "rows": lambda rows: rows[1:],
+    "score": lambda score: accuracy_of_the_first,
+    "sample_weight": lambda weights: weights[::-1].copy(),
+    "freq": lambda freq: 2,
+}
+OTHER_ROWS = {
+    "X": OTHER_JUDGES["X"],
+    "y": OTHER_JUDGES["y"],
+    "rows": lambda rows: rows[1:],
+    "sample_weight": OTHER_JUDGES["sample_weight"],
+    "random_state": lambda state: np.random.RandomState(7),
+}
+
+# what a training writes to
+OF_ONE_NETWORK = ("progress", "random_state")
+
+
+def make_twins(job_of, change):
+    """Return jobs of one network, the last of which is changed, on the same arrays."""
+    settings = {"early_stopping": True, "validation_fraction": 0.3, "scoring": "loss"}
+    (job,) = make_jobs(job_of, {**settings, "max_iter": 4}, [{}], sample_weight=WEIGHTS)
+    twins = []
+    for changes in ({}, change(job)):
+        own = {name: copy.deepcopy(getattr(job, name)) for name in OF_ONE_NETWORK}
+        twin = dataclasses.replace(job, **{**own, **changes})
+        twins.append(twin)
+    return twins
+
+
+def assert_twins_train_as_alone(twins):
+    assert len(plan(twins)) == 1
+    first, second = assert_together_as_alone(twins)
+    # the one would be seen in the place of the other
+    assert first.progress.validation_scores != second.progress.validation_scores
+
+
+def test_every_field_of_the_rows_that_judge_is_told_apart():
+    assert {field.name for field in dataclasses.fields(Validation)} == {*OTHER_JUDGES}
+
+
+@pytest.mark.parametrize("field", OTHER_JUDGES)
+@pytest.mark.parametrize("is_first", [False, True])
+def test_networks_of_a_group_are_judged_by_rows_of_their_own(field, is_first, job_of):
+    def change(job):
+        value = OTHER_JUDGES[field](getattr(job.validation, field))
+        return {"validation": dataclasses.replace(job.validation, **{field: value})}
+
+    twins = make_twins(job_of, change)
+    assert_twins_train_as_alone(twins[::-1] if is_first else twins)
+
+
+@pytest.mark.parametrize("field", OTHER_ROWS)
+def test_networks_of_a_group_see_rows_of_their_own(field, job_of):
+    assert_twins_train_as_alone(
+        make_twins(job_of, lambda job: {field: OTHER_ROWS[field](getattr(job, field))})
+    )
 
 
 def test_chunks_of_several_streams_leave_no_trace(job_of, monkeypatch):
