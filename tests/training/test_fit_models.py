@@ -347,6 +347,58 @@ def test_networks_of_a_group_see_rows_of_their_own(field, job_of):
     )
 
 
+# what the models of a step have in common: settings, and another one of them
+SHARED = {
+    "units": ({}, {"hidden_layer_sizes": (6, 5)}),
+    "activation": ({}, {"activation": "tanh"}),
+    "solver": ({}, {"solver": "gsam", "gsam_alpha": 0.0}),
+    "base solver": ({}, {"base_solver": "radam"}),
+    "device": ({}, {"device": "cpu"}),
+    # both make five minibatches
+    "batch size": ({}, {"batch_size": 18}),
+    "decay": ({"ema_decay": 0.9}, {"ema_decay": 0.8}),
+    "lookahead": ({"solver": "ranger"}, {"lookahead_k": 3}),
+    "nesterov": ({"base_solver": "sgd"}, {"nesterovs_momentum": False}),
+    "looksam": ({"solver": "looksam"}, {"looksam_k": 2}),
+    "interval": ({}, {"sam_interval": 2}),
+    "start": ({}, {"sam_start": 2}),
+    "parts": ({"micro_batch_size": 6}, {"micro_batch_size": 7}),
+    "fraction": ({"solver": "esam"}, {"esam_fraction": 0.7}),
+    "no ascent": ({}, {"rho": 0.0}),
+}
+
+
+def assert_apart(jobs):
+    assert sorted(plan(jobs)) == [[k] for k in range(len(jobs))]
+    assert_together_as_alone(jobs)
+
+
+@pytest.mark.parametrize("case", SHARED)
+def test_models_that_cannot_share_a_step_train_apart(case, job_of):
+    settings, other = SHARED[case]
+    assert_apart(make_jobs(job_of, {**settings, "max_iter": 4}, [{}, other]))
+
+
+def test_models_of_two_precisions_train_apart(job_of):
+    clf = SAMMLPClassifier(**{**BASE, "max_iter": 4})
+    jobs = [job_of(clf, X.astype(dtype), LABELS) for dtype in ("f4", "f8")]
+    assert_apart(jobs)
+
+
+@pytest.mark.parametrize("settings", [{"solver": "esam"}, {"micro_batch_size": 7}])
+def test_folds_whose_minibatches_are_cut_train_apart(settings, job_of):
+    (job,) = make_jobs(job_of, {**settings, "max_iter": 4}, [{}])
+    # 4 minibatches each
+    assert_apart(folds_of(job, [61, 70, 80]))
+
+
+def test_a_model_that_goes_on_from_a_pause_trains_apart(job_of):
+    jobs = make_jobs(job_of, {"max_iter": 4}, [{}, {"alpha": 1.0}])
+    (paused,) = fit_models([dataclasses.replace(jobs[0], pause_at=2)])
+    jobs[0] = jobs[0].resume(paused, None)
+    assert_apart(jobs)
+
+
 def test_chunks_of_several_streams_leave_no_trace(job_of, monkeypatch):
     (job,) = make_jobs(job_of, {}, [{}], sample_weight=WEIGHTS)
     whole = fit_models(folds_of(job, [61, 70, 80]))
