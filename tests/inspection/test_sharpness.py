@@ -370,18 +370,22 @@ def test_sparse_rows_are_as_dense_ones(measure):
     assert_allclose(sparse.value, dense.value, rtol=1e-8)
 
 
-def test_rows_in_parts_are_as_all_at_once(monkeypatch):
-    network, y = fitted("multiclass"), MULTICLASS
-    whole = [
-        sharpness(network, rows, y, measure="trace", n_probes=3).value
-        for rows in (X, csr_matrix(X))
-    ]
+@pytest.mark.parametrize("penalty", [False, True])
+@pytest.mark.parametrize(
+    "measure", ["worst_case", "average_case", "top_eigenvalue", "trace"]
+)
+def test_rows_in_parts_are_as_all_at_once(measure, penalty, monkeypatch):
+    network, y = fitted("multiclass").set_params(alpha=4.0), MULTICLASS
+    options = {"measure": measure, "n_probes": 3, "penalty": penalty}
+
+    def measured():
+        found = [sharpness(network, rows, y, **options) for rows in (X, csr_matrix(X))]
+        return [(one.value, one.loss) for one in found]
+
+    whole = measured()
+    # 7 rows a part
     monkeypatch.setattr("sksharp.inspection._surface.PART_SIZE", 18 * 7)
-    parts = [
-        sharpness(network, rows, y, measure="trace", n_probes=3).value
-        for rows in (X, csr_matrix(X))
-    ]
-    assert_allclose(parts, whole, rtol=1e-10)
+    assert_allclose(measured(), whole, rtol=1e-8)
 
 
 @pytest.mark.parametrize("measure", ["worst_case", "trace"])
