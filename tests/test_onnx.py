@@ -320,11 +320,17 @@ ENCODERS = [
     OneHotEncoder(drop="first"),
     OneHotEncoder(drop=["b", "x"]),
     OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=7),
+    OneHotEncoder(handle_unknown="ignore", min_frequency=7),
+    OneHotEncoder(handle_unknown="warn", min_frequency=7),
+    OneHotEncoder(handle_unknown="warn", drop="first"),
     OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=2, drop="first"),
     OrdinalEncoder(),
     OrdinalEncoder(dtype=np.int64, encoded_missing_value=-1),
     OrdinalEncoder(min_frequency=7),
     OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-3),
+    OrdinalEncoder(
+        handle_unknown="use_encoded_value", unknown_value=-3, min_frequency=7
+    ),
     OrdinalEncoder(encoded_missing_value=-2),
 ]
 
