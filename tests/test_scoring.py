@@ -546,28 +546,78 @@ def test_single_precision_of_the_rows_is_that_of_the_given_ones():
 # -- going on ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("first", [None, "loss", "f1_macro"])
-@pytest.mark.parametrize("second", [None, "loss", "f1_macro"])
-def test_a_warm_start_with_another_scorer_begins_to_choose_anew(first, second):
-    params = {**EARLY, "warm_start": True, "n_iter_no_change": 99}
-    clf = SAMMLPClassifier(**params, scoring=first).fit(X, WORDS)
-    clf.set_params(scoring=second, max_iter=3).fit(X, WORDS)
-    same = first == second
-    assert len(clf.validation_scores_) == (15 if same else 3)
+def first_class(network, X, y):
+    return float((network.predict(X) == "no").mean())
+
+
+# (parameters, validation rows of the user's): no two of them judge alike
+DRAWN = {
+    "drawn": ({}, {}),
+    "drawn, loss": ({"scoring": "loss"}, {}),
+    "drawn, f1": ({"scoring": "f1_macro"}, {}),
+    "drawn, a callable": ({"scoring": first_class}, {}),
+}
+GIVEN_ROWS = {"X_val": X_VAL, "y_val": WORDS[50:]}
+JUDGES = {
+    **DRAWN,
+    "given": ({}, GIVEN_ROWS),
+    "given, loss": ({"scoring": "loss"}, GIVEN_ROWS),
+    "other rows": ({}, {**GIVEN_ROWS, "X_val": X_VAL[::-1]}),
+    "other targets": ({}, {**GIVEN_ROWS, "y_val": WORDS[:30]}),
+    "fewer rows": ({}, {"X_val": X_VAL[:20], "y_val": WORDS[50:70]}),
+    "weights": ({}, {**GIVEN_ROWS, "sample_weight_val": WEIGHTS[50:]}),
+    "other weights": ({}, {**GIVEN_ROWS, "sample_weight_val": WEIGHTS[:30]}),
+    "weights of classes": ({"class_weight": "balanced"}, GIVEN_ROWS),
+}
+
+
+BRIEF = {"batch_size": 10, "max_iter": 2, "n_iter_no_change": 99}
+
+
+def fit_judged(clf, judge):
+    """Fit once more, by a judge that is a copy of its own."""
+    params, data = JUDGES[judge]
+    clf.set_params(**{"scoring": None, "class_weight": None, **params})
+    return clf.fit(X_TRAIN, WORDS[:50], **{name: data[name].copy() for name in data})
+
+
+@pytest.mark.parametrize("second", JUDGES)
+@pytest.mark.parametrize("first", JUDGES)
+def test_a_warm_start_by_another_judge_begins_to_choose_anew(first, second):
+    params = {**EARLY, **BRIEF}
+    clf = SAMMLPClassifier(**params, warm_start=True)
+    scores = [*fit_judged(clf, first).validation_scores_]
+    fit_judged(clf, second)
+    assert len(clf.validation_scores_) == (4 if first == second else 2)
+    if first == second:
+        assert clf.validation_scores_[:2] == scores
     assert clf.best_validation_score_ == max(clf.validation_scores_)
-    if second == "loss":
-        assert clf.best_validation_score_ < 0
+    assert len(clf.loss_curve_) == 4
+    # and the last one goes on
+    fit_judged(clf, second)
+    assert len(clf.validation_scores_) == (6 if first == second else 4)
 
 
-def test_a_warm_start_with_other_given_rows_begins_to_choose_anew():
-    params = {**EARLY, "warm_start": True, "n_iter_no_change": 99, "max_iter": 3}
-    clf = SAMMLPClassifier(**params)
-    lengths = []
-    for rows in (slice(50, 65), slice(50, 65), slice(65, 80)):
-        clf.fit(X_TRAIN, WORDS[:50], X_val=X[rows], y_val=WORDS[rows])
-        lengths.append(len(clf.validation_scores_))
-    clf.fit(X_TRAIN, WORDS[:50])
-    assert [*lengths, len(clf.validation_scores_)] == [3, 6, 3, 3]
+@pytest.mark.parametrize("judge", ["drawn", "drawn, loss", "given", "given, loss"])
+def test_a_fit_without_a_judge_ends_what_the_last_one_chose(judge):
+    params = {**EARLY, **BRIEF}
+    clf = fit_judged(SAMMLPClassifier(**params, warm_start=True), judge)
+    clf.set_params(early_stopping=False, scoring=None).fit(X_TRAIN, WORDS[:50])
+    assert clf.validation_scores_ is None
+    fit_judged(clf.set_params(early_stopping=True), judge)
+    assert len(clf.validation_scores_) == 2
+    assert clf.best_validation_score_ == max(clf.validation_scores_)
+
+
+@pytest.mark.parametrize("second", ["drawn", "given", "other rows"])
+@pytest.mark.parametrize("first", ["drawn", "given"])
+@pytest.mark.parametrize("radii", [("auto", "auto"), (0.1, "auto"), ("auto", 0.1)])
+def test_the_choice_of_a_radius_goes_on_with_the_judge(radii, first, second):
+    params = {**EARLY, **BRIEF}
+    clf = SAMMLPClassifier(**params, rho_grid=[0.1], ema_decay=0.0, warm_start=True)
+    for radius, judge in zip(radii, (first, second), strict=True):
+        fit_judged(clf.set_params(rho=radius), judge)
+    assert len(clf.validation_scores_) == (4 if first == second else 2)
 
 
 @pytest.mark.parametrize("way", ["pickle", "file"])
