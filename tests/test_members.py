@@ -1016,6 +1016,16 @@ def test_a_warm_start_keeps_the_radius(n_members):
 
 
 @pytest.mark.parametrize("n_members", [1, 3])
+def test_a_warm_start_by_lbfgs_leaves_nothing_of_a_choice(n_members):
+    network = SAMMLPRegressor(**AUTO, n_members=n_members, warm_start=True)
+    network.fit(X, TARGETS).set_params(solver="lbfgs", n_members=1).fit(X, TARGETS)
+    fitted = [name for name in vars(network) if name.endswith("_")]
+    assert not [
+        name for name in fitted if name.startswith(("rho_", "oof_", "members_"))
+    ]
+
+
+@pytest.mark.parametrize("n_members", [1, 3])
 def test_a_warm_start_with_another_solver_chooses_its_radius(n_members):
     network = SAMMLPRegressor(**AUTO, n_members=n_members, warm_start=True)
     network.fit(X, TARGETS)

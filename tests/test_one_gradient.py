@@ -6,6 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
+from sksharp.optim import SOLVERS
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -215,3 +216,17 @@ def test_the_warm_up_goes_on_in_the_next_call():
     assert_same(regr, called)
     without = clone(regr).set_params(schedule_free_warmup=0).fit(X, target)
     assert abs(without.coefs_[0] - regr.coefs_[0]).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("solver", "first"),
+    [(solver, one) for solver in SOLVERS for one in ("adam", "sgd") if solver != one],
+)
+def test_partial_fit_with_another_solver_begins_it_anew(solver, first):
+    params = {"rho": 0.1, "shuffle": False}
+    expected = make_regressor(solver=solver, **params).partial_fit(X, target)
+    # steps too short to be seen
+    network = make_regressor(solver=first, learning_rate_init=1e-300, **params)
+    network.partial_fit(X, target)
+    network.set_params(solver=solver, learning_rate_init=0.02).partial_fit(X, target)
+    assert_same(network, expected)

@@ -514,6 +514,13 @@ def test_shared_parameters_keep_name_position_kind_and_default(Reference):
     assert all(p.kind is p.KEYWORD_ONLY for p in ours[len(theirs) :])
 
 
+def test_both_estimators_have_the_same_parameters_and_defaults():
+    of_classifier, of_regressor = (Ours().get_params() for Ours in OURS.values())
+    assert of_classifier.pop("class_weight") is None
+    assert of_regressor.pop("loss") == "squared_error"
+    assert of_classifier == of_regressor
+
+
 def test_positional_arguments_mean_what_they_mean_in_scikit_learn():
     for Reference, positional in [
         (MLPClassifier, [(3, 2), "tanh"]),

@@ -575,6 +575,17 @@ def test_the_time_of_a_fit_has_its_share_of_the_training(monkeypatch):
     assert ((times >= 100) & (times < 110)).all()
 
 
+def test_the_share_of_a_split_is_that_of_its_own_fits(monkeypatch):
+    # split by split: 0, 400 and 800 seconds for four networks each
+    seconds = iter([0.0, 0.0, 0.0, 400.0, 400.0, 1200.0])
+    clock = types.SimpleNamespace(perf_counter=lambda: next(seconds))
+    monkeypatch.setattr("sksharp._prefetch.time", clock)
+    search = VectorizedGridSearchCV(make_classifier(), GRID, cv=3, memory_budget=1)
+    results = search.fit(X, LABELS).cv_results_
+    assert_allclose(results["mean_fit_time"], 100, atol=10)
+    assert_allclose(results["std_fit_time"], np.std([0, 100, 200]), atol=10)
+
+
 @pytest.mark.parametrize("verbose", [0, 1])
 def test_verbose_counts_the_networks(verbose, capsys):
     grid = {"hidden_layer_sizes": [(3,), (5,)], "rho": [0.05, 0.3]}

@@ -1,6 +1,7 @@
 """scikit-learn's callbacks: the tasks that they are told of."""
 
 import copy
+import io
 import pickle
 
 import joblib
@@ -19,6 +20,7 @@ from sksharp import (
     SAMMLPRegressor,
     VectorizedGridSearchCV,
     load,
+    progress,
     save,
 )
 from sksharp.optim import SOLVERS
@@ -178,6 +180,21 @@ def test_every_epoch_is_a_task_of_the_fit(solver):
         expected += [("begin", "fit/epoch", (0, k)), ("end", "fit/epoch", (0, k))]
     assert recorder.events == [*expected, ("end", "fit", (0,)), "teardown"]
     assert recorder.limits == {"fit": 5}
+
+
+@pytest.mark.parametrize("given", [None, weights], ids=["alone", "weights"])
+def test_a_task_is_told_the_data_of_its_fit(given):
+    class Listener(Recorder):
+        def on_fit_task_begin(self, estimator, context, *, X, y, metadata):
+            told.append((X, y, metadata))
+
+    told = []
+    clf = make_classifier().set_callbacks(Listener()).fit(X, labels, given)
+    assert len(told) == 1 + clf.n_iter_
+    for rows, targets, metadata in told:
+        assert rows is X
+        assert targets is labels
+        assert metadata == (None if given is None else {"sample_weight": given})
 
 
 def test_a_fit_that_stops_early_ends_its_task_early():
@@ -428,6 +445,14 @@ def test_true_at_the_end_of_an_epoch_ends_the_fit_without_a_warning(n):
     clf = make_classifier(max_iter=50).set_callbacks(recorder).fit(X, labels)
     assert clf.n_iter_ == recorder.count("fit/epoch") == n
     assert recorder.events[-2:] == [("end", "fit", (0,)), "teardown"]
+
+
+def test_a_callback_ends_a_fit_that_a_bar_watches_too():
+    recorder, file = stop_after(2), io.StringIO()
+    with progress(delay=0, file=file):
+        clf = make_classifier().set_callbacks(recorder).fit(X, labels)
+    assert clf.n_iter_ == 2
+    assert "2 of 2 epochs" in file.getvalue()
 
 
 def test_a_stop_in_a_choice_ends_the_training_of_the_group():

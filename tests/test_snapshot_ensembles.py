@@ -174,6 +174,7 @@ def test_a_warm_start_goes_on_from_the_end_of_the_last_training(solver, base_sol
     assert len(clf.members_) == 3
     assert len(clf.loss_curve_) == 24
     assert [len(member.loss_curve_) for member in clf.members_] == [16, 20, 24]
+    assert [member.t_ for member in clf.members_] == [40 * 16, 40 * 20, 40 * 24]
     if solver != "ranger" and base_solver != "ranger":  # which hide fast weights
         last.set_params(n_snapshots=3).fit(X, labels)
         for member, expected in zip(clf.members_, last.members_, strict=True):

@@ -73,12 +73,14 @@ def test_warnings_are_held_back_in_one_thread_and_leave_nothing():
         warnings.warn("mine", DeprecationWarning, stacklevel=1)
         with hold_back() as inner:
             warnings.warn("mine too", UserWarning, stacklevel=1)
+        warnings.warn("mine again", UserWarning, stacklevel=1)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             thread = threading.Thread(target=warn)
             thread.start()
             thread.join()
-    assert [str(w[0]) for w in (*outer, *inner)] == ["mine", "mine too"]
+    assert [str(w[0]) for w in outer] == ["mine", "mine again"]
+    assert [str(w[0]) for w in inner] == ["mine too"]
     assert [str(w.message) for w in caught] == ["of another thread"]
     assert (warnings.filters, warnings.showwarning) == (before, show)
     with pytest.warns(UserWarning, match="mine too") as again:
