@@ -15,6 +15,7 @@ nothing of the tests and is to be repaired.
 """
 
 import argparse
+import ast
 import fnmatch
 import json
 import os
@@ -176,7 +177,7 @@ def plant(mutant, sources):
     if changed == text:
         raise DoesNotFitError("it changes nothing")
     try:
-        compile(changed, file, "exec")
+        ast.parse(changed)
     except SyntaxError as error:
         raise DoesNotFitError(f"it makes no program: {error}") from error
     return file, changed

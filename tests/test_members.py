@@ -228,6 +228,15 @@ def test_a_row_of_several_folds_has_the_mean_of_their_members():
     assert_allclose(network.oof_prediction_, expected, rtol=1e-12)
 
 
+def test_a_row_that_a_fold_holds_twice_has_the_prediction_of_its_member():
+    rows = np.arange(N)
+    folds = [(rows[20:], np.r_[0, 0, rows[:20]]), (rows[:20], rows[20:])]
+    network = SAMMLPRegressor(**{**ENSEMBLE, "n_members": 2, "cv": folds})
+    first, second = network.fit(X, TARGETS).members_
+    expected = np.r_[first.predict(X[:20]), second.predict(X[20:])]
+    assert_allclose(network.oof_prediction_, expected, rtol=1e-12)
+
+
 def test_a_row_of_no_fold_has_no_prediction():
     cv = ShuffleSplit(2, test_size=0.2, random_state=0)
     network = SAMMLPRegressor(**{**ENSEMBLE, "n_members": 2, "cv": cv})
@@ -1013,6 +1022,14 @@ def test_a_warm_start_keeps_the_radius(n_members):
     network.set_params(rho_grid=[7.0]).fit(X, TARGETS)
     assert network.rho_ == radius
     assert network.rho_losses_ is losses
+
+
+def test_members_of_a_chosen_radius_go_on_as_those_of_a_given_one():
+    chosen = SAMMLPRegressor(**AUTO, n_members=3, warm_start=True).fit(X, TARGETS)
+    given = clone(chosen).set_params(rho=chosen.rho_, rho_grid=None).fit(X, TARGETS)
+    assert_same_members(chosen, given, rtol=1e-9)
+    chosen.fit(X, TARGETS)
+    assert_same_members(chosen, given.fit(X, TARGETS), rtol=1e-9)
 
 
 @pytest.mark.parametrize("n_members", [1, 3])

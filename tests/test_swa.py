@@ -427,6 +427,19 @@ def test_weights_written_by_hand_are_where_training_continues(
         assert_allclose(array, 0.5, rtol=1e-9)
 
 
+@pytest.mark.parametrize("part", ["coefs_", "intercepts_"])
+def test_a_part_of_the_weights_may_be_written_by_hand(part):
+    clf = make_classifier(solver="ranger", swa=False, lookahead_k=4)
+    clf.set_params(learning_rate_init=1e-12)  # the weights stay where they are
+    partial_fits(clf, 5)
+    for array in getattr(clf, part):
+        array[:] = 0.5
+    expected = [array.copy() for array in parameters(clf)]
+    partial_fits(clf, 1)
+    for array, value in zip(parameters(clf), expected, strict=True):
+        assert_allclose(array, value, rtol=1e-9)
+
+
 @every_solver_with_a_rate
 def test_training_continues_at_the_weights_that_early_stopping_kept(
     solver, base_solver
