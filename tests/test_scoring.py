@@ -53,7 +53,7 @@ X_TRAIN, X_VAL = X[:50], X[50:]
 SMALL = {
     "rho": 0.05,
     "hidden_layer_sizes": (4,),
-    "batch_size": 2,
+    "batch_size": 4,
     "max_iter": 6,
     "learning_rate_init": 0.05,
     "random_state": 0,
@@ -409,7 +409,9 @@ def test_given_rows_are_as_those_that_would_be_drawn(kind, weights, scoring):
 
 @pytest.mark.parametrize("kind", ["three words", "several", "a target"])
 def test_every_member_trains_on_all_rows_if_rows_are_given(kind):
-    params = {**MEMBERS, "cv": None}
+    # a look an epoch, as at one network
+    steps = {"batch_size": 2}
+    params = {**MEMBERS, **steps, "cv": None}
     estimator, y = make_kind(kind, **params, scoring=KINDS[kind][3])
     estimator.fit(X_TRAIN, y[:50], X_val=X_VAL, y_val=y[50:])
     assert not hasattr(estimator, "oof_decision_function_")
@@ -419,7 +421,7 @@ def test_every_member_trains_on_all_rows_if_rows_are_given(kind):
         assert member.t_ == 6 * 50
         alone, _ = make_kind(
             kind,
-            **{**EARLY, "max_iter": 6, "random_state": member.random_state},
+            **{**EARLY, **steps, "max_iter": 6, "random_state": member.random_state},
             n_iter_no_change=99,
             scoring=KINDS[kind][3],
         )
