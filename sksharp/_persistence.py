@@ -257,7 +257,7 @@ def _check_version(manifest):
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise _NotReadable("it is not a file of sksharp.save.")
     found = manifest.get("format_version")
-    if found != FORMAT_VERSION:
+    if type(found) is not int or found != FORMAT_VERSION:
         raise _NotReadable(
             f"its format has version {found!r}, and this version of sksharp reads "
             f"{FORMAT_VERSION}. Install the version that wrote it, or a later one: "

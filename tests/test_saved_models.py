@@ -5,6 +5,7 @@ import functools
 import io
 import json
 import pickle
+import re
 import subprocess
 import sys
 import warnings
@@ -640,6 +641,22 @@ def test_a_compressed_file_is_refused_before_it_unfolds(content, tmp_path):
     packed = rewritten(content, compress=zipfile.ZIP_DEFLATED)
     (tmp_path / "model").write_bytes(packed)
     with pytest.raises(ValueError, match="it is compressed"):
+        sksharp.load(tmp_path / "model")
+
+
+NO_VERSION = object()
+
+
+@pytest.mark.parametrize("version", [0, 2, -1, None, True, 1.0, "1", [1], NO_VERSION])
+def test_a_format_of_any_version_but_1_is_refused(version, content, tmp_path):
+    def change(manifest):
+        manifest["format_version"] = version
+        if version is NO_VERSION:
+            del manifest["format_version"]
+
+    (tmp_path / "model").write_bytes(rewritten(content, change))
+    found = None if version is NO_VERSION else version
+    with pytest.raises(ValueError, match=re.escape(f"format has version {found!r}, ")):
         sksharp.load(tmp_path / "model")
 
 
