@@ -15,6 +15,7 @@ import io
 import json
 import math
 import os
+import stat
 import uuid
 import zipfile
 
@@ -61,7 +62,8 @@ def save(estimator, path):
         stored, with what ``partial_fit`` and ``warm_start`` need to go on.
 
     path : str or path-like
-        File to write. One that is there is replaced, once the new one is complete.
+        File to write. One that is there is replaced, once the new one is complete and
+        on disk, and its mode is kept. If the path is a link, so is it afterwards.
 
     Raises
     ------
@@ -201,17 +203,56 @@ def _pack(manifest, arrays):
 
 
 def _replace_file(path, content):
-    """Write a file next to the one to replace and move it there."""
-    path = os.fsdecode(path)
-    other = f"{path}.{uuid.uuid4().hex}"
+    """Write a file next to the one to replace and move it there, as a whole or not."""
+    path = os.path.realpath(os.fsdecode(path))  # a link stays a link
     try:
-        with open(other, "xb") as file:
+        old = os.stat(path)
+    except FileNotFoundError:
+        old = None
+    if old is not None and not stat.S_ISREG(old.st_mode):
+        with open(path, "wb") as file:  # a pipe, or an error that names the folder
             file.write(content)
+        return
+    folder = os.path.dirname(path)
+    other = os.path.join(folder, f".{uuid.uuid4().hex}.sksharp")
+    try:
+        with open(other, "xb", opener=None if old is None else _open_private) as file:
+            if old is not None:
+                _take_mode(other, old)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(other, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(other)
         raise
+    _sync_folder(folder)
+
+
+def _open_private(path, flags):
+    return os.open(path, flags, stat.S_IRUSR | stat.S_IWUSR)
+
+
+def _take_mode(path, old):
+    """Let those read a file who may read the old one, as far as the system allows."""
+    mode = stat.S_IMODE(old.st_mode)
+    with contextlib.suppress(AttributeError, OSError):  # Windows has no groups
+        os.chown(path, -1, old.st_gid)
+    if os.stat(path).st_gid != old.st_gid:
+        mode &= ~stat.S_IRWXG
+    with contextlib.suppress(OSError):
+        os.chmod(path, mode)
+
+
+def _sync_folder(folder):
+    """Let a new name in a folder survive a crash of the system, where it can."""
+    with contextlib.suppress(OSError):  # Windows opens no folders
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _unpack(content):

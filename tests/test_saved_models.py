@@ -1,16 +1,21 @@
 """Files of data alone: what is saved comes back, what is damaged does not."""
 
 import copy
+import errno
 import functools
 import io
 import json
+import os
 import pickle
 import re
+import stat
 import subprocess
 import sys
 import warnings
 import zipfile
 from hashlib import sha256
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -35,6 +40,7 @@ from sksharp import (
     VectorizedGridSearchCV,
     tabular_pipeline,
 )
+from sksharp import _persistence as persistence
 from sksharp.exceptions import InconsistentVersionWarning
 from sksharp.optim import SOLVERS
 
@@ -698,3 +704,190 @@ def test_what_is_not_data_is_not_saved_and_the_file_stays(case, tmp_path):
         sksharp.save(estimator, path)
     assert path.read_text() == "before"
     assert [*tmp_path.iterdir()] == [path]
+
+
+# -- writing: the old file or the new one, and nothing else --------------------------------
+
+
+class FullDisk(io.FileIO):
+    """A file that takes some bytes and then no more."""
+
+    def write(self, data):
+        super().write(data[:100])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def open_full(path, mode, **options):
+    return FullDisk(path, mode.replace("b", ""), **options)
+
+
+def fail(*args):
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+FAILURES = {
+    "a full disk": (persistence, "open", open_full),
+    "what the disk has not taken": (os, "fsync", fail),
+    "a move": (os, "replace", fail),
+}
+
+
+@pytest.mark.parametrize("case", FAILURES)
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_write_that_fails_leaves_the_file_as_it_was_and_no_other(
+    case, is_there, tmp_path, monkeypatch
+):
+    path = tmp_path / "model"
+    if is_there:
+        path.write_text("before")
+    place, name, failing = FAILURES[case]
+    monkeypatch.setattr(place, name, failing, raising=False)
+    with pytest.raises(OSError, match=r"No space left|Input/output error"):
+        sksharp.save(SAMMLPClassifier(), path)
+    assert [*tmp_path.iterdir()] == [path] * is_there
+    assert not is_there or path.read_text() == "before"
+
+
+def test_the_bytes_are_on_disk_before_the_move_and_the_name_after_it(
+    tmp_path, monkeypatch
+):
+    path, done = tmp_path / "model", []
+    fsync, replace = os.fsync, os.replace
+
+    def note_fsync(descriptor):
+        of_what = os.fstat(descriptor)
+        if os.path.samestat(of_what, tmp_path.stat()):
+            done.append(("folder", path.exists()))
+        else:
+            done.append(("file", of_what.st_size))
+        fsync(descriptor)
+
+    def note_replace(source, target):
+        done.append(("move", os.path.basename(target)))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(os, "replace", note_replace)
+    sksharp.save(SAMMLPClassifier(), path)
+    expected = [("file", path.stat().st_size), ("move", "model"), ("folder", True)]
+    assert done == expected
+
+
+def mode_of(path):
+    return stat.S_IMODE(os.stat(path).st_mode)
+
+
+@pytest.fixture
+def umask():
+    if os.name == "nt":
+        pytest.skip("Windows has other permissions")
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_a_new_file_has_the_mode_that_the_user_asks_for(mask, mode, umask, tmp_path):
+    os.umask(mask)
+    sksharp.save(SAMMLPClassifier(), tmp_path / "model")
+    assert mode_of(tmp_path / "model") == mode
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444, 0o666])
+def test_a_file_that_is_replaced_keeps_its_mode(mode, umask, tmp_path, monkeypatch):
+    path, before, chmod = tmp_path / "model", [], os.chmod
+    path.write_text("before")
+    path.chmod(mode)
+
+    def note_chmod(other, new_mode):
+        before.append((mode_of(other), os.path.getsize(other)))
+        chmod(other, new_mode)
+
+    monkeypatch.setattr(os, "chmod", note_chmod)
+    sksharp.save(SAMMLPClassifier(), path)
+    assert mode_of(path) == mode
+    assert type(sksharp.load(path)) is SAMMLPClassifier
+    assert before == [
+        (0o600, 0)
+    ]  # nobody else could read it, and there was nothing yet
+
+
+def test_what_the_system_does_not_let_us_set_is_no_error(umask, tmp_path, monkeypatch):
+    path = tmp_path / "model"
+    path.write_text("before")
+    for name in ("chmod", "chown"):
+        monkeypatch.setattr(os, name, fail)
+    sksharp.save(SAMMLPClassifier(), path)
+    assert mode_of(path) == 0o600
+    assert type(sksharp.load(path)) is SAMMLPClassifier
+
+
+def test_another_group_may_not_read_what_the_old_group_could(
+    umask, tmp_path, monkeypatch
+):
+    path = tmp_path / "model"
+    path.write_text("new")
+    old = SimpleNamespace(st_mode=stat.S_IFREG | 0o664, st_gid=path.stat().st_gid + 1)
+    monkeypatch.setattr(os, "chown", fail)
+    persistence._take_mode(path, old)
+    assert mode_of(path) == 0o604
+
+
+def test_a_folder_that_cannot_be_synced_is_no_error(tmp_path, monkeypatch):
+    fsync = os.fsync
+
+    def refuse_folders(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            fail()
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse_folders)
+    sksharp.save(SAMMLPClassifier(), tmp_path / "model")
+    assert type(sksharp.load(tmp_path / "model")) is SAMMLPClassifier
+
+
+@pytest.mark.parametrize("target", ["there", "not there"])
+def test_a_link_stays_one_and_leads_to_the_new_file(target, tmp_path):
+    link, file = tmp_path / "link", tmp_path / "folder" / "model"
+    file.parent.mkdir()
+    if target == "there":
+        file.write_text("before")
+    between = tmp_path / "between"
+    between.symlink_to(os.path.join("folder", "model"))
+    link.symlink_to("between")
+    sksharp.save(SAMMLPClassifier(), link)
+    assert link.readlink() == Path("between")
+    assert between.readlink() == Path("folder", "model")
+    assert not file.is_symlink()
+    assert type(sksharp.load(file)) is SAMMLPClassifier
+    assert [*file.parent.iterdir()] == [file]
+
+
+def test_a_folder_is_not_replaced_and_a_name_may_be_as_long_as_any(tmp_path):
+    with pytest.raises(OSError, match=re.escape(str(tmp_path))):
+        sksharp.save(SAMMLPClassifier(), tmp_path)
+    sksharp.save(SAMMLPClassifier(), tmp_path / ("m" * 255))
+    assert [path.name for path in tmp_path.iterdir()] == ["m" * 255]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with a name")
+def test_a_pipe_is_written_to_and_stays_one(tmp_path):
+    sksharp.save(SAMMLPClassifier(), tmp_path / "model")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        sksharp.save(SAMMLPClassifier(), pipe)
+        sent = os.read(reader, 10**6)
+    finally:
+        os.close(reader)
+    assert sent == (tmp_path / "model").read_bytes()
+    assert pipe.is_fifo()
+
+
+def test_a_path_is_text_bytes_or_a_path_from_the_folder_of_now(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path in ("a", b"b", Path("c")):
+        sksharp.save(SAMMLPClassifier(), path)
+        assert type(sksharp.load(path)) is SAMMLPClassifier
+    assert sorted(os.listdir()) == ["a", "b", "c"]
