@@ -16,6 +16,7 @@ import json
 import math
 import os
 import stat
+import sys
 import uuid
 import zipfile
 
@@ -26,7 +27,9 @@ from sklearn.preprocessing import LabelBinarizer
 
 from ._classifier import SAMMLPClassifier
 from ._contract import AveragingState, OptimizerState, Weights
+from ._generators import BIT_GENERATORS, make_generator
 from ._regressor import SAMMLPRegressor
+from ._state import Misfit, check_state
 
 FORMAT, FORMAT_VERSION = "sksharp estimator", 1
 MANIFEST = "manifest.json"
@@ -35,18 +38,11 @@ DIGEST_LENGTH = 64
 
 ESTIMATORS = {cls.__name__: cls for cls in (SAMMLPClassifier, SAMMLPRegressor)}
 RECORDS = {cls.__name__: cls for cls in (Weights, OptimizerState, AveragingState)}
-BIT_GENERATORS = {
-    cls.__name__: cls
-    for cls in (
-        np.random.MT19937,
-        np.random.PCG64,
-        np.random.PCG64DXSM,
-        np.random.Philox,
-        np.random.SFC64,
-    )
-}
 # of numpy's dtypes: booleans, numbers, strings and times
 PLAIN_KINDS = "biufcSUMm"
+
+# of an integer: the state of a generator has the longest
+MOST_BITS = 128
 
 # what lives for the time of a search alone
 TRANSIENT = {"_trainer", "_skl_callbacks"}
@@ -71,6 +67,10 @@ def save(estimator, path):
         If the estimator is of another class, or if a parameter or attribute is neither
         data nor a generator: callbacks, a splitter or generator as ``cv``. The file is
         then as it was.
+
+    ValueError
+        If an attribute was added to what ``fit`` leaves, or changed to what it could not
+        leave, so that the file could not be loaded. The file is then as it was.
 
     See Also
     --------
@@ -110,7 +110,15 @@ def save(estimator, path):
         "estimator": writer.encode(estimator, "estimator"),
         "n_arrays": len(writer.arrays),
     }
-    _replace_file(path, _pack(manifest, writer.arrays))
+    content = _pack(manifest, writer.arrays)
+    try:
+        _read(content)
+    except _NotReadable as error:
+        raise ValueError(
+            f"estimator must be as fit leaves it to be saved: {error} Set back what was "
+            "changed, delete what was added, or store it with joblib.dump."
+        ) from error
+    _replace_file(path, content)
 
 
 def load(path):
@@ -135,8 +143,8 @@ def load(path):
         If the file cannot be read.
 
     ValueError
-        If it is damaged, was not written by :func:`save`, or if this version does not
-        know its format.
+        If it is damaged, was not written by :func:`save`, if this version does not know
+        its format, or if it holds what no fit leaves in an estimator.
 
     See Also
     --------
@@ -158,8 +166,7 @@ def load(path):
     with open(path, "rb") as file:
         content = file.read()
     try:
-        manifest, arrays = _unpack(content)
-        return _Reader(arrays).read_estimator(manifest)
+        return _read(content)
     except _NotReadable as error:
         raise ValueError(f"{os.fspath(path)!r} cannot be loaded: {error}") from error
 
@@ -255,6 +262,12 @@ def _sync_folder(folder):
             os.close(descriptor)
 
 
+def _read(content):
+    """Return the estimator of a file, given its bytes."""
+    manifest, arrays = _unpack(content)
+    return _Reader(arrays).read_estimator(manifest)
+
+
 def _unpack(content):
     """Return the manifest and the arrays of a file, whole and of a known version."""
     content, digest = content[:-DIGEST_LENGTH], content[-DIGEST_LENGTH:]
@@ -270,6 +283,8 @@ def _unpack(content):
     try:
         with zipfile.ZipFile(io.BytesIO(content + digest)) as archive:
             manifest = json.loads(archive.read(_stored(archive, MANIFEST)))
+            if sum(info.file_size for info in archive.infolist()) > len(content):
+                raise _NotReadable("its parts overlap, and would unfold.")
             _check_version(manifest)
             arrays = [
                 _read_array(archive.read(_stored(archive, _array_name(i))))
@@ -320,7 +335,20 @@ def _read_array(content):
     if math.prod(shape) * dtype.itemsize != len(content) - file.tell():
         raise _NotReadable(f"an array of shape {shape} is not complete.")
     flat = np.frombuffer(content, dtype, offset=file.tell()).copy()
+    _check_bytes(flat)
     return flat.reshape(shape, order="F" if is_fortran else "C")
+
+
+def _check_bytes(array):
+    """Raise if an array has bytes that numpy takes for granted never to be there."""
+    is_sound = True
+    if array.dtype.kind == "b":
+        is_sound = array.view(np.uint8).max(initial=0) <= 1
+    elif array.dtype.kind == "U":
+        codes = array.view(array.dtype.byteorder.replace("|", "=") + "u4")
+        is_sound = codes.max(initial=0) <= sys.maxunicode
+    if not is_sound:
+        raise _NotReadable(f"an array of {array.dtype} has values that are none.")
 
 
 # -- the estimator -------------------------------------------------------------------------
@@ -417,8 +445,8 @@ class _Reader:
     """Turns what a file holds into an estimator."""
 
     def __init__(self, arrays):
-        self.arrays = arrays
-        self.generators = {}
+        self.arrays = dict(enumerate(arrays))
+        self.generators = []
 
     def read_estimator(self, manifest):
         """Return the estimator that a manifest describes."""
@@ -428,49 +456,77 @@ class _Reader:
                 raise _NotReadable(
                     f"it holds {tree['type']!r} in place of an estimator."
                 )
-            return self._decode(tree)
+            estimator = self._decode(tree)
         except _NotReadable:
             raise
         except Exception as error:
             raise _NotReadable(f"its content is not valid ({error!r}).") from error
+        if self.arrays:
+            raise _NotReadable("it has arrays that belong to nothing.")
+        return estimator
 
     def _decode(self, tree):
+        if isinstance(tree, int) and tree.bit_length() > MOST_BITS:
+            raise _NotReadable(f"it has an integer of more than {MOST_BITS} bits.")
         if tree is None or isinstance(tree, bool | int | float | str):
             return tree
         if isinstance(tree, list):
             return [self._decode(item) for item in tree]
-        name = tree["type"]
+        content = dict(tree)
+        name = content.pop("type")
         if name in ESTIMATORS:
-            return self._decode_estimator(ESTIMATORS[name], tree)
+            return self._decode_estimator(ESTIMATORS[name], **content)
         if name in RECORDS:
-            return RECORDS[name](**self._decode(tree["fields"]))
-        return self._DECODERS[name](self, tree)
+            return self._decode_record(RECORDS[name], **content)
+        return self._DECODERS[name](self, **content)
 
-    def _decode_dict(self, tree):
-        return {key: item for key, item in self._decode(tree["items"])}
+    def _decode_float(self, value):
+        if value not in ("inf", "-inf", "nan"):
+            raise _NotReadable(f"it has {value!r:.80} for a number that JSON has not.")
+        return float(value)
 
-    def _decode_objects(self, tree):
-        items = self._decode(tree["items"])
+    def _decode_tuple(self, items):
+        return tuple(self._decode(items))
+
+    def _decode_dict(self, items):
+        return {key: item for key, item in self._decode(items)}
+
+    def _decode_array(self, array):
+        # each has one place, so that no two share memory
+        if type(array) is not int or array not in self.arrays:
+            raise _NotReadable(f"it has no array {array!r:.80} that is not taken.")
+        return self.arrays.pop(array)
+
+    def _decode_scalar(self, array):
+        value = self._decode_array(array)
+        if value.ndim:
+            raise _NotReadable(f"it has an array of shape {value.shape} for a number.")
+        return value[()]
+
+    def _decode_objects(self, shape, items):
+        items = self._decode(items)
         array = np.empty(len(items), dtype=object)
         array[:] = items
-        return array.reshape(tree["shape"])
+        return array.reshape(shape)
 
-    def _decode_generator(self, tree):
-        if "same_as" in tree:
-            return self.generators[tree["same_as"]]
-        state = self._decode(tree["state"])
-        bits = BIT_GENERATORS[state["bit_generator"]]()
-        generator = self.generators[tree["place"]] = np.random.RandomState(bits)
-        generator.set_state(state)
-        return generator
+    def _decode_generator(self, same_as=None, place=None, state=None):
+        if same_as is not None:
+            return self.generators[same_as]
+        if place != len(self.generators):
+            raise _NotReadable("its random generators are not in order.")
+        self.generators.append(make_generator(self._decode(state)))
+        return self.generators[-1]
 
-    def _decode_binarizer(self, tree):
+    def _decode_binarizer(self, state):
         binarizer = LabelBinarizer()
-        vars(binarizer).update(self._attributes(LabelBinarizer, tree["state"]["items"]))
+        vars(binarizer).update(self._decode(state))
         return binarizer
 
-    def _decode_estimator(self, Estimator, tree):
-        params = {name: self._decode(value) for name, value in tree["params"].items()}
+    def _decode_record(self, Record, fields):
+        return Record(**self._decode(fields))
+
+    def _decode_estimator(self, Estimator, params, state):
+        params = {name: self._decode(value) for name, value in params.items()}
         unknown = params.keys() - Estimator().get_params(deep=False).keys()
         if unknown:
             raise _NotReadable(
@@ -478,41 +534,21 @@ class _Reader:
                 "Install a later version of sksharp."
             )
         estimator = Estimator(**params)
-        vars(estimator).update(self._attributes(Estimator, tree["state"].items()))
-        _check_network(estimator)
+        state = {name: self._decode(value) for name, value in state.items()}
+        try:
+            check_state(estimator, state)
+        except Misfit as error:
+            raise _NotReadable(str(error)) from error
+        vars(estimator).update(state)
         return estimator
 
-    def _attributes(self, cls, items):
-        """Return attributes, none of which hides a method."""
-        attributes = {name: self._decode(value) for name, value in items}
-        hidden = [
-            name for name in attributes if not name.isidentifier() or hasattr(cls, name)
-        ]
-        if hidden:
-            raise _NotReadable(f"it has attributes that are not of a fit, {hidden}.")
-        return attributes
-
     _DECODERS = {
-        "float": lambda self, tree: float(tree["value"]),
-        "tuple": lambda self, tree: tuple(self._decode(tree["items"])),
+        "float": _decode_float,
+        "tuple": _decode_tuple,
         "dict": _decode_dict,
-        "scalar": lambda self, tree: self.arrays[tree["array"]][()],
-        "array": lambda self, tree: self.arrays[tree["array"]],
+        "scalar": _decode_scalar,
+        "array": _decode_array,
         "objects": _decode_objects,
         "RandomState": _decode_generator,
         "LabelBinarizer": _decode_binarizer,
     }
-
-
-def _check_network(estimator):
-    """Raise if the layers do not fit together."""
-    if not hasattr(estimator, "coefs_"):
-        return
-    coefs, intercepts = estimator.coefs_, estimator.intercepts_
-    units = [estimator.n_features_in_]
-    for coef, intercept in zip(coefs, intercepts, strict=True):
-        if coef.shape != (units[-1], len(intercept)) or intercept.ndim != 1:
-            raise _NotReadable("the layers of its network do not fit together.")
-        units.append(len(intercept))
-    if len(units) != estimator.n_layers_ or units[-1] != estimator.n_outputs_:
-        raise _NotReadable("its network has other outputs than the estimator.")

@@ -23,6 +23,7 @@ import pytest
 import sklearn
 import torch
 from numpy.testing import assert_array_equal
+from scipy.sparse import csr_matrix, issparse
 from sklearn.base import clone
 from sklearn.datasets import make_classification
 from sklearn.exceptions import InconsistentVersionWarning as SklearnVersionWarning
@@ -101,6 +102,14 @@ CASES = {
         ),
         y,
     ),
+    # training by rows left out ends at the best epoch, without slow weights
+    **{
+        f"members of {name}": (SAMMLPClassifier(**SMALL, solver=name, n_members=2), y)
+        for name in ("ranger", "schedule_free", "yellowfin")
+    },
+    "snapshots": (SAMMLPClassifier(**SMALL, n_snapshots=2), y),
+    "sparse labels": (SAMMLPClassifier(**SMALL), csr_matrix(LABELS)),
+    "one class": (SAMMLPClassifier(**SMALL), np.zeros(60)),
     "early stopping": (SAMMLPClassifier(**SMALL, early_stopping=True), y),
     "infinite patience": (SAMMLPClassifier(**SMALL, n_iter_no_change=np.inf), y),
     "array of sizes": (
@@ -159,7 +168,10 @@ def test_all_that_an_estimator_has_comes_back(case, tmp_path):
     estimator = fitted(case)
     twin = round_trip(estimator, tmp_path)
     assert_same(twin, estimator)
-    assert_array_equal(twin.predict(X), estimator.predict(X), strict=True)
+    actual, expected = twin.predict(X), estimator.predict(X)
+    if issparse(expected):
+        actual, expected = actual.toarray(), expected.toarray()
+    assert_array_equal(actual, expected, strict=True)
 
 
 @pytest.mark.parametrize("case", [name for name in CASES if name != "lbfgs"])
@@ -168,7 +180,7 @@ def test_training_goes_on_bit_for_bit(case, tmp_path):
     targets = CASES[case][1]
     estimator.set_params(warm_start=True)
     twin = round_trip(estimator, tmp_path)
-    can_go_on = hasattr(estimator, "partial_fit") and not estimator.early_stopping
+    can_go_on = not estimator.early_stopping and estimator.n_snapshots == 1
     for method in ["partial_fit"] * can_go_on + ["fit"]:
         for one in (twin, estimator):
             getattr(one, method)(X, targets)
@@ -693,6 +705,62 @@ UNSAVED = {
     "callbacks": (SAMMLPClassifier(callbacks=[Bomb()]), "callbacks must be data"),
     "splitter": (SAMMLPClassifier(cv=KFold(3)), "cv must be data"),
 }
+
+
+def add_a_note(estimator):
+    estimator.note_ = "of Tuesday"
+
+
+def cut_a_layer(estimator):
+    estimator.coefs_[0] = estimator.coefs_[0][:3]
+
+
+def count_as_text(estimator):
+    estimator.t_ = str(estimator.t_)
+
+
+ALTERED = {
+    "an attribute more": (add_a_note, r"not of a fit, \['note_'\]"),
+    "a layer that does not fit": (cut_a_layer, "layers of its network do not fit"),
+    "another type": (
+        count_as_text,
+        "its t_ must be an integer of at least 0, got '240'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ALTERED)
+def test_what_could_not_be_loaded_is_not_saved_and_the_file_stays(case, tmp_path):
+    path = tmp_path / "model"
+    path.write_text("before")
+    alter, match = ALTERED[case]
+    estimator = fitted("adam")
+    alter(estimator)
+    with pytest.raises(ValueError, match=rf"as fit leaves it.*{match}.*joblib\.dump"):
+        sksharp.save(estimator, path)
+    assert path.read_text() == "before"
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_parameters_are_saved_as_they_are_and_checked_by_fit(tmp_path):
+    for estimator in (SAMMLPClassifier(max_iter=-1), fitted("adam")):
+        estimator.set_params(max_iter=-1, alpha="much")
+        twin = round_trip(estimator, tmp_path)
+        assert_same(twin, estimator)
+        with pytest.raises(ValueError, match=r"'(alpha|max_iter)' parameter"):
+            twin.fit(X, y)
+
+
+def test_weights_that_were_cast_are_saved_and_trained_on(tmp_path):
+    estimator = fitted("swa").set_params(warm_start=True)
+    for name in ("coefs_", "intercepts_"):
+        layers = getattr(estimator, name)
+        setattr(estimator, name, [layer.astype(np.float32) for layer in layers])
+    twin = round_trip(estimator, tmp_path)
+    for one in (twin, estimator):
+        one.partial_fit(X, y)
+    assert twin.coefs_[0].dtype == np.float32
+    assert_same(twin, estimator)
 
 
 @pytest.mark.parametrize("case", UNSAVED)

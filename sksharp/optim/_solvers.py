@@ -46,6 +46,16 @@ class Solver:
 
     radius : float
         How long its radii are, in those of 'sam' that do as much. 1 if it has none.
+
+    state : tuple of str
+        What it keeps of every parameter from the first step on: 'step', 'weight_sum' and
+        tensors of the parameter's shape.
+
+    memory : tuple of str
+        What it keeps besides for some of the time, all of it or nothing.
+
+    counters : tuple of str
+        What its groups hold besides the arguments.
     """
 
     optimizer: str
@@ -57,6 +67,9 @@ class Solver:
     refuses: tuple[str, ...] = ()
     told: tuple[str, ...] = ()
     radius: float = 1.0
+    state: tuple[str, ...] = ()
+    memory: tuple[str, ...] = ()
+    counters: tuple[str, ...] = ()
 
     @property
     def takes_base(self) -> bool:
@@ -78,47 +91,85 @@ _ADAM = {
 _DECAY = {"weight_decay": "weight_decay"}
 _LOOKAHEAD = {"k": "lookahead_k", "alpha": "lookahead_alpha"}
 _ASCENT = {"rho": "rho", "interval": "sam_interval", "start": "sam_start"}
+_MOMENTS = ("step", "mean", "mean_sq")
+_STEPS = ("n_steps",)
 
 SOLVERS: dict[str, Solver] = {
-    "sgd": Solver("SGD", _SGD, has_schedule=True),
-    "adam": Solver("Adam", _ADAM),
-    "ranger": Solver("Ranger", {**_ADAM, **_LOOKAHEAD}),
-    "sam": Solver("SAM", _ASCENT, is_ascent=True),
-    "wsam": Solver("WSAM", {**_ASCENT, "gamma": "gamma"}, is_ascent=True),
+    "sgd": Solver("SGD", _SGD, has_schedule=True, state=("velocity",)),
+    "adam": Solver("Adam", _ADAM, state=_MOMENTS),
+    "ranger": Solver(
+        "Ranger",
+        {**_ADAM, **_LOOKAHEAD},
+        state=_MOMENTS,
+        memory=("slow",),
+        counters=("steps_since_sync",),
+    ),
+    "sam": Solver("SAM", _ASCENT, is_ascent=True, counters=_STEPS),
+    "wsam": Solver(
+        "WSAM", {**_ASCENT, "gamma": "gamma"}, is_ascent=True, counters=_STEPS
+    ),
     "asam": Solver(
         "ASAM",
         {**_ASCENT, "eta": "asam_eta"},
         is_ascent=True,
         told=("n_scaled",),
         radius=10.0,
+        counters=(*_STEPS, "n_scaled"),
     ),
-    "gsam": Solver("GSAM", {**_ASCENT, "gsam_alpha": "gsam_alpha"}, is_ascent=True),
-    "fisher_sam": Solver("FisherSAM", {**_ASCENT, "eta": "fisher_eta"}, is_ascent=True),
+    "gsam": Solver(
+        "GSAM",
+        {**_ASCENT, "gsam_alpha": "gsam_alpha"},
+        is_ascent=True,
+        counters=_STEPS,
+    ),
+    "fisher_sam": Solver(
+        "FisherSAM", {**_ASCENT, "eta": "fisher_eta"}, is_ascent=True, counters=_STEPS
+    ),
     "friendly_sam": Solver(
         "FriendlySAM",
         {**_ASCENT, "sigma": "friendly_sigma", "decay": "friendly_decay"},
         is_ascent=True,
+        memory=("friendly_mean",),
+        counters=_STEPS,
     ),
     "looksam": Solver(
         "LookSAM",
         {**_ASCENT, "looksam_k": "looksam_k", "looksam_alpha": "looksam_alpha"},
         is_ascent=True,
+        memory=("looksam_direction",),
+        counters=_STEPS,
     ),
-    "esam": Solver("ESAM", {**_ASCENT, "fraction": "esam_fraction"}, is_ascent=True),
-    "adamw": Solver("AdamW", {**_ADAM, **_DECAY}, told=("layout",)),
-    "radam": Solver("RAdam", _ADAM),
+    "esam": Solver(
+        "ESAM",
+        {**_ASCENT, "fraction": "esam_fraction"},
+        is_ascent=True,
+        counters=_STEPS,
+    ),
+    "adamw": Solver("AdamW", {**_ADAM, **_DECAY}, told=("layout",), state=_MOMENTS),
+    "radam": Solver("RAdam", _ADAM, state=_MOMENTS),
     "schedule_free": Solver(
         "ScheduleFree",
         {**_ADAM, **_DECAY, "warmup": "schedule_free_warmup"},
         told=("layout",),
+        state=("step", "mean_sq"),
+        memory=("fast", "averaged", "weight_sum"),
+        counters=("adaptive",),
     ),
     "muon": Solver(
         "Muon",
         {**_ADAM, **_DECAY, "momentum": "muon_momentum"},
         told=("model_ndim", "layout"),
+        state=_MOMENTS,
+        counters=("use_muon",),
     ),
     # it finds its learning rate, and measures the gradients of its own steps
-    "yellowfin": Solver("YellowFin", told=("model_ndim",), is_base=False),
+    "yellowfin": Solver(
+        "YellowFin",
+        told=("model_ndim",),
+        is_base=False,
+        state=("step", "velocity", "mean", "mean_sq"),
+        counters=("lr",),
+    ),
     "msam": Solver(
         "MSAM",
         {"rho": "rho"},
@@ -126,9 +177,15 @@ SOLVERS: dict[str, Solver] = {
         refuses=("schedule_free",),
         told=("model_ndim",),
         radius=10.0,
+        memory=("start",),
     ),
     "lookahead": Solver(
-        "Lookahead", _LOOKAHEAD, has_base=True, refuses=("ranger", "schedule_free")
+        "Lookahead",
+        _LOOKAHEAD,
+        has_base=True,
+        refuses=("ranger", "schedule_free"),
+        memory=("slow",),
+        counters=("steps_since_sync",),
     ),
 }
 BASE_SOLVERS = [
