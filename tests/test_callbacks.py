@@ -1,5 +1,4 @@
 import copy
-from collections import Counter
 
 import numpy as np
 import pytest
@@ -161,6 +160,13 @@ def test_the_history_holds_the_losses_of_epochs_and_batches(solver):
     assert "valid_loss" not in history[-1]
 
 
+def test_the_losses_of_batches_are_weighted_as_those_of_epochs():
+    recorder, weights = Recorder(), np.linspace(0.1, 3, 40)
+    clf = make_classifier(alpha=0.0, callbacks=[recorder]).fit(X, three, weights)
+    losses = np.array(recorder.history[:, "batches", :, "train_loss"])
+    assert_allclose(losses @ [15, 15, 10] / 40, clf.loss_curve_, rtol=1e-12)
+
+
 def test_the_history_holds_losses_and_scores_of_the_validation_rows():
     recorder = Recorder()
     clf = make_classifier(
@@ -198,14 +204,17 @@ def test_callbacks_see_the_users_rows_and_labels():
 
 
 class Events(Callback):
-    """Counts what it is told, and whether it is told in order."""
+    """Keeps what it is told of a training, in order."""
+
+    def initialize(self):
+        self.order = []
+        return self
 
     def on_train_begin(self, net, **kwargs):
-        self.seen = Counter(begin=1)
-        self.order = []
+        self.order.append("training")
 
     def on_train_end(self, net, **kwargs):
-        self.seen["end"] += 1
+        self.order.append("end of training")
 
     def on_epoch_begin(self, net, **kwargs):
         self.order.append("epoch")
@@ -238,8 +247,8 @@ def test_every_epoch_batch_and_gradient_is_told_in_order(solver):
     make_classifier(solver=solver, looksam_k=1, callbacks=[events]).fit(X, three)
     n_gradients = 2 if SOLVERS[solver].is_ascent else 1
     step = ["batch", *["gradient"] * n_gradients, "end of batch"]
-    assert events.order == ["epoch", *step * 3, "end of epoch"] * 4
-    assert events.seen == {"begin": 1, "end": 1}
+    epochs = ["epoch", *step * 3, "end of epoch"] * 4
+    assert events.order == ["training", *epochs, "end of training"]
 
 
 def test_partial_fit_is_a_training_of_one_epoch():
@@ -248,8 +257,8 @@ def test_partial_fit_is_a_training_of_one_epoch():
     for _ in range(2):
         clf.partial_fit(X, three, classes=[0, 1, 2])
         step = ["batch", "gradient", "end of batch"]
-        assert events.order == ["epoch", *step * 3, "end of epoch"]
-        assert events.seen == {"begin": 1, "end": 1}
+        epoch = ["epoch", *step * 3, "end of epoch"]
+        assert events.order == ["training", *epoch, "end of training"]
 
 
 OPTIONS = {

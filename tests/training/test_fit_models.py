@@ -103,6 +103,10 @@ SETTINGS = {
     "sam": ({}, VARIANTS),
     "adam": ({"solver": "adam"}, VARIANTS),
     "wsam": ({"solver": "wsam"}, [*VARIANTS, {"gamma": 0.3}]),
+    "numbers that steps share": (
+        {"solver": "looksam"},
+        [*VARIANTS, {"looksam_k": 2}, {"sam_interval": 2}, {"looksam_alpha": 0.2}],
+    ),
     "sam over sgd": ({"base_solver": "sgd"}, SGD_VARIANTS),
     "sgd": ({"solver": "sgd"}, SGD_VARIANTS),
     "ranger": (
@@ -124,7 +128,7 @@ SETTINGS = {
         VARIANTS,
     ),
     "early stopping and swa": ({"early_stopping": True, "swa": True}, VARIANTS),
-    "ema": ({"ema_decay": 0.9}, VARIANTS),
+    "ema": ({"ema_decay": 0.9}, [*VARIANTS, {"ema_decay": 0.5}, {"ema_decay": None}]),
     "ema and early stopping": (
         {"ema_decay": 0.9, "early_stopping": True, "n_iter_no_change": 9},
         VARIANTS,
