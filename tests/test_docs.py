@@ -70,18 +70,21 @@ def test_every_page_is_on_the_map_or_in_a_section():
     assert set(DOCS.glob("*.md")) <= {maps[0], *placed}
 
 
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
 def test_every_example_is_among_the_tutorials():
     linked = {path for path, _ in files_linked(DOCS / "tutorials.md")}
-    assert set((ROOT / "examples").glob("*.py")) <= linked
+    assert {*EXAMPLES} <= linked
 
 
-def test_every_example_has_a_title_of_its_own():
-    for path in (ROOT / "examples").glob("*.py"):
-        first, second, *_ = inspect.cleandoc(
-            ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
-        ).splitlines()
-        assert re.fullmatch("=+", second), f"{path.name}: underline its first line"
-        assert len(second) >= len(first)
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_every_example_has_a_title_of_its_own(path):
+    first, second, *_ = inspect.cleandoc(
+        ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    ).splitlines()
+    assert re.fullmatch("=+", second), "underline its first line"
+    assert len(second) >= len(first)
 
 
 def test_the_readme_has_a_row_for_every_extra():

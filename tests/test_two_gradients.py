@@ -92,6 +92,8 @@ def test_the_epochs_before_sam_start_are_the_base_solvers(solver, start, n_befor
     same = [a == b for a, b in zip(late.loss_curve_, base.loss_curve_, strict=True)]
     assert all(same[:n_before])
     assert not any(same[n_before + 1 :])
+    # of the last epoch there is no loss after it
+    assert not np.array_equal(flat(late), flat(base))
 
 
 def test_sam_start_counts_the_epochs_of_max_steps():

@@ -67,6 +67,7 @@ def on_cluster(search, *data, **params):
 
 def assert_same_results(found, expected, rtol=0.0):
     """Assert that all results agree, and the refitted network too."""
+    assert {"split2_test_score", "mean_test_score"} <= expected.cv_results_.keys()
     assert found.cv_results_.keys() == expected.cv_results_.keys()
     for name, values in expected.cv_results_.items():
         if name.endswith("_score"):
@@ -214,6 +215,8 @@ def test_data_travel_beside_the_jobs_and_not_in_them(monkeypatch):
         assert all(isinstance(job.X, int) for job in light)
         assert all(isinstance(job.validation.X, int) for job in light)
         assert len({id(array) for array in arrays}) == len(arrays)
+    n_candidates = len(GRID["rho"]) * len(GRID["alpha"])
+    assert sum(len(light) for light, _ in seen) == 3 * n_candidates
     # X and y of three folds, in as many groups as there are
     n_arrays = len({id(array) for _, arrays in seen for array in arrays})
     assert n_arrays == 6

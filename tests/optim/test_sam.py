@@ -286,6 +286,7 @@ def test_running_statistics_are_those_of_the_first_evaluation(optimizer, name, n
             return loss
 
         optimizer.step(closure)
+    assert layer.state_dict().keys() == expected.state_dict().keys()
     for key, buffer in expected.named_buffers():
         assert torch.equal(layer.get_buffer(key), buffer), key
 

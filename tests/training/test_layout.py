@@ -142,8 +142,11 @@ def test_every_solver_that_is_told_the_layout_is_among_them():
 def test_a_layout_is_told_through_every_wrapper():
     """Biases are not decayed, whatever stands before the solver that decays."""
     defaults = SAMMLPClassifier().get_params()
+    told = {"adamw", "schedule_free", "muon"}
+    wrapped = set()
     for solver in SOLVERS.keys() - {"esam"}:  # which takes the losses of the rows
-        for base_solver in {"adamw", "schedule_free", "muon"} & {*base_solvers(solver)}:
+        for base_solver in told & {*base_solvers(solver)}:
+            wrapped.add(base_solver)
             flat = nn.Parameter(torch.ones(13, dtype=torch.float64))
             values = {
                 **defaults,
@@ -167,3 +170,4 @@ def test_a_layout_is_told_through_every_wrapper():
             (w,) = optimizer.evaluation_params()
             assert_allclose(w.detach()[:9], 0.99, rtol=0, atol=1e-12)
             assert (w[9:] == 1).all()
+    assert wrapped == told
