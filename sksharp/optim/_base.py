@@ -15,6 +15,7 @@ from torch.optim import Optimizer, optimizer
 
 from ._checks import (
     check_base,
+    check_range,
     refuse_closure_of_its_own,
     refuse_complex,
     refuse_owner,
@@ -81,7 +82,7 @@ class LightOptimizer(Optimizer):
     _add_param_group = inspect.unwrap(Optimizer.add_param_group)
     zero_grad = inspect.unwrap(Optimizer.zero_grad)
     state_dict = inspect.unwrap(Optimizer.state_dict)
-    load_state_dict = inspect.unwrap(Optimizer.load_state_dict)
+    _load_state_dict = inspect.unwrap(Optimizer.load_state_dict)
 
     # whether a step computes the parameters from weights of the optimizer's own, so that
     # what is written to them between two steps is lost
@@ -102,12 +103,39 @@ class LightOptimizer(Optimizer):
         ------
         TypeError
             If a parameter is complex.
+        ValueError
+            If a hyperparameter is a number too large for the precision of the parameters.
         """
         self._add_param_group(param_group)
-        for p in self.param_groups[-1]["params"]:
-            if p.is_complex():
-                self.param_groups.pop()
-                refuse_complex(p)
+        group = self.param_groups[-1]
+        try:
+            for p in group["params"]:
+                if p.is_complex():
+                    refuse_complex(p)
+            check_range(group, group["params"])
+        except (TypeError, ValueError):
+            self.param_groups.pop()
+            raise
+
+    def load_state_dict(self, state_dict: State) -> None:
+        """Go on from a state that :meth:`state_dict` returned.
+
+        Parameters
+        ----------
+        state_dict : dict
+            The state, with the hyperparameters of the groups.
+
+        Raises
+        ------
+        ValueError
+            If the groups are not those of this optimizer, or one of their hyperparameters
+            is a number too large for the precision of the parameters here.
+        """
+        for group, saved in zip(
+            self.param_groups, state_dict["param_groups"], strict=False
+        ):
+            check_range(saved, group["params"])
+        self._load_state_dict(state_dict)
 
     def _refuse_sparse(self) -> None:
         for group in self.param_groups:

@@ -1,10 +1,11 @@
 """Errors that the optimizers share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import inf
 from numbers import Integral
 from typing import Any, NoReturn
 
+import torch
 from torch import Tensor
 
 
@@ -31,6 +32,25 @@ def check_interval(
         return
     upper = "" if high == inf else f" and {'<=' if closed else '<'} {high:g}"
     raise ValueError(f"{name} must be >= {low:g}{upper}, got {name}={value}.")
+
+
+def check_range(group: Mapping[str, Any], params: Iterable[Tensor]) -> None:
+    """Raise ``ValueError`` for hyperparameters beyond what kernels compute with.
+
+    That is double precision for parameters of it, else single precision: half's kernels
+    take their numbers so. Tensors and integers are not looked at, as in
+    :func:`check_interval` and because they count.
+    """
+    if all(p.dtype == torch.float64 for p in params):
+        return
+    largest = torch.finfo(torch.float32).max
+    for name, value in group.items():
+        if isinstance(value, float) and largest < abs(value) < inf:
+            raise ValueError(
+                f"{name} must be representable in float32, in which parameters that are "
+                f"not float64 are computed with: at most {largest:.2g}, got {name}="
+                f"{value:g}. Lower {name}, or train parameters of float64."
+            )
 
 
 def refuse_missing_closure(optimizer: object) -> NoReturn:

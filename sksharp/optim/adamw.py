@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from ._base import Group, Params, State
-from ._checks import check_interval
+from ._checks import check_interval, check_range
 from ._layout import Layout, check_layout, weight_places
 from ._models import Hyperparameter, expand
 from .adam import Adam
@@ -91,6 +91,7 @@ class AdamW(Adam):
         self.defaults["weight_decay"] = weight_decay
         for group in self.param_groups:
             group.setdefault("weight_decay", weight_decay)
+            check_range(group, group["params"])
             check_layout(layout, group["params"])
         self.layout = layout
 

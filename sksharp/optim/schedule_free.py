@@ -147,8 +147,8 @@ class ScheduleFree(Descent):
             adapted_step_(fast, grad, state, lr, group)
         else:
             add_scaled_(fast, grad, -expand(lr, p))
-        state["weight_sum"] = state["weight_sum"] + lr**2
-        averaged.lerp_(fast, as_weight(share(lr**2, state["weight_sum"]), p))
+        state["weight_sum"] = state["weight_sum"] + lr * lr
+        averaged.lerp_(fast, as_weight(share(lr * lr, state["weight_sum"]), p))
         torch.lerp(fast, averaged, as_weight(group["beta_1"], p), out=p)
 
     def _decay_(self, fast: Tensor, p: Tensor, scale: Hyperparameter) -> None:
