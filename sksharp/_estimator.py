@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import _check_sample_weight
 
 from ._contract import Progress, Settings, TrainingJob, Weights
@@ -24,6 +24,7 @@ from ._members import (
     RADIUS_ATTRIBUTES,
     Ensemble,
 )
+from ._numbers import Number, as_float, check_data, check_divisor, check_range, is_real
 from ._pickles import VersionStamp, data_as_records, records_as_data
 from ._schedules import SCHEDULES
 from ._scheduling import CONSTRAINTS, SHARE_OR_EPOCHS, Scheduling, _plain
@@ -70,34 +71,34 @@ class FlatMinimaMLP(
         **BaseMultilayerPerceptron._parameter_constraints,
         "solver": [StrOptions({"lbfgs", *SOLVERS})],
         "base_solver": [StrOptions(set(BASE_SOLVERS))],
-        "rho": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
+        "rho": [Number(Real, 0, None, closed="left"), StrOptions({"auto"})],
         "rho_grid": ["array-like", None],
         "cv": ["cv_object"],
-        "n_members": [Interval(Integral, 1, None, closed="left")],
-        "max_steps": [Interval(Integral, 1, None, closed="left"), None],
-        "gamma": [Interval(Real, 0, 1, closed="left")],
-        "asam_eta": [Interval(Real, 0, None, closed="left")],
-        "gsam_alpha": [Interval(Real, 0, None, closed="left")],
-        "fisher_eta": [Interval(Real, 0, None, closed="left")],
-        "friendly_sigma": [Interval(Real, 0, None, closed="left")],
-        "friendly_decay": [Interval(Real, 0, 1, closed="left")],
-        "looksam_k": [Interval(Integral, 1, None, closed="left")],
-        "looksam_alpha": [Interval(Real, 0, None, closed="left")],
-        "esam_fraction": [Interval(Real, 0, 1, closed="right")],
-        "sam_interval": [Interval(Integral, 1, None, closed="left")],
+        "n_members": [Number(Integral, 1, None, closed="left")],
+        "max_steps": [Number(Integral, 1, None, closed="left"), None],
+        "gamma": [Number(Real, 0, 1, closed="left")],
+        "asam_eta": [Number(Real, 0, None, closed="left")],
+        "gsam_alpha": [Number(Real, 0, None, closed="left")],
+        "fisher_eta": [Number(Real, 0, None, closed="left")],
+        "friendly_sigma": [Number(Real, 0, None, closed="left")],
+        "friendly_decay": [Number(Real, 0, 1, closed="left")],
+        "looksam_k": [Number(Integral, 1, None, closed="left")],
+        "looksam_alpha": [Number(Real, 0, None, closed="left")],
+        "esam_fraction": [Number(Real, 0, 1, closed="right")],
+        "sam_interval": [Number(Integral, 1, None, closed="left")],
         "sam_start": SHARE_OR_EPOCHS,
-        "micro_batch_size": [Interval(Integral, 1, None, closed="left"), None],
-        "lookahead_k": [Interval(Integral, 1, None, closed="left")],
-        "lookahead_alpha": [Interval(Real, 0, 1, closed="both")],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "muon_momentum": [Interval(Real, 0, 1, closed="left")],
-        "schedule_free_warmup": [Interval(Integral, 0, None, closed="left")],
+        "micro_batch_size": [Number(Integral, 1, None, closed="left"), None],
+        "lookahead_k": [Number(Integral, 1, None, closed="left")],
+        "lookahead_alpha": [Number(Real, 0, 1, closed="both")],
+        "weight_decay": [Number(Real, 0, None, closed="left")],
+        "muon_momentum": [Number(Real, 0, 1, closed="left")],
+        "schedule_free_warmup": [Number(Integral, 0, None, closed="left")],
         **CONSTRAINTS,
         **SCORING_CONSTRAINTS,
         "swa": ["boolean"],
-        "swa_freq": [Interval(Integral, 1, None, closed="left")],
-        "swa_lr": [Interval(Real, 0, None, closed="neither"), None],
-        "n_jobs": [Integral, None],
+        "swa_freq": [Number(Integral, 1, None, closed="left")],
+        "swa_lr": [Number(Real, 0, None, closed="neither"), None],
+        "n_jobs": [Number(Integral, None, None, closed="neither"), None],
         "device": [str],
         "callbacks": [list, tuple, None],
     }
@@ -245,6 +246,10 @@ class FlatMinimaMLP(
         if incremental:  # scikit-learn validates before the first call only
             self._validate_params()
         stochastic = self.solver in SOLVERS
+        if not stochastic:  # what scikit-learn computes with
+            self._hidden_units()
+            for name in ("alpha", "tol"):
+                self._value(name)
         if stochastic and SOLVERS[self.solver].takes_base:
             self._check_base_solver()
         needs_steps = {
@@ -326,18 +331,26 @@ class FlatMinimaMLP(
         """Return the ``rho`` of perturbations as long as 'sam' would make them."""
         if self.solver != "wsam" or not self.gamma:
             return radii
-        return radii * ((1 - self.gamma) / self.gamma)
+        factor = (1 - self.gamma) / self.gamma
+        if not np.isfinite(factor):
+            raise ValueError(
+                "gamma must be 0 or a weight that can be divided by, for the radii of "
+                f"rho='auto', got gamma={self.gamma}. Raise gamma, or set it to 0."
+            )
+        return radii * factor
 
     def _check_grid(self):
         try:
             grid = np.asarray(self._grid(), dtype=np.float64)
-        except (TypeError, ValueError):  # words, a set
+        except (OverflowError, TypeError, ValueError):  # words, a set, 10**400
             grid = np.empty(0)
         is_valid = grid.ndim == 1 and grid.size and np.isfinite(grid).all()
+        if is_valid:  # numpy takes True for 1
+            is_valid = not any(isinstance(r, bool | np.bool_) for r in self._grid())
         if not is_valid or grid.min() < 0:
             raise ValueError(
-                "rho_grid must hold at least one radius, none of them negative, got "
-                f"rho_grid={self.rho_grid}."
+                "rho_grid must hold at least one radius, numbers that are neither negative "
+                f"nor infinite, got rho_grid={self.rho_grid}."
             )
 
     def _check_ascent(self, epochs):
@@ -373,16 +386,7 @@ class FlatMinimaMLP(
 
     def _prepare(self, X, y, sample_weight, incremental):
         """Validate the data and make the network ready, new or as it was."""
-        hidden = np.atleast_1d(
-            np.asarray(self.hidden_layer_sizes, dtype=object)
-        ).tolist()
-        if not all(isinstance(units, Integral) for units in hidden):
-            raise TypeError(
-                "hidden_layer_sizes must be an integer or a list of integers, got "
-                f"{self.hidden_layer_sizes!r}. Give the units of every hidden layer."
-            )
-        if any(units <= 0 for units in hidden):
-            raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
+        hidden = self._hidden_units()
         goes_on = self.warm_start or incremental
         is_first = not (
             goes_on and (hasattr(self, "coefs_") or hasattr(self, "members_"))
@@ -402,7 +406,24 @@ class FlatMinimaMLP(
             self._check_same_network(layer_units)
         sample_weight = self._row_weights(y, sample_weight)
         check_sum(sample_weight, self._dtype(), "sample_weight")
+        check_data(X, self._dtype(), "X")
+        check_data(y, self._dtype(), "y")
         return X, y, sample_weight
+
+    def _hidden_units(self):
+        """Return the units of every hidden layer."""
+        sizes = self.hidden_layer_sizes
+        hidden = np.atleast_1d(np.asarray(sizes, dtype=object)).tolist()
+        if not all(
+            type(units) is not bool and isinstance(units, Integral) for units in hidden
+        ):
+            raise TypeError(
+                "hidden_layer_sizes must be an integer or a list of integers, got "
+                f"{sizes!r}. Give the units of every hidden layer."
+            )
+        if any(units <= 0 for units in hidden):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
+        return hidden
 
     def _initialize(self, y, layer_units, dtype):
         super()._initialize(y, layer_units, dtype)
@@ -589,11 +610,11 @@ class FlatMinimaMLP(
 
     def _value(self, name):
         """Return a parameter as a number of Python's own, a float if it may be real."""
-        value = _plain(getattr(self, name))
-        constraints = self._parameter_constraints[name]
-        is_real = any(isinstance(c, Interval) and c.type is Real for c in constraints)
+        value = getattr(self, name)
         # scikit-learn takes True and the largest integers too, torch does not
-        return float(value) if is_real and isinstance(value, Integral) else value
+        if is_real(self._parameter_constraints[name]):
+            return as_float(name, value)
+        return _plain(value)
 
     def _settings(self, n_samples, batch_size, epochs, *, incremental, is_automatic):
         n_batches = -(-n_samples // batch_size)
@@ -621,7 +642,7 @@ class FlatMinimaMLP(
                     "'sam'; lower batch_size or set micro_batch_size."
                 )
                 values["friendly_sigma"] = 0.0
-        return Settings(
+        settings = Settings(
             out_activation=self.out_activation_,
             batch_size=batch_size,
             solver_parameters=values,
@@ -633,8 +654,26 @@ class FlatMinimaMLP(
                 is_automatic=is_automatic or (incremental and self._averages()),
             ),
             schedule=self._schedule(None if incremental else epochs),
-            **{name: _plain(getattr(self, name)) for name in _SHARED_SETTINGS},
+            **{name: self._value(name) for name in _SHARED_SETTINGS},
         )
+        self._check_ranges(settings)
+        return settings
+
+    def _check_ranges(self, settings):
+        """Raise for numbers that are out of the range of the dtype of ``X``."""
+        dtype = self._dtype()
+        numbers = {**settings.solver_parameters, "alpha": settings.alpha}
+        if settings.averaging is not None and settings.averaging.lr is not None:
+            numbers["swa_lr"] = settings.averaging.lr
+        if isinstance(self.rho, str) and "rho" in numbers:
+            numbers["rho_grid"] = numbers.pop("rho")
+        for name, value in numbers.items():
+            if isinstance(value, float):
+                check_range(name, value, dtype)
+        if "epsilon" in numbers:
+            check_divisor("epsilon", numbers["epsilon"], dtype)
+        if "esam_fraction" in numbers:  # of rows, which no tensor holds
+            check_divisor("esam_fraction", numbers["esam_fraction"], np.float64)
 
     def _averages(self):
         """Return whether an automatic average is under way."""
@@ -698,12 +737,19 @@ class FlatMinimaMLP(
         """Store what came of training, as arrays and numbers."""
         for message, category in result.warnings:
             warn(message, category)
-        if not result.weights.is_finite():
+        weights, progress = result.weights, result.progress
+        if not weights.is_finite():
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may contain "
                 "large values and need to be preprocessed."
             )
-        weights, progress = result.weights, result.progress
+        has_ended_well = not progress.n_iter or np.isfinite(progress.loss_curve[-1])
+        if not has_ended_well and progress.best_validation_score is None:
+            raise ValueError(
+                "The training diverged: the loss of the last epoch must be finite in "
+                f"{self._dtype()}, got {progress.loss_curve[-1]}. Scale X and y, or lower "
+                "learning_rate_init."
+            )
         if self.early_stopping:
             _warn_of_divergence(progress)
         self.coefs_, self.intercepts_ = list(weights.coefs), list(weights.intercepts)

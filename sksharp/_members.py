@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import validate_data
 
 from ._folds import make_folds, n_counting
+from ._numbers import check_range
 from ._progress import say
 from ._race import (
     RACE,
@@ -200,6 +201,7 @@ class Ensemble:
             return self._run([with_radius(job, self.rho_) for job in jobs])
         radii = np.unique(np.asarray(self._grid(), dtype=np.float64))
         radii = self._before_weight(radii)
+        check_range("rho_grid", radii.max(), self._dtype())
         outcome = self._told_race(jobs, radii.tolist())
         self.rho_ = radii[outcome.best].item()
         self.rho_grid_ = radii

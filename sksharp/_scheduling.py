@@ -4,10 +4,11 @@ import copy
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
+from sklearn.utils._param_validation import RealNotInt, StrOptions
 
 from ._contract import AveragingSettings
 from ._members import DECAY_OF_AUTO
+from ._numbers import Number
 from ._schedules import (
     CYCLES,
     GAMMAS,
@@ -28,27 +29,27 @@ EMA_SHARE = 0.1
 EMA_RANGE = (0.9, 0.999)
 
 SHARE_OR_EPOCHS = [
-    Interval(RealNotInt, 0, 1, closed="left"),
-    Interval(Integral, 0, None, closed="left"),
+    Number(RealNotInt, 0, 1, closed="left"),
+    Number(Integral, 0, None, closed="left"),
 ]
 
 CONSTRAINTS = {
     "learning_rate": [StrOptions({"constant", *THEIRS, *SCHEDULES})],
     "warmup": SHARE_OR_EPOCHS,
-    "lr_min": [Interval(Real, 0, None, closed="left")],
-    "lr_gamma": [Interval(Real, 0, 1, closed="right"), None],
-    "lr_step_size": [Interval(Integral, 1, None, closed="left")],
+    "lr_min": [Number(Real, 0, None, closed="left")],
+    "lr_gamma": [Number(Real, 0, 1, closed="right"), None],
+    "lr_step_size": [Number(Integral, 1, None, closed="left")],
     "lr_milestones": ["array-like"],
-    "lr_flat": [Interval(Real, 0, 1, closed="left")],
-    "ema_decay": [Interval(Real, 0, 1, closed="left"), StrOptions({"auto"}), None],
+    "lr_flat": [Number(Real, 0, 1, closed="left")],
+    "ema_decay": [Number(Real, 0, 1, closed="left"), StrOptions({"auto"}), None],
     "swa_start": SHARE_OR_EPOCHS,
     "swa_anneal": [
-        Interval(RealNotInt, 0, 1, closed="both"),
-        Interval(Integral, 0, None, closed="left"),
+        Number(RealNotInt, 0, 1, closed="both"),
+        Number(Integral, 0, None, closed="left"),
     ],
     "swa_anneal_strategy": [StrOptions({"cosine", "linear"})],
-    "swa_cycle": [Interval(Integral, 1, None, closed="left"), None],
-    "n_snapshots": [Interval(Integral, 1, None, closed="left")],
+    "swa_cycle": [Number(Integral, 1, None, closed="left"), None],
+    "n_snapshots": [Number(Integral, 1, None, closed="left")],
     "snapshot_schedule": [StrOptions(set(CYCLES))],
     "snapshot_start": [*SHARE_OR_EPOCHS, None],
 }
@@ -302,14 +303,14 @@ class Scheduling:
             name = self.learning_rate
         else:
             return None
-        values = {key: _plain(getattr(self, key)) for key in self._schedule_reads()}
+        values = {key: self._value(key) for key in self._schedule_reads()}
         if "lr_gamma" in values and values["lr_gamma"] is None:
             values["lr_gamma"] = GAMMAS[name]
         if "lr_milestones" in values:
             values["lr_milestones"] = tuple(self._milestones())
         return Schedule(
             name=name,
-            initial=_plain(self.learning_rate_init),
+            initial=self._value("learning_rate_init"),
             epochs=epochs,
             warmup=_plain(self.warmup),
             values=values,
@@ -336,7 +337,7 @@ class Scheduling:
             start=start,
             freq=int(self.swa_freq if self.swa_cycle is None else self.swa_cycle),
             length=epochs - start,
-            lr=_plain(self.swa_lr),
+            lr=self._value("swa_lr"),
             anneal=anneal
             if isinstance(anneal, int)
             else int(anneal * (epochs - start)),
@@ -350,7 +351,7 @@ class Scheduling:
             is_free = not self.swa and self.n_snapshots == 1
             return DECAY_OF_AUTO if is_automatic and is_free else None
         if self.ema_decay != "auto":
-            return _plain(self.ema_decay) or None
+            return self._value("ema_decay") or None
         low, high = EMA_RANGE
         return min(high, max(low, 1 - 1 / (EMA_SHARE * n_steps)))
 

@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from ._contract import Validation
+from ._numbers import check_data
 
 CONSTRAINTS = {
     "scoring": [StrOptions({"loss", *get_scorer_names()}), callable, None],
@@ -156,6 +157,8 @@ class Scoring:
                 "sample_weight_val must not sum to zero, class_weight included, got "
                 f"{weights.sum()}."
             )
+        check_data(X_val, self._dtype(), "X_val")
+        check_data(y_val, self._dtype(), "y_val")
         X_val = X_val.astype(self._dtype(), copy=False)
         return Validation(X_val, y_val, sample_weight=weights)
 
@@ -301,7 +304,7 @@ def _takes_weights(scorer):
 
 
 def check_sum(weights, dtype, name):
-    """Raise if weights of rows are too large to be added up."""
+    """Raise if weights of rows are too large to be added up, or all too small to count."""
     if weights is None:
         return
     with np.errstate(over="ignore"):
@@ -310,6 +313,13 @@ def check_sum(weights, dtype, name):
         raise ValueError(
             f"{name} must have a finite sum in {dtype}, class_weight included, got "
             f"weights up to {np.abs(weights).max():g}. Divide them by the largest."
+        )
+    largest, tiny = np.abs(weights).max(initial=0), np.finfo(dtype).tiny
+    if 0 < largest < tiny:
+        raise ValueError(
+            f"{name} must have a weight of at least {tiny:.2g}, the smallest number that "
+            f"{dtype}, the dtype of X, holds with all its digits, class_weight included, "
+            f"got weights up to {largest:g}. Divide them by the largest."
         )
 
 

@@ -1,3 +1,4 @@
+import contextlib
 import copy
 import dataclasses
 
@@ -7,9 +8,13 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.exceptions import FitFailedWarning
+from sklearn.model_selection import GridSearchCV
+from sklearn.neural_network import MLPClassifier
 from skorch.callbacks import Callback
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
+from sksharp._numbers import Number, is_real
 from sksharp.optim import SOLVERS, solver_parameters
 from sksharp.training._gradient import Backprop
 
@@ -23,6 +28,7 @@ X = rng.normal(size=(40, 3))
 labels = (X[:, 0] + 0.5 * rng.normal(size=40) > 0).astype(int)
 target = X @ [1.0, -2.0, 0.5]
 counts = rng.poisson(2.0, size=40).astype(float)
+X_single = X.astype(np.float32)
 GAP = np.where(np.arange(40) < 10, 0.0, 1.0)  # no weight for ten rows
 
 
@@ -141,8 +147,42 @@ def not_a_parameter(name):
 
 # in the words of newer versions of scikit-learn, or of the engine
 NO_WEIGHT = "at least one non-zero|sample_weight must not sum to zero"
+HUGE = 10**400  # larger than any float
 LBFGS = {"solver": "lbfgs", "in_partial_fit": False}
 IN_FIT = {"in_partial_fit": False}
+
+
+def beyond(name, dtype="float32"):
+    """Return the beginning of the error of a number that a dtype does not hold."""
+    largest = {"float32": "3.4e", "float": "1.8e"}[dtype]
+    if dtype == "float":
+        return rf"^{name} must be at most {largest}\+308, .* Lower {name}\.$"
+    return (
+        rf"^{name} must be representable in float32, the dtype of X: at most {largest}"
+        rf"\+38, got {name}=1e\+39\. Lower {name}, or give X as float64\.$"
+    )
+
+
+# what goes into a step as it is, and what it takes to be read
+LARGE = {
+    "alpha": {},
+    "rho": {},
+    "learning_rate_init": {"base_solver": "sgd"},
+    "epsilon": {},
+    "weight_decay": {"base_solver": "adamw"},
+    "asam_eta": {"solver": "asam"},
+    "gsam_alpha": {"solver": "gsam"},
+    "fisher_eta": {"solver": "fisher_sam"},
+    "friendly_sigma": {"solver": "friendly_sam", "batch_size": 10},
+    "looksam_alpha": {"solver": "looksam"},
+    "swa_lr": {"swa": True, "swa_start": 1},
+}
+# the estimators' own, which scikit-learn has no word in
+NUMBERS = sorted(
+    name
+    for name, constraints in SAMMLPClassifier._parameter_constraints.items()
+    if any(isinstance(constraint, Number) for constraint in constraints)
+)
 
 CASES = {
     # parameters, one by one
@@ -177,6 +217,77 @@ CASES = {
     "callbacks is a word": Case(not_a_parameter("callbacks"), callbacks="disable"),
     "callbacks is a callback": Case(not_a_parameter("callbacks"), callbacks=Callback()),
     "negative alpha": Case(not_a_parameter("alpha"), alpha=-1),
+    # numbers that the dtype of X does not hold
+    **{
+        f"{name} beyond single precision": Case(
+            beyond(name), X=X_single, **{name: 1e39}, **more
+        )
+        for name, more in LARGE.items()
+    },
+    **{
+        f"{name} beyond all floats": Case(beyond(name, "float"), **{name: HUGE}, **more)
+        for name, more in {**LARGE, "tol": {}}.items()
+    },
+    "a radius beyond all floats in more digits": Case(
+        r"rho must be at most 1\.8e\+308, .*Lower rho",
+        rho=np.longdouble("1e400") if np.finfo(np.longdouble).max > 1e308 else HUGE,
+    ),
+    "an alpha beyond all floats with lbfgs": Case(
+        beyond("alpha", "float"), alpha=HUGE, **LBFGS
+    ),
+    "a radius to try beyond single precision": Case(
+        r"rho_grid must be representable in float32.*got rho_grid=1e\+39",
+        X=X_single,
+        rho="auto",
+        rho_grid=[0.1, 1e39],
+        cv=2,
+        **IN_FIT,
+    ),
+    "a radius to train with beyond single precision": Case(
+        r"rho_grid must be representable in float32.*got rho_grid=1e\+39",
+        X=X_single,
+        rho="auto",
+        rho_grid=[1e39],
+    ),
+    "radii of members beyond single precision": Case(
+        # a network cannot be continued as two
+        r"rho_grid must be representable in float32.*got rho_grid=1e\+39|as many members",
+        X=X_single,
+        rho="auto",
+        rho_grid=[0.1, 1e39],
+        n_members=2,
+        **IN_FIT,
+    ),
+    "a radius to try beyond all floats": Case(
+        "rho_grid must hold at least one radius", rho="auto", rho_grid=[0.1, HUGE]
+    ),
+    "radii that are no numbers": Case(
+        "rho_grid must hold at least one radius", rho="auto", rho_grid=[False, True]
+    ),
+    "radii over a gamma of next to nothing": Case(
+        "gamma must be 0 or a weight that can be divided by.*got gamma=5e-324",
+        rho="auto",
+        solver="wsam",
+        gamma=5e-324,
+    ),
+    "an epsilon that is zero in single precision": Case(
+        r"epsilon must be at least 1\.2e-38.*got epsilon=1e-45\. Raise epsilon, or give",
+        X=X_single,
+        epsilon=1e-45,
+    ),
+    "an epsilon without all its digits": Case(
+        r"epsilon must be at least 2\.2e-308.*got epsilon=4\.9.*e-324\. Raise epsilon\.$",
+        epsilon=5e-324,
+    ),
+    "a share of the rows that is zero": Case(
+        "esam_fraction must be at least 2.2e-308", solver="esam", esam_fraction=5e-324
+    ),
+    # True is no number
+    **{
+        f"{name} is True": Case(not_a_parameter(name), **{name: True})
+        for name in NUMBERS
+    },
+    "a cv of True": Case(not_a_parameter("cv"), cv=True),
     # parameters together
     "swa_start at max_iter": Case(
         r"swa_start must lie before max_iter=3, got swa_start=3\..*lower",
@@ -243,6 +354,20 @@ CASES = {
         )
         for sizes in ((5.5,), ("many",), [[5, 3]])
     },
+    **{
+        f"no units but {sizes!r}": Case(
+            r"hidden_layer_sizes must be an integer or a list of integers, got",
+            error=TypeError,
+            hidden_layer_sizes=sizes,
+        )
+        for sizes in (True, (True,), (4, np.True_), (2.0,))
+    },
+    "no units but True with lbfgs": Case(
+        "hidden_layer_sizes must be an integer or a list of integers, got True",
+        error=TypeError,
+        hidden_layer_sizes=True,
+        **LBFGS,
+    ),
     # devices
     "an unknown device": Case("device must be 'auto'.*got device='gpu'", device="gpu"),
     "a device without tensors": Case("device='meta' needs a meta", device="meta"),
@@ -303,7 +428,29 @@ CASES = {
         validation_fraction=0.01,
         **IN_FIT,
     ),
+    "targets beyond single precision": Case(
+        r"^y must be representable in float32.*got 1e\+39\. Scale y",
+        make=make_regressor,
+        X=X_single,
+        y=np.full(40, 1e39),
+    ),
+    "weights that are zero in single precision": Case(
+        r"sample_weight must have a weight of at least 1\.2e-38.*got weights up to 1e-45",
+        X=X_single,
+        weights=np.full(40, 1e-45),
+    ),
     # training
+    "squares that overflow": Case(
+        r"The training diverged: the loss of the last epoch must be finite in float64",
+        make=make_regressor,
+        y=target * 1e200,
+    ),
+    "a penalty that overflows": Case(
+        "The training diverged: the numbers of a step must be representable in float32",
+        X=X_single,
+        weights=np.full(40, 1e-37),
+        alpha=1e10,
+    ),
     "a fit that diverges": Case(
         "Solver produced non-finite parameter weights",
         make=make_regressor,
@@ -311,6 +458,12 @@ CASES = {
         batch_size=2,
         learning_rate_init=1e200,
         activation="identity",
+    ),
+    "a fit whose squared learning rate overflows": Case(
+        "Solver produced non-finite parameter weights",
+        solver="schedule_free",
+        batch_size=10,
+        learning_rate_init=1e200,
     ),
     "a fit that diverges uphill": Case(
         "Solver produced non-finite parameter weights",
@@ -351,7 +504,8 @@ def test_a_first_fit_that_fails_leaves_no_trace(case):
 def test_a_fit_that_fails_leaves_the_last_one(case, warm_start):
     case = CASES[case]
     estimator = case.make(swa=True, warm_start=warm_start)
-    estimator.fit(X, TARGETS[case.make])
+    rows = X_single if case.X is X_single else X  # a network keeps its dtype
+    estimator.fit(rows, TARGETS[case.make])
     estimator.set_params(**{"swa": False, **case.params})
     state = state_of(estimator)
     with pytest.raises(case.error, match=case.match):
@@ -370,6 +524,87 @@ def test_a_first_partial_fit_that_fails_leaves_no_trace(case):
     with pytest.raises(case.error, match=case.match):
         estimator.partial_fit(case.X, case.y, sample_weight=case.weights, **more)
     assert_same_state(estimator, state)
+
+
+def test_every_number_of_a_step_has_its_case():
+    read = {name for s in SOLVERS for name in solver_parameters(s, "adamw")}
+    unbounded = {
+        name
+        for name in read | {"alpha", "swa_lr"}
+        if is_real(SAMMLPClassifier._parameter_constraints[name])
+        and any(
+            getattr(c, "right", 0) is None
+            for c in SAMMLPClassifier._parameter_constraints[name]
+        )
+    }
+    assert unbounded == LARGE.keys()
+    own = SAMMLPClassifier().get_params().keys() - MLPClassifier().get_params().keys()
+    others = {"base_solver", "callbacks", "class_weight", "cv", "device", "scoring"}
+    others |= {"lr_milestones", "rho_grid", "swa", "swa_anneal_strategy"}
+    assert own - others - {"snapshot_schedule"} == set(NUMBERS)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_solver_names_the_parameter_that_is_too_large(solver):
+    names = solver_parameters(solver, "adam") & LARGE.keys()
+    for name in names | {"alpha"}:
+        clf = make_classifier(**{"solver": solver, "batch_size": 10, name: 1e39})
+        with pytest.raises(ValueError, match=beyond(name)):
+            clf.fit(X_single, labels)
+
+
+def test_numbers_at_the_end_of_the_range_are_computed_with():
+    largest = float(np.finfo(np.float32).max)
+    for name, more in LARGE.items():
+        clf = make_classifier(**{**more, name: largest})
+        with contextlib.suppress(ValueError):  # it may diverge
+            clf.fit(X_single, labels)
+
+
+@pytest.mark.parametrize(
+    "value", [np.float32(0.25), np.float16(0.25), np.longdouble(0.5)]
+)
+def test_a_number_may_be_of_any_real_kind(value):
+    clf = make_classifier(rho=value, learning_rate_init=value / 100).fit(X, labels)
+    rate = float(value / 100)
+    expected = make_classifier(rho=float(value), learning_rate_init=rate).fit(X, labels)
+    assert_same(clf.coefs_, expected.coefs_)
+
+
+@pytest.mark.parametrize("power_t", [300.0, 1e300, 2**70], ids=str)
+def test_a_power_beyond_all_floats_leaves_no_rate(power_t):
+    params = {"solver": "sgd", "momentum": 0}
+    expected = make_regressor(max_iter=1, **params).fit(X, target)
+    params |= {"learning_rate": "invscaling", "power_t": power_t}
+    assert_same(make_regressor(**params).fit(X, target).coefs_, expected.coefs_)
+
+
+@pytest.mark.parametrize("name", ["X", "y"])
+def test_data_beyond_the_dtype_of_the_network_are_named(name):
+    regr = make_regressor(warm_start=True).fit(X_single, target)
+    state, data = state_of(regr), {"X": X, "y": target}
+    for rows in (data["X"], sp.csr_array(data["X"])):
+        wide = {**data, "X": rows}
+        wide[name] = wide[name] * 1e39
+        with pytest.raises(
+            ValueError, match=f"^{name} must be representable in float32"
+        ):
+            regr.fit(**wide)
+    assert_same_state(regr, state)
+    regr.set_params(early_stopping=True)
+    given = {f"{n}_val": v * 1e39 if n == name else v for n, v in data.items()}
+    with pytest.raises(
+        ValueError, match=f"^{name}_val must be representable in float32"
+    ):
+        regr.fit(X, target, **given)
+
+
+@pytest.mark.filterwarnings("ignore:One or more of the test scores are non-finite")
+def test_a_search_names_the_parameter_that_is_too_large():
+    search = GridSearchCV(make_classifier(), {"rho": [0.1, 1e39]}, cv=2)
+    with pytest.warns(FitFailedWarning, match="rho must be representable in float32"):
+        search.fit(X_single, labels)
+    assert_array_equal(np.isnan(search.cv_results_["mean_test_score"]), [False, True])
 
 
 def test_partial_fit_without_classes_leaves_no_trace():

@@ -68,7 +68,7 @@ def test_numbers_of_numpy_are_as_good_as_pythons(solver, base_solver):
     ("solver", "name", "value"),
     [
         ("sgd", "momentum", True),
-        ("friendly_sam", "friendly_sigma", True),
+        ("friendly_sam", "friendly_sigma", 1),
         ("fisher_sam", "fisher_eta", 10**20),
     ],
 )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import joblib
@@ -157,6 +158,26 @@ def _try_group(
         return [None] * len(jobs)
 
 
+@contextlib.contextmanager
+def named_overflow(dtype: Any) -> Iterator[None]:
+    """Say in the words of the estimators that a number of a step is out of range.
+
+    torch refuses one that its kernels would take for infinite: a quotient or product of
+    parameters that are each in range.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "without overflow" not in str(error):
+            raise
+        raise ValueError(
+            f"The training diverged: the numbers of a step must be representable in "
+            f"{dtype}, the dtype of X, got larger ones from learning_rate_init, alpha, "
+            "rho or sample_weight. Lower them, of sample_weight divide all by the "
+            "largest, or give X as float64."
+        ) from error
+
+
 def _fit_group(
     jobs: Sequence[TrainingJob], watch: Watch | None = None
 ) -> list[TrainingResult]:
@@ -171,5 +192,6 @@ def _fit_group(
         torch.autocast(device.type, enabled=False),
         deserved_threads(device, job.settings.batch_size, job.layer_units),
         flushed_denormals(),
+        named_overflow(job.weights.coefs[0].dtype),
     ):
         return MLPNet(jobs, device, watch, ranks).train()

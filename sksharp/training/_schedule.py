@@ -169,7 +169,10 @@ class LearningRate:
     def after_epoch(self, t: int) -> None:
         """Follow 'invscaling', given the number of rows seen so far."""
         if self.schedule == "invscaling":
-            self.set(self.initial / (t + 1) ** self.power_t)
+            try:
+                self.set(self.initial / (t + 1) ** self.power_t)
+            except OverflowError:
+                self.set(0.0)  # what is left of a rate over infinity
 
     def stops(self, message: str) -> bool:
         """Decide whether a stalled training stops or, if 'adaptive', slows down."""

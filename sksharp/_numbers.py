@@ -1,0 +1,77 @@
+"""Parameters that are numbers: which are taken, and the range of the dtype of ``X``."""
+
+from numbers import Real
+
+import numpy as np
+from sklearn.utils._param_validation import Interval
+
+
+class Number(Interval):
+    """Constraint of a number in an interval, which True and False are not.
+
+    scikit-learn's takes them for 1 and 0.
+    """
+
+    def is_satisfied_by(self, val):
+        """Return whether a value is a number in the interval."""
+        return not isinstance(val, bool) and super().is_satisfied_by(val)
+
+
+def is_real(constraints):
+    """Return whether the constraints of a parameter allow real numbers."""
+    return any(isinstance(c, Interval) and c.type is Real for c in constraints)
+
+
+def as_float(name, value):
+    """Return a real number as Python's own, what is none as it is."""
+    if not isinstance(value, Real):
+        return value
+    try:
+        number = float(value)
+    except OverflowError:  # an integer; numpy's longer floats become infinite
+        number = np.inf
+    if np.isinf(number) and number != value:
+        raise ValueError(
+            f"{name} must be at most {np.finfo(float).max:.2g}, the largest float, got a "
+            f"larger number. Lower {name}."
+        )
+    return number
+
+
+def check_range(name, value, dtype):
+    """Raise unless a dtype has numbers as large as a value, which no tensor has yet."""
+    largest = float(np.finfo(dtype).max)
+    if value > largest:
+        raise ValueError(
+            f"{name} must be representable in {dtype}, the dtype of X: at most "
+            f"{largest:.2g}, got {name}={value:g}. Lower {name}{_or_wider(dtype)}."
+        )
+
+
+def check_divisor(name, value, dtype):
+    """Raise if a value would be computed with as if it were zero, and divided by."""
+    smallest = float(np.finfo(dtype).tiny)
+    if value < smallest:
+        raise ValueError(
+            f"{name} must be at least {smallest:.2g}, the smallest number that "
+            f"{np.dtype(dtype)} holds with all its digits, got {name}={value:g}. Raise "
+            f"{name}{_or_wider(dtype)}."
+        )
+
+
+def check_data(array, dtype, name):
+    """Raise unless a dtype has numbers as large as those of an array or sparse matrix."""
+    if array.dtype.kind != "f" or array.dtype.itemsize <= np.dtype(dtype).itemsize:
+        return
+    values = array.data if hasattr(array, "tocsr") else array
+    found, largest = np.abs(values).max(initial=0), np.finfo(dtype).max
+    if found > largest:
+        raise ValueError(
+            f"{name} must be representable in {dtype}, the dtype that training computes "
+            f"in: at most {largest:.2g}, got {found:g}. Scale {name}, or train anew with "
+            "X as float64."
+        )
+
+
+def _or_wider(dtype):
+    return ", or give X as float64" if np.finfo(dtype).bits < 64 else ""
