@@ -186,6 +186,11 @@ RATES = {
         0.7,
         [0.1, 0.1 / 41**0.5, 0.1 / 81**0.5, 0.7, 0.7, 0.7],
     ),
+    "exponential, then held": (
+        "exponential",
+        0.7,
+        [0.1, 0.1 * 0.99, 0.1 * 0.99**2, 0.7, 0.7, 0.7],
+    ),
     "adaptive, then held": ("adaptive", 1e-9, [0.1] * 3 + [1e-9] * 3),
 }
 every_rate = pytest.mark.parametrize(

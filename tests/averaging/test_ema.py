@@ -112,9 +112,10 @@ SMALL = {
 }
 
 
-def test_the_estimator_predicts_with_the_average_of_every_step():
+@pytest.mark.parametrize("solver", ["sgd", "ranger", "msam", "schedule_free"])
+def test_the_estimator_predicts_with_the_average_of_every_step(solver):
     # without shuffling, a pass over the rows is three steps, seen one by one
-    params = {**SMALL, "shuffle": False, "solver": "sgd", "momentum": 0.0}
+    params = {**SMALL, "shuffle": False, "solver": solver, "rho": 0.3, "lookahead_k": 4}
     regr = SAMMLPRegressor(**params, ema_decay=0.8).fit(X, y)
     plain = SAMMLPRegressor(**params)
     average = EMA(decay=0.8, warm_up=True)
