@@ -46,6 +46,29 @@ METHODS = {
 each_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 
 
+CLASSES = [SAM, WSAM, ASAM, GSAM, FisherSAM, FriendlySAM, LookSAM, ESAM]
+
+
+@pytest.mark.parametrize("method", CLASSES)
+def test_a_method_passes_on_what_all_methods_take(method):
+    arguments = {"interval": 2, "start": 3, "max_grad_norm": 0.5}
+    arguments |= {"model_ndim": 1, "replay": False}
+    optimizer = method([torch.zeros(2, 3)], Adam, beta_1=0.7, **arguments)
+    (group,) = optimizer.param_groups
+    assert (group["interval"], group["start"], group["beta_1"]) == (2, 3, 0.7)
+    for name in ("max_grad_norm", "model_ndim", "replay"):
+        assert getattr(optimizer, name) == arguments[name]
+
+
+@pytest.mark.parametrize("method", CLASSES)
+def test_a_method_has_the_defaults_of_its_parts(method):
+    optimizer = method([torch.zeros(3)])
+    (group,) = optimizer.param_groups
+    for part in (optimizer.perturbation, optimizer.combination):
+        defaults = type(part)().hyperparameters
+        assert {name: group[name] for name in defaults} == defaults
+
+
 MAXIMIZING = METHODS | {
     "ESAM": partial(ESAM, rho=0.2, fraction=0.5),
     "MSAM": partial(MSAM, rho=0.2),
