@@ -9,7 +9,7 @@ OLDEST_TESTS ?= tests/test_callbacks.py tests/test_common.py tests/test_import.p
 	tests/test_saved_models.py tests/test_search.py tests/test_sklearn_mlp.py \
 	tests/test_tabular.py tests/inspection
 
-.PHONY: demo test test-slow test-all check bench docs package oldest clean install
+.PHONY: demo test test-slow test-all near check bench docs package oldest clean install
 
 demo: install
 	$(BIN)/python examples/plot_choose_rho.py
@@ -21,6 +21,9 @@ test-slow: install
 	$(SMALL_WORK) $(BIN)/python -m pytest -n 2 -q -m slow
 
 test-all: test test-slow
+
+near: install
+	$(SMALL_WORK) $(BIN)/python tests/near.py $(FILES)
 
 check: install
 	$(BIN)/ruff format --check .

@@ -200,11 +200,15 @@ def problems(mutants, root=ROOT):
     return lines
 
 
+def own_test(file):
+    """Return the tests that have the name of a module, whether there are some or not."""
+    folders, module = Path(file).parts[1:-1], Path(file).stem.strip("_")
+    return Path("tests", *folders, f"test_{module}.py").as_posix()
+
+
 def stages_of(mutant, file, root=ROOT):
     """Return arguments of pytest, run by run: the tests nearest to a bug come first."""
-    folders, module = Path(file).parts[1:-1], Path(file).stem.strip("_")
-    own = Path("tests", *folders, f"test_{module}.py").as_posix()
-    first = _files([*mutant.tests, own], root)
+    first = _files([*mutant.tests, own_test(file)], root)
     near = next(
         (tests for path, tests in NEAREST.items() if fnmatch.fnmatch(file, path))
     )

@@ -80,7 +80,9 @@ OVER_SAM_AT_ZERO = import_tests(functools.partial(over_sam, rho=0.0))
 OVER_SAM |= {name: OVER_SAM_AT_ZERO[name] for name in AT_ZERO}
 
 globals().update({f"{name}_as_asked": test for name, test in AS_ASKED.items()})
-globals().update({f"{name}_over_sam": test for name, test in OVER_SAM.items()})
+globals().update(
+    {f"{name}_over_sam": pytest.mark.slow(test) for name, test in OVER_SAM.items()}
+)
 
 
 @pytest.fixture

@@ -35,6 +35,10 @@ pytestmark = [
 ]
 
 
+# its processes start in seconds
+on_a_cluster = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def client():
     """A client of two workers of one thread each."""
@@ -99,6 +103,7 @@ SEARCHES = {
 SCORING = "neg_log_loss"
 
 
+@on_a_cluster
 @pytest.mark.parametrize("search", SEARCHES)
 def test_a_cluster_finds_what_one_process_finds(client, search):
     make, data = SEARCHES[search], classes(90)
@@ -109,6 +114,7 @@ def test_a_cluster_finds_what_one_process_finds(client, search):
     assert_same_results(on_cluster(make(classifier()), *data), expected, rtol)
 
 
+@on_a_cluster
 def test_a_pipeline_with_weights_is_searched_on_a_cluster(client):
     X, y = targets(90)
     network = SAMMLPRegressor(hidden_layer_sizes=(6,), max_iter=3, random_state=0)
@@ -122,6 +128,7 @@ def test_a_pipeline_with_weights_is_searched_on_a_cluster(client):
     assert_allclose(found.cv_results_["mean_test_score"], expected_results, rtol=1e-12)
 
 
+@on_a_cluster
 def test_a_radius_that_is_chosen_in_a_task_is_that_of_one_process(client):
     # the folds of a fit stay in its task, in the groups of one process
     grid, data = {"alpha": [1e-4, 0.1]}, classes(120)
@@ -159,6 +166,7 @@ def count_trainings():
     _fit.n_calls = 0
 
 
+@on_a_cluster
 @pytest.mark.parametrize("memory_budget", [None, 1], ids=["at once", "in parts"])
 def test_workers_train_every_network_once(client, memory_budget):
     client.run(count_trainings)
@@ -171,6 +179,7 @@ def test_workers_train_every_network_once(client, memory_budget):
     assert sum(counts.values()) == len(GRID["rho"]) * len(GRID["alpha"]) * 3
 
 
+@on_a_cluster
 def test_a_cluster_needs_no_folder_that_all_workers_see(client, monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("a folder of this machine")
@@ -187,6 +196,7 @@ def n_kept():
     return len(_prefetch._kept)
 
 
+@on_a_cluster
 def test_nothing_of_a_search_stays_on_the_cluster(client):
     search = VectorizedGridSearchCV(classifier(), GRID, cv=3)
     on_cluster(search, *classes(90))
