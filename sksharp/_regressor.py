@@ -394,8 +394,9 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
 
     n_jobs : int or None, default=None
         Processes over which groups of networks are spread, as in
-        :class:`joblib.Parallel`. Only used when ``n_members`` is more than 1 or ``rho``
-        is 'auto'.
+        :class:`joblib.Parallel`. Groups get smaller with it, and a network that is
+        computed beside others may differ from one beside fewer in the last digits of its
+        weights. Only used when ``n_members`` is more than 1 or ``rho`` is 'auto'.
 
     device : str, default='auto'
         Where to train: 'auto' for CUDA if there is a device and the CPU otherwise,

@@ -182,6 +182,7 @@ class VectorizedGridSearchCV(VectorizedSearch, GridSearchCV):
 
     n_jobs : int or None, default=None
         Processes over which groups of networks, and then the scoring, are spread.
+        Groups get smaller with it, and the last digits of weights may then be others.
 
     refit : bool, str or callable, default=True
         Whether, and by which score, to fit the best candidate on all rows.
@@ -333,6 +334,7 @@ class VectorizedRandomizedSearchCV(VectorizedSearch, RandomizedSearchCV):
 
     n_jobs : int or None, default=None
         Processes over which groups of networks, and then the scoring, are spread.
+        Groups get smaller with it, and the last digits of weights may then be others.
 
     refit : bool, str or callable, default=True
         Whether, and by which score, to fit the best candidate on all rows.

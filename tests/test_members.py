@@ -1206,8 +1206,27 @@ def test_processes_train_the_same_members():
         for n_jobs in (None, 2)
     )
     assert one.rho_ == two.rho_
-    assert_allclose(one.rho_losses_, two.rho_losses_, rtol=1e-9)
-    assert_same_members(one, two, rtol=1e-9)
+    assert_allclose(one.rho_losses_, two.rho_losses_, rtol=1e-10)
+    assert_same_members(one, two, rtol=1e-10)
+
+
+def test_a_member_is_the_same_to_rounding_in_a_group_of_any_size(monkeypatch):
+    """A process gets a smaller group the more of them there are."""
+    sizes, groups, train = [1, 2, 3], [], MLPNet.train
+
+    def noted(net):
+        groups.append(len(net.jobs))
+        return train(net)
+
+    monkeypatch.setattr(MLPNet, "train", noted)
+    networks = []
+    for n_jobs in (3, 2, 1):
+        with joblib.parallel_config("threading"):
+            network = SAMMLPClassifier(**ENSEMBLE, n_jobs=n_jobs)
+            networks.append(network.fit(X, LABELS))
+    assert [max(groups[:3]), max(groups[3:5]), max(groups[5:])] == sizes
+    for network in networks[1:]:
+        assert_same_members(networks[0], network, rtol=1e-10)
 
 
 @pytest.mark.parametrize("warm_start", [False, True])
