@@ -233,6 +233,7 @@ class FlatMinimaMLP(
     def _fit_lbfgs(self, X, y, sample_weight, *buffers):
         *_, layer_units = buffers
         self._check_same_network(layer_units)
+        check_range("alpha", self._value("alpha"), self._dtype())
         super()._fit_lbfgs(X, y, self._row_weights(y, sample_weight), *buffers)
 
     def _forget_training(self):

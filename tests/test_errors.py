@@ -232,6 +232,9 @@ CASES = {
         r"rho must be at most 1\.8e\+308, .*Lower rho",
         rho=np.longdouble("1e400") if np.finfo(np.longdouble).max > 1e308 else HUGE,
     ),
+    "an alpha beyond single precision with lbfgs": Case(
+        beyond("alpha"), X=X_single, alpha=1e39, **LBFGS
+    ),
     "an alpha beyond all floats with lbfgs": Case(
         beyond("alpha", "float"), alpha=HUGE, **LBFGS
     ),
