@@ -403,6 +403,7 @@ COUNT = ("an integer of at least 0", lambda value, fit: is_count(value))
 NUMBER = ("a number", lambda value, fit: is_number(value))
 NUMBER_OR_NONE = ("a number or None", lambda v, fit: v is None or is_number(v))
 NUMBERS = ("a list of numbers", lambda value, fit: is_numbers(value))
+# without which there is no fit to judge the others by
 LAYERS = ("the layers of a network", lambda value, fit: bool(fit.units))
 PER_RADIUS = ("an array with a float for every radius", is_per_radius("f"))
 # of scikit-learn's 'lbfgs', which does not read them again
@@ -412,10 +413,7 @@ PLACES = (
 )
 
 SHARED = {
-    "n_features_in_": (
-        "the width of the first layer",
-        lambda value, fit: is_count(value, 1) and value == fit.units[0],
-    ),
+    "n_features_in_": LAYERS,
     "feature_names_in_": (
         "an array of a name for every feature",
         lambda v, fit: is_strings(v) and v.shape == (fit.units[0],),

@@ -280,6 +280,27 @@ def nest(manifest, arrays):
     """Let the second member be an ensemble."""
     container, key = spot(manifest, ("members_", 1))
     container[key] = copy.deepcopy(manifest["estimator"])
+    nodes = [look_up(manifest, path) for path in places(manifest)]
+    generators = [node for node in nodes if isinstance(node, dict) and "place" in node]
+    for place, node in enumerate(generators):
+        node["place"] = place
+
+
+def tell_several(*member):
+    """Return a change to what is sound alone: classes that do not exclude each other."""
+
+    def change(manifest, arrays):
+        kind = "multilabel-indicator"
+        put(*member, "_label_binarizer", "y_type_", value=kind)(manifest, arrays)
+        put(*member, "out_activation_", value="logistic")(manifest, arrays)
+
+    return change
+
+
+def tell_two(manifest, arrays):
+    """Let three classes be two."""
+    put("_label_binarizer", "y_type_", value="binary")(manifest, arrays)
+    put("out_activation_", value="logistic")(manifest, arrays)
 
 
 def cast(manifest, arrays):
@@ -342,6 +363,10 @@ CHANGES = [
     ("members", put_array("rho_epochs_", how=lambda a: a.astype(float))),
     ("members", put_array("oof_decision_function_", how=rows_of(2))),
     ("chosen radius", put_array("oof_prediction_", how=rows_of(2))),
+    ("members", put_array("rho_grid_", how=lambda a: a.astype(int))),
+    ("members", put("rho_scores_", value=1.0)),
+    ("members", put("members_", 0, "_score_freq", value=0)),
+    ("lbfgs", put("_intercept_indptr", value=0)),
     # labels
     ("calls", put("_label_binarizer", "y_type_", value="binary")),
     ("calls", put("_label_binarizer", "y_type_", value="multilabel-indicator")),
@@ -360,6 +385,7 @@ CHANGES = [
     ),
     ("calls", put_array("_label_binarizer", "classes_", how=lambda a: a[:2])),
     ("calls", put_array("_label_binarizer", "classes_", how=lambda a: a[::-1])),
+    ("calls", tell_two),
     # members
     ("members", put("members_", 1, value=unfitted("SAMMLPRegressor"))),
     (
@@ -371,6 +397,7 @@ CHANGES = [
     ("members", call_other_names),
     ("members", nest),
     ("members", narrow),
+    ("members", tell_several("members_", 1)),
     ("members", cast),
     # the solver
     ("calls", put("_optimizer", "solvers", value=words("sam"))),
@@ -413,13 +440,16 @@ CHANGES = [
     ("yellowfin", put_array(*STATE, "tuner", "recent", how=lambda a: a[None])),
     ("yellowfin", put_array(*STATE, "tuner", "norm", how=lambda a: a[None])),
     ("yellowfin", put(*STATE, "tuner", "rate", value="1")),
+    ("yellowfin", put(*STATE, "tuner", "step", value=-1)),
     # the average, and what training goes on from
     ("swa", put("_averaging", "scheme", value="n_snapshots")),
     ("swa", put("_averaging", "epochs", value=-1)),
     ("swa", put("_averaging", "began", value="0")),
     ("swa", put("_averaging", "lr", value="0")),
     ("swa", put(*AVERAGE, "n_averaged", value=0)),
+    ("swa", put(*AVERAGE, "n_averaged", value=True)),
     ("swa", put(*AVERAGE, "averaged", value=[])),
+    ("swa", edit(*AVERAGE, "averaged", how=lambda average: words(*average))),
     ("swa", put_array(*AVERAGE, "averaged", 0, how=lambda a: a[1:])),
     ("swa", edit("_averaging", "scheme_state", how=with_entry("members", []))),
     ("slow weights", put_array("_iterate", 0, "coefs", 0, how=np.transpose)),
@@ -507,11 +537,13 @@ def test_a_generator_goes_on_from_every_place_that_it_can_be_at(bits, tmp_path):
 
 
 def of_state(name, value):
-    """Return a change of a generator's state: a value, or what a function returns."""
+    """Return a change of a generator's state: a value, what a function returns or none."""
 
     def change(state):
         part = state if name in state else state["state"]
         part[name] = value(part[name]) if callable(value) else value
+        if value is ...:
+            del part[name]
 
     return change
 
@@ -547,6 +579,7 @@ BROKEN = [
     *((bits, "uinteger", -1) for bits in BITS[1:]),
     *((bits, "has_gauss", value) for bits in BITS for value in (2, -1, True, 0.0)),
     *((bits, "gauss", value) for bits in BITS for value in (0, np.nan, np.inf, None)),
+    *((bits, name, ...) for bits in BITS for name in ("has_gauss", "gauss", "state")),
     *((bits, "bit_generator", "dict") for bits in BITS),
     *((bits, "bit_generator", "SFC64") for bits in BITS[:-1]),
 ]
@@ -574,53 +607,109 @@ def set_at(*path, value):
     return change
 
 
-TREE = ("estimator", "state")
+def set_parameter(value, array=None):
+    """Return a change that puts a value where anything may be, with an array for it."""
+
+    def change(manifest, arrays):
+        manifest["estimator"]["params"]["cv"] = copy.deepcopy(value)
+        if array is not None:
+            manifest["estimator"]["params"]["cv"]["array"] = len(arrays)
+            arrays.append(array)
+
+    return change
+
+
+def name_by_truth(manifest, arrays):
+    """Let the array with the number 1 be named by True, which equals 1."""
+    nodes = [look_up(manifest, path) for path in all_places("early stopping")]
+    next(n for n in nodes if isinstance(n, dict) and n.get("array") == 1)["array"] = (
+        True
+    )
+
+
+ARRAY, SCALAR = typed("array", array=0), typed("scalar", array=0)
+LAYER = ("estimator", "state", "coefs_", 0)
+NOT_VALID = "its content is not valid"
 ODD = {
-    "an array in two places": set_at(*TREE, "coefs_", 1, "array", value=0),
-    "an array by another number": set_at(*TREE, "coefs_", 0, "array", value=True),
-    "an array before the first": set_at(*TREE, "coefs_", 0, "array", value=-1),
-    "an array too many": lambda manifest, arrays: arrays.append(np.ones(1)),
-    "truth values that are 2": lambda manifest, arrays: arrays.__setitem__(
-        0, np.full(2, 2, np.uint8).view(bool)
+    "an array in two places": (set_parameter(ARRAY), "no array 0 that is not taken"),
+    "an array by a truth value": (name_by_truth, "no array True"),
+    "an array before the first": (set_at(*LAYER, "array", value=-1), "no array -1"),
+    "an array too many": (
+        lambda manifest, arrays: arrays.append(np.ones(1)),
+        "arrays that belong to nothing",
     ),
-    "characters that are none": lambda manifest, arrays: arrays.__setitem__(
-        0, np.full(3, 0x110000, np.uint32).view("U1")
+    "truth values that are 2": (
+        set_parameter(ARRAY, np.full(2, 2, np.uint8).view(bool)),
+        "an array of bool has values that are none",
     ),
-    "more than a type has": set_at(*TREE, "coefs_", 0, "order", value="F"),
-    "less than a type has": lambda manifest, arrays: manifest["estimator"]["state"][
-        "coefs_"
-    ][0].pop("array"),
-    "an unknown type": set_at(*TREE, "coefs_", 0, "type", value="ndarray"),
-    "an integer of 10,000 bits": set_at("estimator", "params", "tol", value=2**10000),
-    "an integer of 129 bits": set_at("estimator", "params", "tol", value=2**128),
-    "a word for a number": set_at(
-        "estimator", "params", "tol", value=typed("float", value="1e5")
+    "characters that are none": (
+        set_parameter(ARRAY, np.full(3, 0x110000, np.uint32).view("U1")),
+        "an array of <U1 has values that are none",
     ),
-    "an array for a number": set_at(
-        "estimator", "params", "tol", value=typed("scalar", array=0)
+    "an array for a number": (
+        set_parameter(SCALAR, np.ones(1)),
+        r"an array of shape \(1,\) for a number",
     ),
-    "objects of another shape": set_at(
-        "estimator", "params", "cv", value=typed("objects", shape=[10**15], items=[])
+    "a word for a number": (
+        set_parameter(typed("float", value="1e5")),
+        "'1e5' for a number",
     ),
-    "a generator that is not there": set_at(
-        "estimator", "params", "cv", value=typed("RandomState", same_as=5)
+    "an integer of 129 bits": (set_parameter(2**128), "more than 128 bits"),
+    "a negative one": (set_parameter(-(2**128)), "more than 128 bits"),
+    "an integer of 100,000 bits": (set_parameter(2**10000), "more than 128 bits"),
+    "more than a type has": (set_at(*LAYER, "order", value="F"), NOT_VALID),
+    "less than a type has": (set_at(*LAYER, value={"type": "array"}), NOT_VALID),
+    "no type": (set_at(*LAYER, value={}), NOT_VALID),
+    "an unknown type": (set_at(*LAYER, "type", value="ndarray"), NOT_VALID),
+    "a type that is none": (set_at(*LAYER, "type", value=[]), NOT_VALID),
+    "objects of another shape": (
+        set_parameter(typed("objects", shape=[10**15], items=[])),
+        NOT_VALID,
     ),
-    "a generator out of order": set_at(*TREE, "_random_state", "place", value=5),
-    "deep nesting": set_at(
-        "estimator",
-        "params",
-        "cv",
-        value=functools.reduce(lambda inner, _: [inner], range(900), 0),
+    "a generator that is not there": (
+        set_parameter(typed("RandomState", same_as=5)),
+        NOT_VALID,
+    ),
+    "a generator out of order": (
+        set_at("estimator", "state", "_random_state", "place", value=5),
+        "random generators are not in order",
+    ),
+    "deep nesting": (
+        set_at(
+            "estimator",
+            "params",
+            "cv",
+            value=functools.reduce(lambda inner, _: [inner], range(900), 0),
+        ),
+        "recursion",
     ),
 }
 
 
 @pytest.mark.parametrize("case", ODD)
 def test_what_save_does_not_write_is_refused(case, tmp_path):
-    path = tmp_path / "forged"
-    path.write_bytes(forged("early stopping", ODD[case], tidy=False))
-    with pytest.raises(ValueError, match="forged' cannot be loaded: "):
+    path, (change, match) = tmp_path / "forged", ODD[case]
+    path.write_bytes(forged("early stopping", change, tidy=False))
+    with pytest.raises(ValueError, match=f"forged' cannot be loaded: .*{match}"):
         sksharp.load(path)
+
+
+def test_integers_of_128_bits_and_sound_arrays_are_read(tmp_path):
+    path = tmp_path / "forged"
+    sound = [
+        (2**128 - 1, None),
+        (ARRAY, np.array([False, True])),
+        (ARRAY, np.array(["\U0010ffff"])),
+        (ARRAY, np.array(["\U0010ffff"], ">U1")),
+        (ARRAY, np.zeros((0, 3))),
+        (SCALAR, np.array(1.5)),
+    ]
+    for value, array in sound:
+        path.write_bytes(
+            forged("early stopping", set_parameter(value, array), tidy=False)
+        )
+        read = sksharp.load(path).cv
+        np.testing.assert_array_equal(read, value if array is None else array)
 
 
 def test_parts_that_lie_upon_each_other_are_refused_before_they_unfold(tmp_path):
