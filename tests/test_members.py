@@ -228,13 +228,15 @@ def test_a_row_of_several_folds_has_the_mean_of_their_members():
     assert_allclose(network.oof_prediction_, expected, rtol=1e-12)
 
 
-def test_a_row_that_a_fold_holds_twice_has_the_prediction_of_its_member():
+def test_a_member_counts_twice_where_its_fold_holds_a_row_twice():
     rows = np.arange(N)
-    folds = [(rows[20:], np.r_[0, 0, rows[:20]]), (rows[:20], rows[20:])]
-    network = SAMMLPRegressor(**{**ENSEMBLE, "n_members": 2, "cv": folds})
+    cv = [(rows[20:], np.repeat(rows[:20], 2)), (rows[:10], rows[10:])]
+    network = SAMMLPRegressor(**{**ENSEMBLE, "n_members": 2, "cv": cv})
     first, second = network.fit(X, TARGETS).members_
-    expected = np.r_[first.predict(X[:20]), second.predict(X[20:])]
-    assert_allclose(network.oof_prediction_, expected, rtol=1e-12)
+    both = slice(10, 20)
+    expected = (2 * first.predict(X[both]) + second.predict(X[both])) / 3
+    assert_allclose(network.oof_prediction_[both], expected, rtol=1e-12)
+    assert_allclose(network.oof_prediction_[:10], first.predict(X[:10]), rtol=1e-12)
 
 
 def test_a_row_of_no_fold_has_no_prediction():
