@@ -16,6 +16,7 @@ nothing of the tests and is to be repaired.
 
 import argparse
 import ast
+import contextlib
 import fnmatch
 import json
 import os
@@ -70,7 +71,7 @@ CLUMSY = {"ImportError", "ModuleNotFoundError", "NameError", "SyntaxError"}
 
 # runs pytest and writes down what begins and what fails; a test that takes too long ends it
 PROGRAM = """
-import importlib, json, signal, sys
+import importlib, json, pathlib, signal, sys
 import pytest
 
 module, record, options, *args = sys.argv[1:]
@@ -80,21 +81,26 @@ def write(**line):
     with open(record, "a") as file:
         print(json.dumps(line), file=file)
 
+def begin(what):
+    write(began=what)
+    if hasattr(signal, "alarm"):
+        signal.alarm(options["seconds"])
+
 class Record:
     def pytest_collection_modifyitems(self, items):
         if not options["slow"]:
             items[:] = [item for item in items if not item.get_closest_marker("slow")]
 
     def pytest_runtest_logstart(self, nodeid):
-        write(began=nodeid)
-        if hasattr(signal, "alarm"):
-            signal.alarm(options["seconds"])
+        begin(nodeid)
 
     def pytest_exception_interact(self, node, call):
         error = type(call.excinfo.value).__name__
         write(failed=node.nodeid, error=error, ran=isinstance(node, pytest.Item))
 
-importlib.import_module(module)
+begin(module)
+path = pathlib.Path(importlib.import_module(module).__file__).resolve()
+assert path.is_relative_to(pathlib.Path.cwd()), f"{path} is not the copy's"
 sys.exit(pytest.main(args, plugins=[Record()]))
 """
 
@@ -252,28 +258,40 @@ def write_module(path, text):
 
 
 def run_tests(folder, file, args, options):
-    """Return how a run of pytest ended, and the lines that it has written."""
+    """Return how a run of pytest ended, what it said, and what it has written down."""
     record = folder / ".mutants"
     record.unlink(missing_ok=True)
     module = ".".join(Path(file).with_suffix("").parts).removesuffix(".__init__")
     told = json.dumps({"seconds": options.timeout, "slow": options.slow})
-    args = ["-q", "--tb=no", "-p", "no:cacheprovider", "-m", "", *args]
-    env = {**os.environ, **ONE_THREAD, "PYTHONPATH": str(folder)}
-    process = subprocess.run(
+    args = [
+        *("-q", "--tb=no", "-p", "no:cacheprovider", "-m", ""),
+        f"--basetemp={folder}_temporary",
+        *args,
+    ]
+    process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, module, record, told, *args],
         cwd=folder,
-        env=env,
-        capture_output=True,
-        check=False,
+        env={**os.environ, **ONE_THREAD, "PYTHONPATH": str(folder)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
+    try:
+        said, _ = process.communicate()
+    finally:
+        # of a test that was ended, the processes that it has started too
+        if hasattr(os, "killpg"):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
     lines = record.read_text().splitlines() if record.exists() else []
-    return process, [json.loads(line) for line in lines]
+    return process.returncode, said, [json.loads(line) for line in lines]
 
 
 def try_tests(mutant, folder, file, args, options):
     """Return what tests say of a bug that is planted."""
-    process, lines = run_tests(folder, file, ["-x", *args], options)
-    if hasattr(signal, "SIGALRM") and process.returncode == -signal.SIGALRM:
+    code, said, lines = run_tests(folder, file, ["-x", *args], options)
+    if hasattr(signal, "SIGALRM") and code == -signal.SIGALRM:
         began = [line["began"] for line in lines if "began" in line]
         return Outcome(mutant, "timeout", began[-1])
     failed = next((line for line in lines if "failed" in line), None)
@@ -281,9 +299,8 @@ def try_tests(mutant, folder, file, args, options):
         is_clumsy = not failed["ran"] or failed["error"] in CLUMSY
         state = "broken" if is_clumsy else "caught"
         return Outcome(mutant, state, failed["failed"], failed["error"])
-    if process.returncode not in (0, 5):  # all have passed, or there were none
-        said = process.stderr or process.stdout
-        return Outcome(mutant, "broken", error=said.decode().strip().split("\n")[-1])
+    if code not in (0, 5):  # all have passed, or there were none
+        return Outcome(mutant, "broken", error=said.strip().split("\n")[-1])
     return Outcome(mutant, "missed")
 
 
@@ -339,10 +356,10 @@ def check_baseline(outcomes, folder, options):
     tests = sorted({outcome.test for outcome in caught})
     if not tests:
         return
-    process, lines = run_tests(folder, f"{PACKAGE}/__init__.py", tests, options)
+    code, said, lines = run_tests(folder, f"{PACKAGE}/__init__.py", tests, options)
     failed = {line["failed"] for line in lines if "failed" in line}
-    if process.returncode and not failed:
-        raise RuntimeError(f"the tests do not run without a bug: {process.stdout!r}")
+    if code and not failed:
+        raise RuntimeError(f"the tests do not run without a bug:\n{said}")
     for outcome in caught:
         if outcome.test in failed:
             outcome.state = "fails without it"

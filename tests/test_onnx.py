@@ -435,6 +435,17 @@ def test_steps_give_what_scikit_learns_give(name, dtype):
     assert outputs(model, rows)[0].dtype == dtype
 
 
+def test_columns_of_several_dtypes_lie_beside_each_other_as_in_numpy():
+    rows = np.abs(X).astype(np.float32)
+    rows[:, 0] = rows[:, 0].round()
+    steps = make_column_transformer(
+        (OrdinalEncoder(dtype=np.int64), [0]), (StandardScaler(), [1, 2])
+    )
+    assert steps.fit_transform(rows).dtype == np.float64
+    model = make_pipeline(steps, clone(REGRESSOR)).fit(rows, y)
+    assert_predicts_the_same(model, rows, 1e-5)
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("degree", [1, 3])
 @pytest.mark.parametrize(

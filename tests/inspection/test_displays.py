@@ -167,6 +167,17 @@ def test_the_scores_of_a_search_are_sorted_by_the_radius(Search, is_pipeline):
         assert display.chosen_rho == search.best_params_[name]
 
 
+def test_what_belongs_to_a_radius_is_sorted_with_it():
+    display = RhoCurveDisplay(
+        [0.5, 0, 0.1], [3, 1, 2], std=[0.3, 0.1, 0.2], is_complete=[True, False, True]
+    )
+    assert_array_equal(display.rho, [0, 0.1, 0.5])
+    assert_array_equal(display.scores, [1, 2, 3])
+    assert_array_equal(display.std, [0.1, 0.2, 0.3])
+    assert_array_equal(display.is_complete, [False, True, True])
+    assert display.baseline == 1
+
+
 def test_of_several_candidates_with_a_radius_the_best_counts():
     grid = {"rho": RHO, "alpha": [1e-4, 10]}
     search = GridSearchCV(

@@ -345,6 +345,19 @@ def test_the_penalty_adds_its_constant_curvature_to_the_weights_alone(solver):
     assert not plain.settings["penalty"]
 
 
+@pytest.mark.parametrize("Estimator", [SAMMLPRegressor, MLPRegressor])
+def test_the_minibatch_of_the_penalty_is_no_larger_than_the_rows(Estimator):
+    params = {"solver": "adam", "alpha": 0.8, "max_iter": 2, "random_state": 0}
+    y = TARGETS["squared"]
+    network = Estimator(hidden_layer_sizes=(3,), **params).fit(X, y)
+    plain, penalized = (
+        sharpness(network, X, y, measure="trace", n_probes=1, penalty=penalty)
+        for penalty in (False, True)
+    )
+    squares = sum((coef**2).sum() for coef in network.coefs_)
+    assert_allclose(penalized.loss - plain.loss, 0.4 / 40 * squares, rtol=1e-9)
+
+
 @pytest.mark.parametrize(("rho", "size"), [(0.05, 200), ("auto", 14)])
 def test_the_penalty_is_that_of_the_automatic_minibatch(rho, size):
     rows, y = np.tile(X, (7, 1)), np.tile(TARGETS["squared"], 7)
