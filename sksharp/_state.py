@@ -335,7 +335,7 @@ def are_settings(group, links, fit):
     rules |= {"lr": is_positive, "rho": is_positive, "start": is_count}
     rules |= dict.fromkeys(FLAGS & rules.keys(), lambda value: type(value) is bool)
     # what is missing of its own a wrapper adds
-    needed = {"params", *descent.arguments, *descent.counters}
+    needed = {"params", "lr", *descent.arguments, *descent.counters}
     return needed <= group.keys() <= rules.keys() and all(
         rules[name](value) for name, value in group.items()
     )

@@ -168,7 +168,6 @@ SOLVERS: dict[str, Solver] = {
         told=("model_ndim",),
         is_base=False,
         state=("step", "velocity", "mean", "mean_sq"),
-        counters=("lr",),
     ),
     "msam": Solver(
         "MSAM",
