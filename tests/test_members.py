@@ -6,6 +6,7 @@ import math
 import pickle
 import re
 import warnings
+from types import SimpleNamespace
 
 import joblib
 import numpy as np
@@ -505,6 +506,21 @@ def test_solvers_without_a_radius_do_not_look_for_one(solver):
     assert not hasattr(auto, "rho_")
     assert not hasattr(auto, "oof_decision_function_")
     assert_same_weights(auto, SAMMLPClassifier(**SMALL, solver=solver).fit(X, LABELS))
+
+
+@pytest.mark.parametrize("epochs", [2, 7, 20, 101])
+@pytest.mark.parametrize("freq", [1, 3, 10])
+def test_radii_are_given_up_at_the_first_looks_after_their_stages(freq, epochs):
+    jobs = [
+        SimpleNamespace(epochs=n, validation=SimpleNamespace(freq=freq))
+        for n in (epochs - 1, epochs)
+    ]
+    expected = {}
+    for share, left in _race.RACE:
+        looks = [n for n in range(freq, epochs, freq) if n >= share * epochs]
+        if looks:
+            expected[looks[0]] = left
+    assert _race.pauses_of(jobs, _race.RACE) == expected
 
 
 def test_hopeless_radii_are_given_up_and_leave_no_trace():

@@ -103,8 +103,7 @@ class Course:
         """Whether the epoch that begins ends with a validation score."""
         validation, epoch = self.job.validation, self.progress.n_iter + 1
         return validation is not None and (
-            epoch % validation.freq == 0
-            or epoch in (self.job.epochs, self.job.pause_at)
+            epoch % validation.freq == 0 or epoch == self.job.epochs
         )
 
     def after_epoch(self, epoch: Epoch) -> bool:

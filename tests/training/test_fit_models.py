@@ -445,6 +445,8 @@ PAUSED = {
     "ranger": {"solver": "ranger"},
     "swa": {"swa": True, "swa_start": 5},
     "early stopping": {"early_stopping": True},
+    # the pauses are between the looks
+    "early stopping in every third epoch": {"early_stopping": True, "freq": 3},
     "ema": {"ema_decay": 0.9},
     "ema and early stopping": {"ema_decay": 0.9, "early_stopping": True},
     "without shuffling": {"shuffle": False},
@@ -475,7 +477,11 @@ PAUSED = {
 @pytest.mark.parametrize("case", PAUSED)
 def test_a_pause_leaves_no_trace(case, together, job_of):
     settings = {"n_iter_no_change": 8, **PAUSED[case], "tol": 1e-6, "max_iter": 13}
+    freq = settings.pop("freq", 1)
     jobs = make_jobs(job_of, settings, VARIANTS[:3] if together else VARIANTS[:1])
+    for job in jobs:
+        if job.validation is not None:
+            job.validation = dataclasses.replace(job.validation, freq=freq)
     expected = fit_models(copy.deepcopy(jobs))
     results = fit_models([dataclasses.replace(job, pause_at=4) for job in jobs])
     assert all(result.is_paused for result in results)
