@@ -13,7 +13,6 @@ SEE_THE_TRAINING = {
     "check_classifiers_train",
     "check_dict_unchanged",
     "check_dont_overwrite_parameters",
-    "check_estimator_sparse_array",
     "check_estimators_dtypes",
     "check_estimators_overwrite_params",
     "check_estimators_partial_fit_n_features",

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+collect_ignore = ["near.py"]  # a script
+
 
 @pytest.fixture(autouse=True)
 def one_thread():

@@ -288,6 +288,7 @@ def test_calls_of_partial_fit_are_epochs_of_one_fit_bit_for_bit(
     assert parts.t_ == whole.t_
 
 
+@pytest.mark.slow
 def test_another_process_goes_on_bit_for_bit(tmp_path):
     params = {**WITHOUT_LENGTH["annealed averaging"], "warmup": 4, "solver": "wsam"}
     whole = make_regressor(shuffle=False, **params).fit(X, target)

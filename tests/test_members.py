@@ -1298,7 +1298,7 @@ ERRORS = {
     ),
     "a negative radius": (
         {"rho": "auto", "rho_grid": [0.1, -0.1]},
-        r"none of them negative, got rho_grid=\[0\.1, -0\.1\]",
+        r"neither negative nor infinite, got rho_grid=\[0\.1, -0\.1\]",
     ),
     "a radius that is none": (
         {"rho": "auto", "rho_grid": [0.1, np.nan]},

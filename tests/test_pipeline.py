@@ -49,6 +49,7 @@ X, y = make_classification(90, 6, n_informative=4, n_classes=3, random_state=0)
 weights = np.random.RandomState(1).uniform(0.1, 5, size=90)
 
 
+@pytest.mark.slow
 def test_a_parallel_search_over_rho_routes_weights_and_scores_as_by_hand():
     grid, folds = [0.0, 0.5, 2.0], KFold(2)
 

@@ -1043,6 +1043,7 @@ def test_the_last_fit_keeps_the_state_of_its_solver():
     assert_array_equal(search.best_estimator_.coefs_[0], alone.coefs_[0])
 
 
+@pytest.mark.slow
 def test_other_processes_know_a_training_by_the_same_key():
     program = """
 import numpy as np

@@ -331,10 +331,24 @@ def run_python(code, *arguments):
     )
 
 
+# one of every kind of state that a checkpoint holds
+RESUMED = [
+    "Lookahead over SAM over Adam",
+    "MSAM over Ranger",
+    "Muon",
+    "SAM over Schedule-Free",  # in the warm-up
+    "YellowFin",
+    "FriendlySAM over torch's Adam",
+    "LookSAM over torch's Adam",
+    "SAM over Adam, late and every third step",
+    "ESAM over Adam",
+]
+
+
 def test_training_resumed_in_a_fresh_process_is_the_uninterrupted_one(tmp_path):
     half, full = {}, {}
-    for name, case in CASES.items():
-        training = Training(case.make, initial_weights(0))
+    for name in RESUMED:
+        training = Training(CASES[name].make, initial_weights(0))
         training.schedule()
         training.run(7)
         # the state that is saved is not the one that trains on
@@ -344,7 +358,7 @@ def test_training_resumed_in_a_fresh_process_is_the_uninterrupted_one(tmp_path):
     torch.save(half, tmp_path / "half.pt")
     run_python(RESUME, tmp_path / "half.pt", tmp_path / "full.pt")
     resumed = torch.load(tmp_path / "full.pt", weights_only=True)
-    assert [name for name in CASES if not equal(resumed[name], full[name])] == []
+    assert [name for name in RESUMED if not equal(resumed[name], full[name])] == []
 
 
 MAKE_ALL = """
@@ -378,6 +392,7 @@ for make in [
 """
 
 
+@pytest.mark.slow
 def test_making_and_using_an_optimizer_does_not_import_the_compiler():
     run_python(MAKE_ALL)
 
