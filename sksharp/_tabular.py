@@ -1,11 +1,12 @@
 """From a table as it is to the numbers that a network trains well on."""
 
+import sys
 from numbers import Integral, Real
 
 import numpy as np
-from scipy.sparse import issparse
 from sklearn.base import (
     BaseEstimator,
+    OneToOneFeatureMixin,
     TransformerMixin,
     _fit_context,
     is_classifier,
@@ -18,6 +19,7 @@ from sklearn.preprocessing import (
     OrdinalEncoder,
     StandardScaler,
 )
+from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import (
     _check_feature_names_in,
@@ -25,10 +27,24 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from ._columns import (
+    FEW,
+    FLAG,
+    NUMERIC,
+    columns_of,
+    is_mostly_unique,
+    is_text,
+    kind_of,
+    library_of,
+    numbers,
+    words,
+)
 from ._pickles import VersionStamp
+from ._warnings import warn
+from .exceptions import ColumnWarning
 
-MISSING = "missing"
 CLIP = 3.0
+BLOCK = 2**11  # rows that are encoded at a time
 LARGEST = 1e100  # of a numeric column: the squares of larger numbers would overflow
 
 
@@ -136,7 +152,11 @@ class PiecewiseLinearEncoder(VersionStamp, TransformerMixin, BaseEstimator):
         # values that occur: a quantile between them would split an indicator in two
         quantiles = np.quantile(X, shares, axis=0, method="nearest")
         self.knots_ = [np.unique(column) for column in quantiles.T]
-        self.means_ = self._ramps(X).mean(axis=0, dtype=np.float64)
+        # one after the other: all ramps together are many times as large as X
+        means = [
+            self._ramps(X, j).mean(axis=0, dtype=np.float64) for j in range(X.shape[1])
+        ]
+        self.means_ = np.concatenate(means)
         return self
 
     def transform(self, X):
@@ -161,12 +181,14 @@ class PiecewiseLinearEncoder(VersionStamp, TransformerMixin, BaseEstimator):
         ramps *= self.height
         return ramps
 
-    def _ramps(self, X):
+    def _ramps(self, X, feature=None):
+        """Return the ramps of height 1 of all features or of one."""
         n_ramps = self._n_ramps()
-        pairs = list(zip(self.knots_, n_ramps, strict=True))
+        features = range(len(n_ramps)) if feature is None else [feature]
+        pairs = [(self.knots_[j], n_ramps[j]) for j in features]
         lower = np.concatenate([knots[:n] for knots, n in pairs])
         width = np.concatenate([np.diff(knots)[:n] for knots, n in pairs])
-        ramps = X[:, np.repeat(np.arange(len(pairs)), n_ramps)]
+        ramps = X[:, np.repeat(features, [n for _, n in pairs])]
         with np.errstate(over="ignore"):  # infinity is clipped too
             ramps -= lower
             ramps /= width
@@ -217,11 +239,12 @@ def tabular_pipeline(
 ):
     """Put scikit-learn's preprocessing for a table as it is before an estimator.
 
-    The pipeline takes a pandas DataFrame with numbers, dates, booleans, strings,
-    categories and missing values, or an array of numbers. ``fit`` reads from the dtypes
-    which column is of which kind:
+    The pipeline takes a frame of pandas or polars or a table of pyarrow, with numbers,
+    dates, booleans, words, categories and missing values, or an array of numbers, dates or
+    booleans. ``fit`` reads from the values of a column what it holds, and later columns of
+    that name are read as that, however either is stored:
 
-    - **numeric**: numbers, dates and durations (in days), and every column of an array.
+    - **numeric**: numbers, dates and durations (in days), and columns without any value.
       A missing value becomes the median, and a column of its own tells of it. The value
       is standardized and softly clipped, ``z / sqrt(1 + (z / 3)**2)``; beside it stand
       the ramps of :class:`PiecewiseLinearEncoder`, of height 0.5 and centered. Infinite
@@ -232,6 +255,10 @@ def tabular_pipeline(
     - **categorical**: the rest, one-hot. Missing is a category. Of many categories the
       rare ones share a column. A new one goes to that column, or is all zeros if there
       is none.
+
+    Text of numbers, dates or durations is read as these, except whole numbers of few
+    values that repeat, which are categories. Of such columns, and of those of more than 32
+    words that mostly occur once, ``fit`` warns by name.
 
     The target of a regressor is standardized, and predictions are scaled back.
 
@@ -250,7 +277,7 @@ def tabular_pipeline(
     numeric, binary, categorical : transformer, 'passthrough', 'drop' or None, \
 default=None
         What to do with the columns of a kind instead of the above. It is given the
-        columns as they are, missing values included.
+        columns as they are stored, missing values included.
 
     target : transformer, 'passthrough' or None, default=None
         What to do with the target of a regressor. None standardizes it, except when the
@@ -265,7 +292,13 @@ default=None
         the dtype of its features) and 'model'. The model
         is the estimator, or a ``TransformedTargetRegressor`` around it, so that a
         parameter of the estimator is ``model__rho`` or ``model__regressor__rho``, and
-        weights of the rows are given to ``fit`` as ``model__sample_weight``.
+        weights of the rows are given to ``fit`` as ``model__sample_weight``, or by
+        scikit-learn's metadata routing. ``y_val`` is transformed like the target.
+
+    Warns
+    -----
+    sksharp.exceptions.ColumnWarning
+        In ``fit``, of columns that are read otherwise than stored, or tell of nothing.
 
     See Also
     --------
@@ -308,9 +341,9 @@ default=None
     >>> model.predict(flats).round(-1)
     array([ 450.,  700.,  720.,  980., 1150., 1500.])
     """
-    from sklearn.compose import ColumnTransformer  # with svm, neighbors and more
+    from ._compose import TableTransformer  # scikit-learn's compose, with svm and more
 
-    columns = ColumnTransformer(
+    columns = TableTransformer(
         [
             ("numeric", _or_default(numeric, _numeric, n_bins), _numeric_columns),
             ("binary", _or_default(binary, _binary), _binary_columns),
@@ -328,7 +361,16 @@ default=None
 
 
 def _to_single(X):
-    return X.astype(np.float32)
+    return _cast(X, np.float32)
+
+
+def _cast(X, dtype):
+    """Return an array or a frame of numbers in a dtype."""
+    if isinstance(X, np.ndarray):
+        return X.astype(dtype, copy=False)
+    if library_of(X) == "polars":
+        return X.cast(getattr(sys.modules["polars"], np.dtype(dtype).name.title()))
+    return X.astype(dtype)
 
 
 def _or_default(transformer, make_default, *args):
@@ -340,7 +382,7 @@ def _numeric(n_bins):
 
     scale = [
         # not RobustScaler: it leaves a column that is mostly zeros unscaled
-        ("standardize", StandardScaler()),
+        ("standardize", Standardizer()),
         ("clip", FunctionTransformer(_soft_clip, feature_names_out="one-to-one")),
     ]
     # lower than the feature, of which there is one beside so many of them
@@ -352,9 +394,10 @@ def _numeric(n_bins):
     )
     return Pipeline(
         [
-            ("numbers", FunctionTransformer(_numbers, feature_names_out="one-to-one")),
+            ("numbers", NumberReader()),
             ("impute", impute),
-            ("encode", FeatureUnion(encode)),
+            # the ramps are many: not first in double precision and then in single
+            ("encode", BlockUnion(encode, dtype=np.float32)),
         ]
     )
 
@@ -364,11 +407,11 @@ def _binary():
 
     # not OneHotEncoder(drop='if_binary'): a new value would silently be the first one
     encode = OrdinalEncoder(
-        handle_unknown="use_encoded_value", unknown_value=np.nan, dtype=np.float64
+        handle_unknown="use_encoded_value", unknown_value=np.nan, dtype=np.float32
     )
     return Pipeline(
         [
-            ("text", FunctionTransformer(_text, feature_names_out="one-to-one")),
+            ("text", WordReader()),
             ("encode", encode),
             ("impute", SimpleImputer(strategy="mean")),
         ]
@@ -380,10 +423,11 @@ def _categorical(max_categories):
         handle_unknown="infrequent_if_exist",
         max_categories=max_categories,
         sparse_output=False,
+        dtype=np.float32,
     )
     return Pipeline(
         [
-            ("text", FunctionTransformer(_text, feature_names_out="one-to-one")),
+            ("text", WordReader()),
             ("encode", encode),
         ]
     )
@@ -403,12 +447,10 @@ def _with_target(estimator, target):
         target = _target() if is_regressor(estimator) and has_scale else None
     if target is None or target == "passthrough":
         return estimator
-    from sklearn.compose import TransformedTargetRegressor
+    from ._compose import TargetRegressor
 
     # the check takes the rounding of single precision near zero for an error
-    return TransformedTargetRegressor(
-        estimator, transformer=target, check_inverse=not is_default
-    )
+    return TargetRegressor(estimator, transformer=target, check_inverse=not is_default)
 
 
 def _target():
@@ -424,89 +466,129 @@ def _to_double(X):
 # -- which columns are of which kind: masks, since a label may be a number ----------------
 
 
-def _columns(X):
-    """Return the columns of a frame, or of an array, as a list."""
-    is_frame = _is_frame(X)
-    if X.ndim != 2:
-        raise ValueError(
-            f"Expected a table of rows and columns, got {X.ndim} dimension(s) of shape "
-            f"{X.shape}. Give a single column as a DataFrame, or reshape(-1, 1) an array."
-        )
-    return [X.iloc[:, j] if is_frame else X[:, j] for j in range(X.shape[1])]
-
-
-def _is_frame(X):
-    """Return whether a table is a frame, and not an array."""
-    if issparse(X):
-        raise TypeError("X must be dense, got a sparse matrix. Give X.toarray().")
-    is_frame = hasattr(X, "iloc")
-    if not (is_frame or isinstance(X, np.ndarray)):
-        kind = type(X)
-        way_out = "X.to_pandas()" if hasattr(X, "to_pandas") else "numpy.asarray(X)"
-        raise TypeError(
-            f"X must be a DataFrame of pandas or an array of numpy, got a {kind.__name__} "
-            f"of {kind.__module__.partition('.')[0]}. Give {way_out}."
-        )
-    return is_frame
-
-
-def _is_numeric(column):
-    if hasattr(column, "iloc"):
-        return column.dtype.kind in "iufMm"  # pandas' own dtypes have a kind too
-    return column.dtype.kind != "b"
-
-
-def _is_binary(column):
-    if _is_numeric(column):
-        return False
-    if hasattr(column, "iloc"):
-        return _n_values(column) + column.isna().any() == 2
-    return len(np.unique(column)) == 2
-
-
-def _n_values(column):
-    """Return how many values a column of a frame has, missing ones aside."""
-    try:
-        return column.nunique()
-    except TypeError as error:  # it has no hash
-        kinds = {type(value).__name__: None for value in column[column.notna()]}
-        raise TypeError(
-            f"column {column.name!r} of X must hold numbers, dates, booleans or words, got "
-            f"{', '.join(kinds)}. Give every element a column of its own, or leave the "
-            "column out."
-        ) from error
-
-
 def _numeric_columns(X):
-    return np.array([_is_numeric(column) for column in _columns(X)], dtype=bool)
+    return _mask(X, "numeric")
 
 
 def _binary_columns(X):
-    return np.array([_is_binary(column) for column in _columns(X)], dtype=bool)
+    return _mask(X, "binary")
 
 
 def _categorical_columns(X):
-    return ~_numeric_columns(X) & ~_binary_columns(X)
+    return _mask(X, "categorical")
+
+
+def _mask(X, part):
+    columns = columns_of(X)
+    kinds = _kinds(X, columns)
+    parts = [_part(*pair) for pair in zip(columns, kinds, strict=True)]
+    return np.array(parts, dtype=object) == part
+
+
+def _part(column, kind):
+    if kind in NUMERIC:
+        return "numeric"
+    return "binary" if len({*words(column, kind)}) == 2 else "categorical"
+
+
+def _kinds(X, columns):
+    """Return what each column of a table holds."""
+    kinds = [kind_of(column) for column in columns]
+    if library_of(X) == "numpy":
+        for column, kind in zip(columns, kinds, strict=True):
+            if kind not in NUMERIC and kind != FLAG:
+                raise ValueError(
+                    "X must hold numbers, dates or booleans where it is an array, got "
+                    f"non-numeric data in column {column.name}. Give a DataFrame."
+                )
+    return kinds
 
 
 # -- what scikit-learn's transformers cannot read ------------------------------------------
 
 
-def _numbers(X):
-    """Return a frame as an array of floats: dates in days, missing values as NaN."""
-    if not _is_frame(X):
-        return _within_reach(X)
-    return np.column_stack([_floats(column) for column in _columns(X)])
+class _Reader(OneToOneFeatureMixin, VersionStamp, TransformerMixin, BaseEstimator):
+    """Reads columns of a table as what they held in the fit, however they are stored."""
+
+    def fit(self, X, y=None):
+        """Find out what the columns hold.
+
+        Parameters
+        ----------
+        X : table of shape (n_samples, n_features)
+            Columns of the fit.
+
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : _Reader
+            The fitted reader.
+        """
+        validate_data(self, X, skip_check_array=True)
+        columns = columns_of(X)
+        self.kinds_ = _kinds(X, columns)
+        self._warn(columns)
+        return self
+
+    def transform(self, X):
+        """Read the columns.
+
+        Parameters
+        ----------
+        X : table of shape (n_samples, n_features)
+            The same columns.
+
+        Returns
+        -------
+        values : ndarray of shape (n_samples, n_features)
+            Their values.
+        """
+        check_is_fitted(self)
+        pairs = zip(columns_of(X), self.kinds_, strict=True)
+        return np.column_stack([self._read(*pair) for pair in pairs])
 
 
-def _floats(column):
-    kind = column.dtype.kind
-    if kind in "Mm":
-        values = column.to_numpy(dtype=f"{kind}8[us]")
-        since = values - np.datetime64(0, "us") if kind == "M" else values
-        return since / np.timedelta64(1, "D")
-    dtype = np.float32 if column.dtype == np.float32 else np.float64
-    return _within_reach(column.to_numpy(dtype=dtype, na_value=np.nan))
+class NumberReader(_Reader):
+    """Reads columns as floats: dates and durations in days, missing values as NaN."""
+
+    def _read(self, column, kind):
+        return _within_reach(numbers(column, kind))
+
+    def _warn(self, columns):
+        named = {}
+        for column, kind in zip(columns, self.kinds_, strict=True):
+            if is_text(column):
+                named.setdefault(kind, []).append(column.name)
+        for kind, names in named.items():
+            warn(
+                f"columns {names} of X hold {kind}s as text. They are read as {kind}s. "
+                f"Convert them to {kind}s, or to categories if they are names: "
+                "astype('category').",
+                ColumnWarning,
+            )
+
+
+class WordReader(_Reader):
+    """Reads columns as words, with one for missing values."""
+
+    def _read(self, column, kind):
+        return words(column, kind)
+
+    def _warn(self, columns):
+        names = [
+            column.name
+            for column, kind in zip(columns, self.kinds_, strict=True)
+            if is_mostly_unique(words(column, kind))
+        ]
+        if names:
+            warn(
+                f"columns {names} of X have more than {FEW} words, and most of these occur "
+                "once, as in a name or a key. A network learns nothing from such a "
+                "column. Leave it out, or make numbers or fewer categories of it.",
+                ColumnWarning,
+            )
 
 
 def _within_reach(values):
@@ -516,26 +598,104 @@ def _within_reach(values):
     return np.where(np.isinf(values), values, np.clip(values, -LARGEST, LARGEST))
 
 
-def _text(X):
-    """Return an array of words, with one for missing values."""
-    if not _is_frame(X):
-        return X.astype(str).astype(object)
-    return np.array([_words(column) for column in _columns(X)], dtype=object).T
+class Standardizer(StandardScaler):
+    """A StandardScaler that asks for no weights of the rows where metadata is routed."""
+
+    __metadata_request__fit = {"sample_weight": False}
 
 
-def _words(column):
-    missing = column.isna().to_numpy()
-    values = column.to_numpy(dtype=object)
-    return [
-        MISSING if is_missing else _word(value)
-        for value, is_missing in zip(values, missing, strict=True)
-    ]
+class BlockUnion(VersionStamp, FeatureUnion):
+    """A FeatureUnion that transforms some rows at a time, and holds no part twice.
+
+    Parameters
+    ----------
+    transformer_list, n_jobs, transformer_weights, verbose, verbose_feature_names_out
+        As of FeatureUnion.
+
+    dtype : dtype or None, default=None
+        Of the features, None for that of the parts.
+    """
+
+    def __init__(
+        self,
+        transformer_list,
+        *,
+        n_jobs=None,
+        transformer_weights=None,
+        verbose=False,
+        verbose_feature_names_out=True,
+        dtype=None,
+    ):
+        super().__init__(
+            transformer_list,
+            n_jobs=n_jobs,
+            transformer_weights=transformer_weights,
+            verbose=verbose,
+            verbose_feature_names_out=verbose_feature_names_out,
+        )
+        self.dtype = dtype
+
+    def fit_transform(self, X, y=None, **params):
+        """Fit the parts, and return what they make of the rows side by side.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        y : array-like or None, default=None
+            Targets.
+
+        **params : dict
+            For ``fit`` of the parts.
+
+        Returns
+        -------
+        features : ndarray of shape (n_samples, n_features_out)
+            The parts' features.
+        """
+        if all(_is_plain(part) for _, part in self.transformer_list):
+            return self.fit(X, y, **params).transform(X)
+        return self._cast(super().fit_transform(X, y, **params))
+
+    def transform(self, X, **params):
+        """Return what the parts make of the rows side by side.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        **params : dict
+            For ``transform`` of the parts.
+
+        Returns
+        -------
+        features : ndarray of shape (n_samples, n_features_out)
+            The parts' features.
+        """
+        if params or not isinstance(X, np.ndarray) or len(X) <= BLOCK:
+            return self._cast(super().transform(X, **params))
+        features = None
+        for rows in gen_batches(len(X), BLOCK):
+            block = self._cast(super().transform(X[rows]))
+            if not isinstance(block, np.ndarray):
+                return self._cast(super().transform(X))
+            if features is None:
+                features = np.empty((len(X), block.shape[1]), block.dtype)
+            features[rows] = block
+        return features
+
+    def _cast(self, features):
+        return features if self.dtype is None else _cast(features, self.dtype)
 
 
-def _word(value):
-    # pandas turns integers into floats beside a missing value: 3 and 3.0 are one category
-    is_whole = isinstance(value, float | np.floating) and value.is_integer()
-    return str(int(value) if is_whole else value)
+def _is_plain(part):
+    """Return whether a transformer's ``fit_transform`` is ``fit`` and ``transform``."""
+    if isinstance(part, Pipeline):
+        return all(_is_plain(step) for _, step in part.steps)
+    is_named = part is None or isinstance(part, str)
+    return is_named or type(part).fit_transform is TransformerMixin.fit_transform
 
 
 def _soft_clip(X):

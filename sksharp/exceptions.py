@@ -63,3 +63,17 @@ class UnusedParameterWarning(UserWarning):
     >>> from sksharp.exceptions import UnusedParameterWarning
     >>> warnings.filterwarnings("ignore", category=UnusedParameterWarning)
     """
+
+
+class ColumnWarning(UserWarning):
+    """A column of a table was read otherwise than it is stored, or tells a network nothing.
+
+    Numbers and dates that are stored as text are read as what they are. Text of which most
+    values occur once is a name or a key.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from sksharp.exceptions import ColumnWarning
+    >>> warnings.filterwarnings("ignore", category=ColumnWarning)
+    """

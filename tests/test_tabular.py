@@ -220,20 +220,20 @@ def test_every_kind_of_column_becomes_finite_numbers():
     masks = {name: list(FRAME.columns[mask]) for name, mask in kinds.items()}
     names = list(FRAME)
     assert masks == {
-        "numeric": names[: names.index("bool")],
+        "numeric": [*names[: names.index("bool")], "nothing"],
         "binary": ["bool", "two", "mixed"],
-        "categorical": ["boolean", "category", "object", "string", "one", "nothing"],
+        "categorical": ["boolean", "category", "object", "string", "one"],
     }
     out = columns.transform(FRAME)
     assert isinstance(out, np.ndarray)
-    assert out.dtype == np.float64
+    assert out.dtype == np.float32
     assert np.isfinite(out).all()
     assert out.shape == (len(FRAME), len(columns.get_feature_names_out()))
 
 
 def transformed(frame, new=None, **parts):
     """Return the features of a frame (of new rows) by name."""
-    pipeline = tabular_pipeline(Ridge(), **parts).set_output(transform="pandas")
+    pipeline = in_double(Ridge(), **parts).set_output(transform="pandas")
     columns = pipeline.fit(frame, 0.5 + np.arange(len(frame)))["columns"]
     return columns.transform(frame if new is None else new)
 
@@ -375,7 +375,7 @@ def test_sparse_rows_are_no_table():
         tabular_pipeline(Ridge()).fit(csr_array(np.eye(6)), np.arange(6))
 
 
-class Polars:
+class Other:
     """A frame of another library, as far as scikit-learn looks at it."""
 
     shape, columns = (6, 2), ["one", "two"]
@@ -388,9 +388,9 @@ class Polars:
 
 
 def test_a_frame_of_another_library_is_to_be_converted():
-    frame, target = Polars(), np.arange(6)
+    frame, target = Other(), np.arange(6)
     with pytest.raises(
-        TypeError, match=r"or an array of numpy, got a Polars .*to_pandas"
+        TypeError, match=r"or an array of numpy, got a Other .*to_pandas"
     ):
         tabular_pipeline(Ridge()).fit(frame, target)
     tabular_pipeline(Ridge()).fit(frame.to_pandas(), target)
@@ -432,9 +432,12 @@ def test_a_row_without_any_value_is_predicted():
     assert np.isfinite(tabular_pipeline(Ridge()).fit(FRAME, y).predict(row)).all()
 
 
-def in_double(estimator):
-    """Return the pipeline without the step that makes everything float32."""
-    return tabular_pipeline(estimator).set_params(precision="passthrough")
+def in_double(estimator, **parts):
+    """Return the pipeline without what makes its features float32."""
+    pipeline = tabular_pipeline(estimator, **parts).set_params(precision="passthrough")
+    if "numeric" not in parts:
+        pipeline.set_params(columns__numeric__encode__dtype=None)
+    return pipeline
 
 
 def test_the_model_is_given_single_precision():

@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import json
 import warnings
 from numbers import Integral
 
@@ -11,17 +12,36 @@ from sklearn.base import is_classifier
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
 from .._classifier import SAMMLPClassifier
+from .._columns import (
+    DATE,
+    DURATION,
+    FLAG,
+    MISSING,
+    NUMBER,
+    NUMERIC,
+    as_table,
+    as_text,
+    columns_of,
+    is_frame,
+    names_of,
+    numbers,
+    words,
+)
 from .._estimator import FlatMinimaMLP
 from .._regressor import SAMMLPRegressor
-from .._tabular import MISSING, PiecewiseLinearEncoder, _columns, _floats, _words
+from .._tabular import NumberReader, PiecewiseLinearEncoder, WordReader
 
 EXTRA = "pip install onnx skl2onnx"
 
 # strings can be compared from this version of the operators on
 LEAST_OPSET = 19
+
+# which property of a model says what its columns held in the fit
+KINDS = "sksharp_columns"
 
 # rows that the model is tried on, and how far it may be off, relative to the largest value
 N_TRIED = 100
@@ -127,7 +147,8 @@ def to_onnx(estimator, X, *, dtype=None, target_opset=None):
     converters, parsers = _converters(estimator, network, dtype)
     if not is_given:
         X = _in_order(estimator, X)
-    inputs = X if is_given else _inputs(estimator, X, dtype)
+    kinds = _kinds(estimator)
+    inputs = X if is_given else _inputs(estimator, X, dtype, kinds)
     model = skl2onnx.convert_sklearn(
         estimator,
         name=type(network).__name__,
@@ -140,6 +161,8 @@ def to_onnx(estimator, X, *, dtype=None, target_opset=None):
     for value, (name, _) in zip(model.graph.input, inputs, strict=True):
         if value.name != name:
             value.doc_string = name
+    if kinds and [name for name, _ in inputs] == [*kinds]:
+        model.metadata_props.add(key=KINDS, value=json.dumps(kinds))
     if not is_classifier(network):
         _name_prediction(model, is_flat=_is_flat(estimator, network))
     _check_types(model)
@@ -194,18 +217,19 @@ def make_inputs(model, X):
         value.name: value.doc_string or value.name for value in model.graph.input
     }
     names = [*of_inputs.values()]
-    if not hasattr(X, "iloc"):
+    if not is_frame(X):
         raise ValueError(
             f"X must be a DataFrame with the columns {names}, got {type(X).__name__}."
         )
-    places = {str(name): j for j, name in enumerate(X.columns)}
-    missing = [name for name in names if name not in places]
+    columns = {str(column.name): column for column in columns_of(X)}
+    missing = [name for name in names if name not in columns]
     if missing:
         raise ValueError(f"X must have the columns {names}, lacks {missing}.")
-    table = _columns(X)
+    kinds = {entry.key: entry.value for entry in model.metadata_props}
+    kinds = json.loads(kinds.get(KINDS, "{}"))
     return {
-        name: _values(table[places[of_inputs[name]]], dtype).reshape(-1, 1)
-        for name, dtype in dtypes.items()
+        name: _values(columns[column], dtypes[name], kinds.get(column)).reshape(-1, 1)
+        for name, column in of_inputs.items()
     }
 
 
@@ -301,15 +325,17 @@ def _converters(estimator, network, dtype):
     from skl2onnx._supported_operators import sklearn_operator_name_map
     from skl2onnx.common._registration import get_converter, get_shape_calculator
 
+    from .._compose import TargetRegressor
     from ._network import convert_network, parse_network, shape_network
     from ._steps import CONVERTERS, PARSERS, convert_target, shape_target
 
+    target = (
+        functools.partial(shape_target, dtype=dtype),
+        functools.partial(convert_target, dtype=dtype),
+    )
     converters = {
         **CONVERTERS,
-        TransformedTargetRegressor: (
-            functools.partial(shape_target, dtype=dtype),
-            functools.partial(convert_target, dtype=dtype),
-        ),
+        **dict.fromkeys((TransformedTargetRegressor, TargetRegressor), target),
         type(network): (
             functools.partial(shape_network, dtype=dtype),
             functools.partial(convert_network, dtype=dtype),
@@ -403,13 +429,15 @@ def _in_order(estimator, X):
     """Return the rows with the columns of the fit, whatever else X has."""
     if issparse(X):
         X = X.tocsr()
+    X = as_table(X) if is_frame(X) else X
     names = getattr(estimator, "feature_names_in_", None)
-    if hasattr(X, "iloc") and names is not None:
-        missing = [name for name in names if name not in X.columns]
+    if is_frame(X) and names is not None:
+        have = names_of(X)
+        missing = [name for name in names if name not in have]
         if missing:
             raise ValueError(f"X must have the columns of the fit, lacks {missing}.")
-        X = X[[*names]]
-    shape = np.shape(X)
+        X = _safe_indexing(X, [*names], axis=1)
+    shape = X.shape if is_frame(X) else np.shape(X)
     if len(shape) != 2 or shape[1] != estimator.n_features_in_:
         raise ValueError(
             f"X must have rows of the {estimator.n_features_in_} features of the fit, got "
@@ -418,30 +446,54 @@ def _in_order(estimator, X):
     return X
 
 
-def _inputs(estimator, X, dtype):
+def _kinds(estimator):
+    """Return what the columns of a table held in the fit, by name, empty if none tells."""
+    first = _first(estimator)
+    names = getattr(estimator, "feature_names_in_", None)
+    if not isinstance(first, ColumnTransformer):
+        return {}
+    if names is None:
+        names = range(first.n_features_in_)
+    kinds = dict.fromkeys(map(str, names))
+    for name, part, _ in first.transformers_:
+        reader = part.steps[0][1] if isinstance(part, Pipeline) else part
+        if isinstance(reader, NumberReader | WordReader) and hasattr(reader, "kinds_"):
+            places = first._transformer_to_input_indices[name]
+            for place, kind in zip(places, reader.kinds_, strict=True):
+                kinds[str(names[place])] = kind
+    return kinds if any(kinds.values()) else {}
+
+
+def _inputs(estimator, X, dtype, kinds):
     """Return the names and types of what the model takes."""
     from ._graph import tensor_type
 
-    if hasattr(X, "iloc") and _takes_columns(estimator):
-        return [
-            (str(name), tensor_type(_column_dtype(column, dtype), 1))
-            for name, column in zip(X.columns, _columns(X), strict=True)
-        ]
-    if hasattr(X, "iloc"):
-        kinds = {_column_dtype(column, dtype) for column in _columns(X)}
-        kind = np.result_type(*kinds) if len(kinds) > 1 else kinds.pop()
-    else:
+    if not is_frame(X):
         kind = X.dtype if hasattr(X, "dtype") else np.asarray(X).dtype
+        return [("X", tensor_type(_array_dtype(kind, dtype), np.shape(X)[1]))]
+    columns = columns_of(X)
+    if isinstance(_first(estimator), ColumnTransformer):
+        return [
+            (
+                str(column.name),
+                tensor_type(
+                    _column_dtype(column, dtype, kinds.get(str(column.name))), 1
+                ),
+            )
+            for column in columns
+        ]
+    found = {_column_dtype(column, dtype, None) for column in columns}
+    kind = np.result_type(*found) if len(found) > 1 else found.pop()
     return [("X", tensor_type(_array_dtype(kind, dtype), np.shape(X)[1]))]
 
 
-def _takes_columns(estimator):
-    """Return whether the first step chooses columns."""
+def _first(estimator):
+    """Return the first step of an estimator."""
     first = estimator
     while isinstance(first, Pipeline | TransformedTargetRegressor):
         is_pipeline = isinstance(first, Pipeline)
         first = first.steps[0][1] if is_pipeline else first.regressor_
-    return isinstance(first, ColumnTransformer)
+    return first
 
 
 def _array_dtype(kind, dtype):
@@ -457,19 +509,28 @@ def _array_dtype(kind, dtype):
     return np.dtype(np.float32 if kind == np.float32 else np.float64)
 
 
-def _column_dtype(column, dtype):
-    kind = column.dtype.kind
-    if kind in "Mm":
+def _stored_kind(column):
+    """Return what a column holds by its storage, None for words."""
+    kinds = {"b": FLAG, "M": DATE, "m": DURATION, **dict.fromkeys("iuf", NUMBER)}
+    return None if column.is_category else kinds.get(column.values().dtype.kind)
+
+
+def _column_dtype(column, dtype, kind):
+    kind = _stored_kind(column) if kind is None else kind
+    if kind == FLAG:
+        has_gap = (words(column, FLAG) == MISSING).any()
+        return np.dtype(object if has_gap else bool)
+    if kind not in NUMERIC:
+        return np.dtype(object)
+    if kind != NUMBER:
         return np.dtype(np.float64)
-    if kind == "b":
-        return np.dtype(object if column.isna().any() else bool)
-    return _array_dtype(column.dtype, dtype) if kind in "iuf" else np.dtype(object)
+    return _array_dtype(numbers(column, kind).dtype, dtype)
 
 
 def _is_column(value, X):
     """Return whether the input 'X' is the column of that name, not a matrix."""
     width = value.type.tensor_type.shape.dim[1].dim_value
-    return width == 1 and hasattr(X, "iloc") and "X" in map(str, X.columns)
+    return width == 1 and is_frame(X) and "X" in map(str, names_of(X))
 
 
 def _matrix(X, dtype):
@@ -477,26 +538,25 @@ def _matrix(X, dtype):
     if dtype.kind != "O":
         return X.astype(dtype)
     # None and NaN: ONNX has neither among strings
-    words = [
-        MISSING if value is None or value != value else str(value)
-        for value in X.ravel().tolist()
-    ]
-    return np.array(words, dtype=object).reshape(X.shape)
+    found = [as_text(value) for value in X.ravel().tolist()]
+    return np.array(found, dtype=object).reshape(X.shape)
 
 
-def _values(column, dtype):
+def _values(column, dtype, kind):
+    kind = _stored_kind(column) if kind is None else kind
     if dtype.kind == "O":
-        return np.array(_words(column), dtype=object)
-    if dtype.kind == "b":
-        if column.dtype.kind != "b" or column.isna().any():
-            raise ValueError(
-                f"X must hold booleans in column {column.name!r}, as where the model was "
-                f"made, got dtype={column.dtype} and {column.isna().sum()} missing values. "
-                "Make them booleans. For a model that takes missing ones too, give "
-                "to_onnx rows of which one is missing."
-            )
-        return column.to_numpy(dtype=bool)
-    return _floats(column).astype(dtype)
+        return words(column, kind)
+    if dtype.kind != "b":
+        return numbers(column, kind if kind in NUMERIC else NUMBER).astype(dtype)
+    found = words(column, FLAG)
+    strange = sorted({*found} - {"False", "True"})
+    if strange:
+        raise ValueError(
+            f"X must hold booleans in column {column.name!r}, as where the model was made, "
+            f"got {', '.join(strange)}. Make them booleans. For a model that takes missing "
+            "ones too, give to_onnx rows of which one is missing."
+        )
+    return found == "True"
 
 
 def _is_flat(estimator, network):
@@ -545,7 +605,8 @@ def _try(model, estimator, X):
     """Raise if the model predicts otherwise than the estimator."""
     from onnx.reference import ReferenceEvaluator
 
-    rows = X.iloc[:N_TRIED] if hasattr(X, "iloc") else X[:N_TRIED]
+    n_tried = min(N_TRIED, X.shape[0] if hasattr(X, "shape") else len(X))
+    rows = _safe_indexing(X, slice(n_tried)) if is_frame(X) else X[:n_tried]
     is_probable = is_classifier(estimator)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -19,7 +19,15 @@ from sklearn.preprocessing import (
 )
 
 from .. import _tabular
-from .._tabular import MISSING, PiecewiseLinearEncoder
+from .._columns import MISSING, NOTHING, as_text
+from .._compose import TableTransformer, TargetRegressor
+from .._tabular import (
+    BlockUnion,
+    NumberReader,
+    PiecewiseLinearEncoder,
+    Standardizer,
+    WordReader,
+)
 from ._graph import (
     STRING,
     Graph,
@@ -46,7 +54,14 @@ class Pick:
 
 
 class Merge:
-    """Matrices beside each other, in the dtype that numpy would give them."""
+    """Matrices beside each other, in a dtype or in that which numpy would give them."""
+
+    def __init__(self, dtype=None):
+        self.dtype = dtype
+
+    def dtype_of(self, operator):
+        """Return the dtype of the output."""
+        return common_dtype(operator) if self.dtype is None else np.dtype(self.dtype)
 
 
 def shape_pick(operator):
@@ -63,14 +78,15 @@ def convert_pick(scope, operator, container):
 
 
 def shape_merge(operator):
-    operator.outputs[0].type = tensor_type(common_dtype(operator), n_columns(operator))
+    dtype = operator.raw_operator.dtype_of(operator)
+    operator.outputs[0].type = tensor_type(dtype, n_columns(operator))
 
 
 def convert_merge(scope, operator, container):
     merge(
         Graph(scope, container),
         operator,
-        common_dtype(operator),
+        operator.raw_operator.dtype_of(operator),
         to=operator.outputs[0].full_name,
     )
 
@@ -100,7 +116,7 @@ def parse_union(scope, model, inputs, custom_parsers=None):
             parts.extend(inputs)
         elif step != "drop":
             parts.extend(_parse(scope, step, inputs, custom_parsers))
-    return declare(scope, Merge(), parts)
+    return declare(scope, Merge(getattr(model, "dtype", None)), parts)
 
 
 def parse_columns(scope, model, inputs, custom_parsers=None):
@@ -256,10 +272,7 @@ def _compare(graph, encoder, j, name, dtype):
     categories = encoder.categories_[j]
     is_nan = None
     if dtype == STRING:
-        words = [
-            MISSING if _is_missing(value) else str(value)
-            for value in categories.tolist()
-        ]
+        words = [*map(as_text, categories.tolist())]
         if len({*words}) < len(words):
             raise ValueError(
                 f"categories of {type(encoder).__name__} must differ as words, where a "
@@ -441,17 +454,6 @@ def _function(function, operator):
     """Return the dtype of a function's values and the nodes that compute them."""
     if function is None:
         return common_dtype(operator), None
-    if function is _tabular._text:
-        kinds = {dtype_of(variable) for variable in operator.inputs}
-        if not kinds <= {STRING, BOOL}:
-            raise ValueError(
-                "X must have strings or booleans where tabular_pipeline found categories, "
-                "got numbers. Give X as a DataFrame, as in the fit."
-            )
-        return STRING, None
-    if function is _tabular._numbers:
-        dtype = float_dtype(operator)
-        return dtype, _within_reach if dtype == np.float64 else None
     if function is _tabular._to_single:
         return np.dtype(np.float32), None
     if function in FUNCTIONS:
@@ -507,6 +509,55 @@ FUNCTIONS = {
     np.square: _square,
     _tabular._soft_clip: _soft_clip,
 }
+
+
+# -- columns as they were read in the fit --------------------------------------------------
+
+
+def shape_numbers(operator):
+    operator.outputs[0].type = tensor_type(float_dtype(operator), n_columns(operator))
+
+
+def convert_numbers(scope, operator, container):
+    graph, dtype = Graph(scope, container), float_dtype(operator)
+    rows = merge(graph, operator, dtype)
+    if dtype == np.float64:
+        rows = _within_reach(graph, rows, dtype)
+    had_none = np.array([[kind == NOTHING for kind in operator.raw_operator.kinds_]])
+    if had_none.any():
+        gap = graph.constant(np.nan, dtype)
+        rows = graph("Where", graph.constant(had_none), gap, rows)
+    graph("Identity", rows, to=operator.outputs[0].full_name)
+
+
+def shape_words(operator):
+    kinds = {dtype_of(variable) for variable in operator.inputs}
+    if not kinds <= {STRING, BOOL}:
+        raise ValueError(
+            "X must have strings or booleans where tabular_pipeline found categories, got "
+            "numbers. Give X as a DataFrame, as in the fit."
+        )
+    operator.outputs[0].type = tensor_type(STRING, n_columns(operator))
+
+
+def convert_words(scope, operator, container):
+    # which make_inputs spells
+    merge(Graph(scope, container), operator, STRING, to=operator.outputs[0].full_name)
+
+
+def shape_standardizer(operator):
+    operator.outputs[0].type = tensor_type(float_dtype(operator), n_columns(operator))
+
+
+def convert_standardizer(scope, operator, container):
+    graph, scaler = Graph(scope, container), operator.raw_operator
+    dtype = float_dtype(operator)
+    rows = merge(graph, operator, dtype)
+    if scaler.with_mean:
+        rows = graph("Sub", rows, graph.constant(scaler.mean_, dtype))
+    if scaler.with_std:
+        rows = graph("Div", rows, graph.constant(scaler.scale_, dtype))
+    graph("Identity", rows, to=operator.outputs[0].full_name)
 
 
 # -- the target ----------------------------------------------------------------------------
@@ -581,29 +632,37 @@ def _undo(graph, values, transformer, dtype):
 CONVERTERS = {
     FunctionTransformer: (shape_function, convert_function),
     Merge: (shape_merge, convert_merge),
+    NumberReader: (shape_numbers, convert_numbers),
     OneHotEncoder: (shape_one_hot, convert_one_hot),
     OrdinalEncoder: (shape_ordinal, convert_ordinal),
     Pick: (shape_pick, convert_pick),
     PiecewiseLinearEncoder: (shape_ramps, convert_ramps),
     SimpleImputer: (shape_imputer, convert_imputer),
     SplineTransformer: (shape_splines, convert_splines),
-    TransformedTargetRegressor: (shape_target, convert_target),
+    Standardizer: (shape_standardizer, convert_standardizer),
+    WordReader: (shape_words, convert_words),
 }
 
 PARSERS = {
     Pipeline: parse_pipeline,
     FeatureUnion: parse_union,
+    BlockUnion: parse_union,
     ColumnTransformer: parse_columns,
+    TableTransformer: parse_columns,
     TransformedTargetRegressor: parse_target,
+    TargetRegressor: parse_target,
     **{
         Step: parse_step
         for Step in (
             FunctionTransformer,
+            NumberReader,
             OneHotEncoder,
             OrdinalEncoder,
             PiecewiseLinearEncoder,
             SimpleImputer,
             SplineTransformer,
+            Standardizer,
+            WordReader,
         )
     },
 }
