@@ -9,12 +9,14 @@ from typing import Any
 
 import joblib
 import numpy as np
+from sklearn.base import is_regressor
 from sklearn.metrics import check_scoring, get_scorer_names
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from ._contract import Validation
 from ._numbers import check_data
+from ._warnings import warn
 
 CONSTRAINTS = {
     "scoring": [StrOptions({"loss", *get_scorer_names()}), callable, None],
@@ -22,6 +24,9 @@ CONSTRAINTS = {
 
 # of scikit-learn's early stopping: r2_score is not defined for one row
 FEWEST_ROWS = 2
+
+# standard deviations of y that most targets of validation rows are from its mean at most
+FARTHEST = 10
 
 
 class Scoring:
@@ -146,6 +151,8 @@ class Scoring:
                 f"X_val and y_val must have the same number of rows, {FEWEST_ROWS} or "
                 f"more, got {X_val.shape[0]} and {len(y_val)}."
             )
+        if is_regressor(self):
+            _warn_of_units(y, y_val)
         weights = sample_weight_val
         if weights is not None:
             with about("sample_weight_val must hold a weight for every row of X_val"):
@@ -178,6 +185,20 @@ class Scoring:
         if given is not None:
             digest = joblib.hash([given.X, given.y, given.sample_weight])
         return self.scoring, digest
+
+
+def _warn_of_units(y, y_val):
+    """Warn of targets of validation rows that cannot be in the units of y."""
+    mean, spread = y.mean(axis=0), y.std(axis=0)
+    distance = np.median(np.abs(y_val - mean), axis=0)
+    if (distance > FARTHEST * spread)[spread > 0].any():
+        warn(
+            "y_val must be in the units of the targets that the network is fitted on, got "
+            f"values around {np.median(y_val):.3g} where these have mean "
+            f"{mean.mean():.3g} and standard deviation {spread.mean():.3g}. A "
+            "TransformedTargetRegressor leaves y_val as it is: transform it before, or let "
+            "sksharp.tabular_pipeline scale the target, which transforms both."
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,6 +15,7 @@ import pytest
 import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import QuantileTransformer, StandardScaler, TargetEncoder
@@ -535,6 +536,17 @@ def test_targets_of_validation_rows_that_are_none_are_named(y_val):
     with pytest.raises(ValueError, match="y_val must hold targets like those of y"):
         model.fit(rows, TARGET, X_val=rows[: len(y_val)], y_val=y_val)
     assert isinstance(model.transformer.steps[0][1], StandardScaler)
+
+
+def test_targets_of_validation_rows_in_other_units_warn():
+    y = 1000 + 50 * TARGET
+    rows = np.random.RandomState(0).normal(size=(N, 2))
+    given = {"X_val": rows[60:], "y_val": y[60:]}
+    network = SAMMLPRegressor(**EARLY)
+    around = TransformedTargetRegressor(network, transformer=StandardScaler())
+    with pytest.warns(UserWarning, match="y_val must be in the units of the targets"):
+        around.fit(rows[:60], y[:60], **given)
+    network.fit(rows[:60], y[:60], **given)  # and does not here
 
 
 # -- memory --------------------------------------------------------------------------------
