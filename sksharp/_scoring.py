@@ -25,8 +25,9 @@ CONSTRAINTS = {
 # of scikit-learn's early stopping: r2_score is not defined for one row
 FEWEST_ROWS = 2
 
-# standard deviations of y that most targets of validation rows are from its mean at most
-FARTHEST = 10
+# standard deviations of y that most targets of validation rows are from its mean at most,
+# and how many rows there must be to tell
+FARTHEST, TELLING_ROWS = 10, 10
 
 
 class Scoring:
@@ -189,6 +190,8 @@ class Scoring:
 
 def _warn_of_units(y, y_val):
     """Warn of targets of validation rows that cannot be in the units of y."""
+    if min(len(y) // 2, len(y_val)) < TELLING_ROWS:
+        return
     mean, spread = y.mean(axis=0), y.std(axis=0)
     distance = np.median(np.abs(y_val - mean), axis=0)
     if (distance > FARTHEST * spread)[spread > 0].any():
