@@ -4,9 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 SMALL_WORK := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 # what meets scikit-learn, skorch and numpy; set it to nothing for all tests
-OLDEST_TESTS ?= tests/test_callbacks.py tests/test_common.py tests/test_import.py \
-	tests/test_parity_sklearn.py tests/test_persistence.py tests/test_pipeline.py \
-	tests/test_saved_models.py tests/test_search.py tests/test_sklearn_mlp.py \
+OLDEST_TESTS ?= tests/test_callbacks.py tests/test_columns.py tests/test_common.py \
+	tests/test_import.py tests/test_parity_sklearn.py tests/test_persistence.py \
+	tests/test_pipeline.py tests/test_saved_models.py tests/test_search.py tests/test_sklearn_mlp.py \
 	tests/test_tabular.py tests/inspection
 
 .PHONY: demo test test-slow test-all near check bench docs package oldest clean install
