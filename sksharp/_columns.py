@@ -137,6 +137,7 @@ class Column:
     """
 
     is_category = False  # whether it was declared to be one
+    may_be_codes = False  # whether whole numbers that are text may be categories
 
     def __init__(self, X, place, name):
         self.name = name
@@ -175,6 +176,8 @@ class Column:
 
 class PandasColumn(Column):
     """A column of a frame of pandas."""
+
+    may_be_codes = True
 
     def _take(self, X, place):
         column = X.iloc[:, place]
@@ -220,6 +223,8 @@ class PandasColumn(Column):
 class PolarsColumn(Column):
     """A column of a frame of polars."""
 
+    may_be_codes = True
+
     def _take(self, X, place):
         column = X.to_series(place)
         self.is_category = type(column.dtype).__name__ in ("Categorical", "Enum")
@@ -249,6 +254,8 @@ class PolarsColumn(Column):
 
 class ArrowColumn(Column):
     """A column of a table of pyarrow."""
+
+    may_be_codes = True
 
     def _take(self, X, place):
         column = X.column(place)
@@ -346,7 +353,8 @@ def kind_of(column):
     if column.is_category:
         return _kind_of_categories(distinct)
     if groups == {TEXT}:
-        return _kind_of_texts([*map(_decoded, distinct)], (codes >= 0).sum())
+        n_rows = (codes >= 0).sum() if column.may_be_codes else 0
+        return _kind_of_texts([*map(_decoded, distinct)], n_rows)
     if groups == {FLAG, NUMBER}:
         return NUMBER
     return groups.pop() if len(groups) == 1 else _kind_of_words(distinct)

@@ -495,6 +495,16 @@ def test_an_array_of_objects_holds_what_its_values_are():
     assert_allclose(columns.transform(rows), expected.transform(table), atol=1e-6)
 
 
+def test_text_of_numbers_in_an_array_is_of_numbers():
+    numbers = np.array([[7, 10, 33, 104] * 5], dtype=float).T
+    text = numbers.astype(int).astype(str)
+    with pytest.warns(ColumnWarning, match=r"columns \[0\] of X hold numbers as text"):
+        columns = tabular_pipeline(Ridge()).fit(text, np.arange(20))[0]
+    expected = fitted(numbers).transform(numbers)
+    assert_array_equal(columns.transform(text), expected)
+    assert_array_equal(columns.transform(numbers), expected)
+
+
 # -- weights and validation rows -----------------------------------------------------------
 
 
