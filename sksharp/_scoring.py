@@ -152,8 +152,6 @@ class Scoring:
                 f"X_val and y_val must have the same number of rows, {FEWEST_ROWS} or "
                 f"more, got {X_val.shape[0]} and {len(y_val)}."
             )
-        if is_regressor(self):
-            _warn_of_units(y, y_val)
         weights = sample_weight_val
         if weights is not None:
             with about("sample_weight_val must hold a weight for every row of X_val"):
@@ -167,6 +165,8 @@ class Scoring:
             )
         check_data(X_val, self._dtype(), "X_val")
         check_data(y_val, self._dtype(), "y_val")
+        if is_regressor(self):
+            _warn_of_units(y, y_val)
         X_val = X_val.astype(self._dtype(), copy=False)
         return Validation(X_val, y_val, sample_weight=weights)
 

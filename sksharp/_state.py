@@ -6,22 +6,25 @@ been written by anyone. What passes here is what a fit could have left.
 
 import functools
 import itertools
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 from sklearn.base import is_classifier
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils._param_validation import (
-    Interval,
     InvalidParameterError,
     validate_parameter_constraints,
 )
 
 from ._contract import AveragingState, OptimizerState, Weights
+from ._numbers import is_real
 from .optim import SOLVERS, base_solvers
 
 # kinds of numpy's dtypes for labels: booleans, numbers, strings and times
 LABEL_KINDS = "biufUSMm"
+
+# what Python and numpy call integers, and is none
+OTHERS = (bool, np.timedelta64)
 
 # counters of optimizers that count nothing
 FLAGS = {"adaptive", "use_muon"}
@@ -91,7 +94,7 @@ class Fit:
     def may_set(self, parameter, value):
         """Return whether training may have set an optimizer to the value of a parameter."""
         constraints = self.estimator._parameter_constraints[parameter]
-        if any(isinstance(c, Interval) and c.type is Real for c in constraints):
+        if is_real(constraints):
             return isinstance(value, float) and self.allows(parameter, value)
         is_plain = type(value) is bool or is_count(value)
         return is_plain and self.allows(parameter, value)
@@ -136,7 +139,10 @@ def check_state(estimator, state):
         if not fit.allows("activation", estimator.activation):  # predictions read it
             raise Misfit(f"it has no activation {estimator.activation!r:.80}.")
         if not holds(lambda: fit.units):
-            raise Misfit("the layers of its network do not fit together.")
+            raise Misfit(
+                "the layers of its network do not fit together, or weights and biases are "
+                "not all float32 or all float64."
+            )
     for name, value in state.items():
         words, rule = rules[name]
         if not holds(rule, value, fit):
@@ -156,7 +162,7 @@ def holds(rule, *args):
 
 def is_count(value, low=0):
     """Return whether a value is an integer that has 64 bits and is not too small."""
-    is_integer = isinstance(value, Integral) and not isinstance(value, bool)
+    is_integer = isinstance(value, Integral) and not isinstance(value, OTHERS)
     return is_integer and low <= value < 2**63
 
 
@@ -167,13 +173,18 @@ def is_number(value):
 
 def is_positive(value):
     """Return whether a value is a finite number of at least 0."""
-    return is_number(value) and 0 <= value < np.inf
+    return is_finite(value) and value >= 0
+
+
+def is_finite(value):
+    """Return whether a value is a finite number."""
+    return is_number(value) and -np.inf < value < np.inf
 
 
 def is_floats(value, shape):
     """Return whether a value is an array of single or double precision."""
     is_array = isinstance(value, np.ndarray) and value.shape == shape
-    return is_array and value.dtype.kind == "f" and value.dtype.itemsize in (4, 8)
+    return is_array and value.dtype in (np.float32, np.float64)
 
 
 def is_numbers(value):
@@ -336,8 +347,9 @@ def are_settings(group, links, fit):
     rules |= dict.fromkeys(FLAGS & rules.keys(), lambda value: type(value) is bool)
     # what is missing of its own a wrapper adds
     needed = {"params", "lr", *descent.arguments, *descent.counters}
-    return needed <= group.keys() <= rules.keys() and all(
-        rules[name](value) for name, value in group.items()
+    # a scheduler among the callbacks leaves numbers of its own
+    return needed <= group.keys() and all(
+        rules.get(name, is_finite)(value) for name, value in group.items()
     )
 
 

@@ -26,8 +26,9 @@ def is_usual(pair):
 def pair_params(pairs, *others):
     """Return parameters for a test of every pair, unusual ones marked slow.
 
-    A solver and a base solver meet in the code of SAM alone: what holds for all solvers
-    over Adam, and for SAM over all bases, can hardly fail for another pair.
+    Two-gradient solvers meet their base in the code of SAM: what holds for all of them
+    over Adam, and for SAM over all bases, can hardly fail for another pair. 'msam' and
+    'lookahead' over other bases are left to tests/optim, and to `make test-all`.
     """
     return [
         pytest.param(*pair, *others, marks=() if is_usual(pair) else pytest.mark.slow)

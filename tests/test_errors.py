@@ -14,7 +14,14 @@ from sklearn.neural_network import MLPClassifier
 from skorch.callbacks import Callback
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
-from sksharp._numbers import Number, is_real
+from sksharp._numbers import (
+    Number,
+    check_data,
+    check_divisor,
+    check_range,
+    is_real,
+)
+from sksharp._scoring import check_sum
 from sksharp.optim import SOLVERS, solver_parameters
 from sksharp.training._gradient import Backprop
 
@@ -560,8 +567,27 @@ def test_numbers_at_the_end_of_the_range_are_computed_with():
     largest = float(np.finfo(np.float32).max)
     for name, more in LARGE.items():
         clf = make_classifier(**{**more, name: largest})
-        with contextlib.suppress(ValueError):  # it may diverge
+        # it may diverge, and is not refused
+        with contextlib.suppress(ValueError):
             clf.fit(X_single, labels)
+            continue
+        with pytest.raises(ValueError, match=r"diverged|non-finite"):
+            clf.fit(X_single, labels)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_limits_of_the_range_are_in_it(dtype):
+    limits = np.finfo(dtype)
+    check_range("rho", float(limits.max), dtype)
+    check_divisor("epsilon", float(limits.tiny), dtype)
+    check_data(np.array([-float(limits.max)]), dtype, "X")
+    check_sum(np.array([float(limits.tiny), 0.0]), dtype, "sample_weight")
+    for check in (
+        lambda: check_divisor("epsilon", float(limits.tiny) / 2, dtype),
+        lambda: check_sum(np.array([float(limits.tiny) / 2]), dtype, "sample_weight"),
+    ):
+        with pytest.raises(ValueError, match="all its digits"):
+            check()
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from skorch.callbacks import LRScheduler
 
 import sksharp
 from sksharp import (
@@ -172,6 +173,22 @@ def test_all_that_an_estimator_has_comes_back(case, tmp_path):
     if issparse(expected):
         actual, expected = actual.toarray(), expected.toarray()
     assert_array_equal(actual, expected, strict=True)
+
+
+@pytest.mark.parametrize("policy", ["StepLR", "CyclicLR"])
+@pytest.mark.parametrize("solver", ["sam", "sgd"])
+def test_what_a_scheduler_leaves_in_a_solver_comes_back(solver, policy, tmp_path):
+    settings = (
+        {"step_size": 2} if policy == "StepLR" else {"base_lr": 0.01, "max_lr": 1}
+    )
+    scheduler = LRScheduler(policy, **settings)
+    clf = SAMMLPClassifier(**SMALL, solver=solver, base_solver="sgd")
+    clf.set_params(callbacks=[scheduler]).fit(X, y).set_params(callbacks=None)
+    sksharp.save(clf, tmp_path / "model")
+    twin = sksharp.load(tmp_path / "model")
+    for estimator in (clf, twin):
+        estimator.partial_fit(X, y)
+    assert_array_equal(twin.predict_proba(X), clf.predict_proba(X))
 
 
 @pytest.mark.parametrize("case", [name for name in CASES if name != "lbfgs"])

@@ -111,7 +111,7 @@ TABLE = {
 WITHOUT_EFFECT = {
     "callbacks": "look on, and may end a training that is then one of its own",
     "device": "computes the same, and not every machine has another",
-    "n_jobs": "computes the same",
+    "n_jobs": "computes the same but for rounding, in other processes",
     "verbose": "prints",
     "warm_start": "finds nothing to go on from in a clone",
 }
