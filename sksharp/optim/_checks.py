@@ -57,9 +57,29 @@ def refuse_missing_closure(optimizer: object) -> NoReturn:
     """Raise the error of a two-gradient step without a closure."""
     raise TypeError(
         f"{type(optimizer).__name__}.step needs a closure, because it evaluates the "
-        "gradient twice. Pass a function that clears the gradients, computes the loss, "
-        "calls backward and returns the loss. A GradScaler calls step without one: use "
+        "gradient twice. Pass a function that computes the loss, calls backward and "
+        "returns the loss. A GradScaler calls step without one: use "
         "sksharp.optim.scaled_step, or bfloat16 autocast, which needs no scaler."
+    )
+
+
+def refuse_missing_gradient(optimizer: object) -> NoReturn:
+    """Raise the error of a closure that leaves no gradient."""
+    raise ValueError(
+        f"closure must leave a gradient of a parameter of {type(optimizer).__name__}, got "
+        "none. Call backward on the loss in it, before it returns the loss."
+    )
+
+
+def refuse_gradients_before(optimizer: object) -> NoReturn:
+    """Raise the error of gradients that were there before a step."""
+    raise ValueError(
+        "closure must set gradients to None that are there before the step, got some that "
+        f"it adds to. {type(optimizer).__name__} evaluates it again at other weights, and "
+        "those of earlier micro-batches (gradient accumulation, accumulate_grad_batches of "
+        "Lightning) would be missing there: pass a list with the closures of all of them, "
+        "and call no backward outside. If the gradients are left over, call "
+        "optimizer.zero_grad() before the step."
     )
 
 

@@ -32,6 +32,9 @@ class MicroBatches(ABC):
 
     __slots__ = ()
 
+    # the gradient stays where it is, and each replaces the one before
+    writes_grad = True
+
     points: Tensor
 
     @abstractmethod

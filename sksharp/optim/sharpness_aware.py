@@ -25,8 +25,11 @@ from ._base import Closure, Params, Wrapper, evaluate, light_step
 from ._checks import (
     check_interval,
     check_parts,
+    refuse_gradients_before,
     refuse_missing_closure,
+    refuse_missing_gradient,
 )
+from ._gradients import Gradients
 from ._models import Hyperparameter, add_scaled_, expand, joint_norm
 from ._parts import MicroBatches, OfParts
 from ._replay import Replay
@@ -216,6 +219,7 @@ class SharpnessAware(Wrapper):
     def _set_up(self) -> None:
         self.memory = Memory(self.base_optimizer)
         self._copies: dict[tuple[str, Tensor], Tensor] = {}
+        self._gradients = Gradients()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -239,7 +243,9 @@ class SharpnessAware(Wrapper):
         Parameters
         ----------
         closure : callable, or sequence of callables or of (callable, float)
-            Clears the gradients, computes the loss, calls backward and returns the loss.
+            Computes the loss, calls backward and returns the loss. Whether it clears the
+            gradients makes no difference: the optimizer sets its own to None before each
+            evaluation. One that returns None and leaves no gradient skips the minibatch.
             Several are those of the micro-batches of one step: each is perturbed by
             itself, and the gradients are averaged, weighted by the numbers, which are
             the sizes of the micro-batches (the same for all without numbers).
@@ -254,6 +260,10 @@ class SharpnessAware(Wrapper):
         ------
         TypeError
             If ``closure`` is missing.
+        ValueError
+            If ``closure`` returns a loss without a call of backward, or adds to gradients
+            that others have left: those of earlier minibatches would be missing from the
+            second evaluation.
 
         Notes
         -----
@@ -263,6 +273,7 @@ class SharpnessAware(Wrapper):
             refuse_missing_closure(self)
         if self.memory:  # a step that was not finished
             self.memory.forget()
+        self._gradients.is_first = True
         leader = self.param_groups[0]
         turn = Trigger.turn(leader)
         if self.replay is False and self.is_off:
@@ -291,20 +302,25 @@ class SharpnessAware(Wrapper):
             self.memory.commit()
         for group in self.param_groups:
             group["n_steps"] += 1
+        if not self._gradients.is_first:
+            self._gradients.note(self._params())
         return loss
 
     def _run_of(self, closure: Any) -> Callable[[Any], Evaluated]:
         return self._at_once if isinstance(closure, MicroBatches) else self._two_passes
 
     def _one_pass(self, closure: Any) -> Evaluated:
-        return self.evaluate_start(closure), self._with_grads(), []
+        loss = self._evaluate(self.evaluate_start, closure)
+        return loss, self._with_grads(), []
 
     def _two_passes(self, closure: Any) -> Evaluated:
         second_pass = self._second_pass()
         with NO_CONTEXT if self._first_pass is None else self._first_pass():
-            loss = self.evaluate_start(closure)
+            loss = self._evaluate(self.evaluate_start, closure)
         self._refuse_sparse()
         active = self._with_grads()
+        if not active:  # a minibatch that is skipped
+            return loss, [], []
         start = [self.keep_copy("start", p, p) for p, _ in active]
         grads: list[Tensor] = []
         if self.combination.keeps_ascent_grads:
@@ -318,13 +334,33 @@ class SharpnessAware(Wrapper):
             # autocast around the step keeps its casts of the weights, not of the moved
             torch.clear_autocast_cache()
             with second_pass:
-                self.evaluate_perturbed(closure)
+                self._evaluate(self.evaluate_perturbed, closure)
         finally:
             # by copy: w + e - e is not w in floating point
             for (p, _), w in zip(active, start, strict=True):
                 p.copy_(w)
             torch.clear_autocast_cache()
+        if not self._with_grads():  # skipped at the perturbed weights
+            return loss, [], []
         return loss, active, grads
+
+    def _evaluate(self, evaluate: Callable[[Any], Any], closure: Any) -> Any:
+        """Evaluate a closure without gradients of before; it must leave some."""
+        if getattr(closure, "writes_grad", False):  # the estimators', in place
+            return evaluate(closure)
+        params, gradients = self._params(), self._gradients
+        gradients.clear(params)
+        try:
+            result = evaluate(closure)
+        except BaseException:
+            gradients.note(params)
+            raise
+        if not gradients.is_any_new(params) and result is not None:
+            if any(p.requires_grad for p in params):
+                refuse_missing_gradient(self)
+        if gradients.is_any_added_to():
+            refuse_gradients_before(self)
+        return result
 
     def _at_once(self, parts: MicroBatches) -> Evaluated:
         """Evaluate micro-batches at once, and leave the mean of their gradients."""
@@ -382,9 +418,9 @@ class SharpnessAware(Wrapper):
         """Evaluate a closure at the weights and return what it returns."""
         return evaluate(closure)
 
-    def evaluate_perturbed(self, closure: Any) -> None:
-        """Evaluate a closure at the perturbed weights."""
-        evaluate(closure)
+    def evaluate_perturbed(self, closure: Any) -> Any:
+        """Evaluate a closure at the perturbed weights and return what it returns."""
+        return evaluate(closure)
 
     @property
     def takes_parts_at_once(self) -> bool:

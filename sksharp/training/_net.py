@@ -81,6 +81,9 @@ class Evaluation:
 
     __slots__ = ("batch", "exchange", "gradient", "mean", "on_gradient")
 
+    # the gradient stays where it is, and each replaces the one before
+    writes_grad = True
+
     def __init__(
         self,
         gradient: Backprop,
