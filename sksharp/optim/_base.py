@@ -15,6 +15,7 @@ from torch.optim import Optimizer, optimizer
 
 from ._checks import (
     check_base,
+    check_params,
     check_range,
     refuse_closure_of_its_own,
     refuse_complex,
@@ -284,6 +285,7 @@ class Wrapper(LightOptimizer):
         base: dict[str, Any],
         hyperparameters: dict[str, Any],
     ) -> None:
+        check_params(self, params)
         check_base(base_optimizer)
         self.base_optimizer = base_optimizer(params, **base)
         for name, value in hyperparameters.items():

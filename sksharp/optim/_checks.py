@@ -1,5 +1,6 @@
 """Errors that the optimizers share."""
 
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from math import inf
 from numbers import Integral
@@ -7,6 +8,7 @@ from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 
 def check_interval(
@@ -98,6 +100,43 @@ def refuse_sparse(optimizer: object) -> NoReturn:
         f"gradients must be dense, got a sparse one for {type(optimizer).__name__}. Make "
         "the layer with sparse=False."
     )
+
+
+def check_params(wrapper: object, params: object) -> None:
+    """Raise ``TypeError`` if ``params`` is an optimizer, as wrappers elsewhere take."""
+    if isinstance(params, Optimizer):
+        name, base = type(wrapper).__name__, type(params).__name__
+        way_out = f"{name}(model.parameters(), ...)"
+        if "base_optimizer" in inspect.signature(type(wrapper)).parameters:
+            way_out = (
+                f"{name}(model.parameters(), {base}, ...), also with the arguments of "
+                f"{base}, or, for one that was trained, "
+                f"{name}(model.parameters(), lambda params: optimizer, ...)"
+            )
+        raise TypeError(
+            f"params must be parameters or parameter groups, got an optimizer, {base}. "
+            f"{name} makes its own: write {way_out}."
+        )
+
+
+def refuse_adaptive(optimizer: object) -> NoReturn:
+    """Raise the error of an argument that published code has for ASAM."""
+    raise TypeError(
+        f"{type(optimizer).__name__} has no argument 'adaptive', nor has its base "
+        "optimizer. For adaptive=True take sksharp.optim.ASAM, or SharpnessAware with "
+        "perturbation=AdaptivePerturbation(...); for adaptive=False leave it out."
+    )
+
+
+def missing_attribute(optimizer: object, name: str) -> AttributeError:
+    """Return the error of an attribute that is not there, some with what to write."""
+    text = f"{type(optimizer).__name__!r} object has no attribute {name!r}"
+    if name in ("first_step", "second_step", "ascent_step", "descent_step"):
+        text += (
+            ". One call of step(closure) takes both: put the computation of the loss and "
+            "backward into a function that returns the loss, and pass it to step"
+        )
+    return AttributeError(text, name=name, obj=optimizer)
 
 
 def check_base(base_optimizer: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,8 @@ from ._base import Closure, Params, Wrapper, evaluate, light_step
 from ._checks import (
     check_interval,
     check_parts,
+    missing_attribute,
+    refuse_adaptive,
     refuse_gradients_before,
     refuse_missing_closure,
     refuse_missing_gradient,
@@ -191,7 +193,12 @@ class SharpnessAware(Wrapper):
         hyperparameters: dict[str, Any] = {}
         for part in parts:
             hyperparameters |= part.hyperparameters
-        super().__init__(params, base_optimizer, base, hyperparameters)
+        try:
+            super().__init__(params, base_optimizer, base, hyperparameters)
+        except TypeError as error:
+            if "adaptive" in base and "'adaptive'" in str(error):
+                refuse_adaptive(self)
+            raise
         self.refuse_closure_of_its_own()
         self.combination = combination.bind(self.base_optimizer)
         self.max_grad_norm = max_grad_norm
@@ -220,6 +227,11 @@ class SharpnessAware(Wrapper):
         self.memory = Memory(self.base_optimizer)
         self._copies: dict[tuple[str, Tensor], Tensor] = {}
         self._gradients = Gradients()
+
+    if not TYPE_CHECKING:  # for whom it would be any attribute
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise missing_attribute(self, name)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
