@@ -11,6 +11,9 @@ from ._models import Hyperparameter, as_weight, expand
 
 PLAIN_TENSORS = (Tensor, torch.nn.Parameter)
 
+# what a scheduler that cycles the momentum sets in the place of beta_1
+CYCLED = {"momentum": None}
+
 
 class Adam(Descent):
     r"""Adaptive moment estimation, in scikit-learn's form.
@@ -81,16 +84,22 @@ class Adam(Descent):
         check_interval("beta_1", beta_1, 0, 1)
         check_interval("beta_2", beta_2, 0, 1)
         check_interval("eps", eps, 0)
-        super().__init__(
-            params, {"lr": lr, "beta_1": beta_1, "beta_2": beta_2, "eps": eps}
-        )
+        defaults = {"lr": lr, "beta_1": beta_1, "beta_2": beta_2, "eps": eps}
+        super().__init__(params, {**defaults, **CYCLED})
 
     def update(self, p: Tensor, grad: Tensor, state: State, group: Group) -> None:
         """Move ``p`` in place by one step of adaptive moments."""
-        beta_1, beta_2 = expand(group["beta_1"], p), expand(group["beta_2"], p)
+        beta_1, beta_2 = expand(decay_of(group), p), expand(group["beta_2"], p)
         t = count_step(state, p)
         lr = expand(group["lr"], p) * ((1 - beta_2**t) ** 0.5 / (1 - beta_1**t))
         adaptive_step_(p, grad, state, lr, beta_1, beta_2, expand(group["eps"], p))
+
+
+def decay_of(group: Group) -> Hyperparameter:
+    """Return the decay of the mean gradient: a scheduler's momentum, else ``beta_1``."""
+    momentum: Hyperparameter | None = group.get("momentum")
+    beta_1: Hyperparameter = group["beta_1"]
+    return beta_1 if momentum is None else momentum
 
 
 def count_step(state: State, p: Tensor) -> int:

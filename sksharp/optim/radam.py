@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ._base import Group, State
 from ._models import Hyperparameter, add_scaled_, expand
-from .adam import Adam, adaptive_step_, count_step, update_moments
+from .adam import Adam, adaptive_step_, count_step, decay_of, update_moments
 
 
 class RAdam(Adam):
@@ -74,7 +74,7 @@ class RAdam(Adam):
 
     def update(self, p: Tensor, grad: Tensor, state: State, group: Group) -> None:
         """Move ``p`` in place by one rectified step."""
-        beta_1, beta_2 = expand(group["beta_1"], p), expand(group["beta_2"], p)
+        beta_1, beta_2 = expand(decay_of(group), p), expand(group["beta_2"], p)
         eps = expand(group["eps"], p)
         t = count_step(state, p)
         lr = expand(group["lr"], p) / (1 - beta_1**t)

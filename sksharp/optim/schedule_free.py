@@ -9,7 +9,7 @@ from ._base import Descent, Group, Params, State
 from ._checks import check_interval
 from ._layout import Layout, check_layout, weight_places
 from ._models import Hyperparameter, add_scaled_, as_weight, expand
-from .adam import adaptive_step_
+from .adam import CYCLED, adaptive_step_, decay_of
 
 
 class ScheduleFree(Descent):
@@ -126,6 +126,7 @@ class ScheduleFree(Descent):
             "weight_decay": weight_decay,
             "warmup": warmup,
             "adaptive": adaptive,
+            **CYCLED,
         }
         super().__init__(params, defaults)
         for group in self.param_groups:
@@ -149,7 +150,7 @@ class ScheduleFree(Descent):
             add_scaled_(fast, grad, -expand(lr, p))
         state["weight_sum"] = state["weight_sum"] + lr * lr
         averaged.lerp_(fast, as_weight(share(lr * lr, state["weight_sum"]), p))
-        torch.lerp(fast, averaged, as_weight(group["beta_1"], p), out=p)
+        torch.lerp(fast, averaged, as_weight(decay_of(group), p), out=p)
 
     def _decay_(self, fast: Tensor, p: Tensor, scale: Hyperparameter) -> None:
         if not isinstance(scale, Tensor) and scale == 0:
@@ -195,7 +196,7 @@ class ScheduleFree(Descent):
             for p in group["params"]:
                 state = self.state.get(p, {})
                 if "fast" in state:
-                    beta_1 = as_weight(group["beta_1"], p)
+                    beta_1 = as_weight(decay_of(group), p)
                     p.copy_(state["fast"]).lerp_(state["averaged"], beta_1)
 
     def adopt_params(self) -> None:
