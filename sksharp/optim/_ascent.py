@@ -85,9 +85,13 @@ class Perturbation(ABC):
     remembers : bool
         Whether it carries gradients from step to step, by the optimizer's ``memory``.
         The estimators then evaluate micro-batches one after the other.
+
+    state_names : tuple of str
+        By which names it does.
     """
 
     remembers = False
+    state_names: tuple[str, ...] = ()
 
     def __init__(self, rho: Hyperparameter, **hyperparameters: Any) -> None:
         check_interval("rho", rho, 0)
@@ -242,6 +246,9 @@ class Combination:
     """
 
     keeps_ascent_grads = False
+
+    # of tensors that it keeps by the optimizer's memory
+    state_names: tuple[str, ...] = ()
 
     def __init__(self, **hyperparameters: Any) -> None:
         self.hyperparameters: dict[str, Any] = hyperparameters

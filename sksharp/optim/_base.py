@@ -6,13 +6,14 @@ import contextlib
 import functools
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer, optimizer
 
+from ._checkpoint import add_own, method_of, put_own, take_own
 from ._checks import (
     check_base,
     check_params,
@@ -39,6 +40,18 @@ def evaluate(closure: Closure) -> Any:
         return closure()
     finally:
         torch._C._set_grad_enabled(before)
+
+
+def each_closure(closure: Any, change: Callable[[Closure], Closure]) -> Any:
+    """Change the closure, or the closures of micro-batches; leave what is none."""
+    if callable(closure):
+        return change(closure)
+    if isinstance(closure, tuple) and len(closure) == 2 and callable(closure[0]):
+        rest = closure[1]
+        return (change(closure[0]), change(rest) if callable(rest) else rest)
+    if isinstance(closure, Sequence):
+        return [each_closure(part, change) for part in closure]
+    return closure
 
 
 def light_step(step: Callable[..., Any]) -> Callable[..., Any]:
@@ -108,6 +121,10 @@ class LightOptimizer(Optimizer):
             If a hyperparameter is a number too large for the precision of the parameters.
         """
         self._add_param_group(param_group)
+        self._check_new_group()
+
+    def _check_new_group(self) -> None:
+        """Raise, and leave the group out, if the last one has what cannot be trained."""
         group = self.param_groups[-1]
         try:
             for p in group["params"]:
@@ -132,11 +149,14 @@ class LightOptimizer(Optimizer):
             If the groups are not those of this optimizer, or one of their hyperparameters
             is a number too large for the precision of the parameters here.
         """
-        for group, saved in zip(
-            self.param_groups, state_dict["param_groups"], strict=False
-        ):
-            check_range(saved, group["params"])
+        self._check_saved(state_dict)
         self._load_state_dict(state_dict)
+
+    def _check_saved(self, state_dict: Mapping[str, Any]) -> None:
+        # a base optimizer with a form of its own may have no groups in it
+        saved_groups = state_dict.get("param_groups", ())
+        for group, saved in zip(self.param_groups, saved_groups, strict=False):
+            check_range(saved, group["params"])
 
     def _refuse_sparse(self) -> None:
         for group in self.param_groups:
@@ -278,6 +298,9 @@ class Wrapper(LightOptimizer):
     _filled: list[Group] | None = None
     _n_filled = 0
 
+    # whether it is made, and groups that are added are new to the base optimizer
+    _is_made = False
+
     def __init__(
         self,
         params: Params,
@@ -298,6 +321,80 @@ class Wrapper(LightOptimizer):
             {**self.base_optimizer.defaults, **hyperparameters},
         )
         self.state = state
+        self._is_made = True
+
+    @property
+    def state_names(self) -> Collection[str]:
+        """Names of this optimizer's own tensors in the state of a parameter."""
+        return ()
+
+    def add_param_group(self, param_group: Group) -> None:
+        """Add parameters, with hyperparameters of their own, to those that are trained.
+
+        Parameters
+        ----------
+        param_group : dict
+            With the key 'params', and hyperparameters by their names.
+
+        Raises
+        ------
+        TypeError
+            If a parameter is complex.
+        """
+        if self._is_made:
+            method_of(self.base_optimizer, "add_param_group")(param_group)
+            self._check_new_group()
+        else:
+            super().add_param_group(param_group)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state and the groups, in the form of the base optimizer.
+
+        Returns
+        -------
+        state_dict : dict
+            What the base optimizer's ``state_dict`` returns, with this optimizer's own
+            tensors and hyperparameters.
+        """
+        for hook in self._optimizer_state_dict_pre_hooks.values():
+            hook(self)
+        saved = method_of(self.base_optimizer, "state_dict")()
+        state_dict = add_own(saved, self, self.state_names, self._own_hyperparameters)
+        for post_hook in self._optimizer_state_dict_post_hooks.values():
+            changed = post_hook(self, state_dict)
+            state_dict = state_dict if changed is None else changed
+        return state_dict
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load a state by the base optimizer's ``load_state_dict``.
+
+        Parameters
+        ----------
+        state_dict : dict
+            What :meth:`state_dict` has returned, of this optimizer or of its base
+            optimizer.
+
+        Raises
+        ------
+        ValueError
+            If the groups are not those of this optimizer, or one of their hyperparameters
+            is a number too large for the precision of the parameters here.
+        """
+        state_dict = state_dict.copy()
+        for hook in self._optimizer_load_state_dict_pre_hooks.values():
+            changed = hook(self, state_dict)
+            state_dict = state_dict if changed is None else changed
+        self._check_saved(state_dict)
+        n_groups = len(self.param_groups)
+        for_base, state, values = take_own(state_dict, n_groups, self.state_names)
+        method_of(self.base_optimizer, "load_state_dict")(for_base)
+        put_own(self, state, values)
+        for post_hook in self._optimizer_load_state_dict_post_hooks.values():
+            post_hook(self)
+
+    @property
+    def _own_hyperparameters(self) -> Collection[str]:
+        return self.defaults.keys() - self.base_optimizer.defaults.keys()
 
     @property
     def param_groups(self) -> list[Group]:
@@ -305,7 +402,7 @@ class Wrapper(LightOptimizer):
         groups = self.base_optimizer.param_groups
         # the base optimizer may have loaded others, or been given one more
         if groups is not self._filled or len(groups) != self._n_filled:
-            own = self.defaults.keys() - self.base_optimizer.defaults.keys()
+            own = self._own_hyperparameters
             for group in groups:
                 for name in own:
                     group.setdefault(name, self.defaults[name])
@@ -329,10 +426,10 @@ class Wrapper(LightOptimizer):
         return {**super().__getstate__(), "base_optimizer": self.base_optimizer}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # load_state_dict ends here, with new group and state objects
         shared = ("state", "param_groups")
         super().__setstate__({n: v for n, v in state.items() if n not in shared})
         self.base_optimizer.__setstate__({name: state[name] for name in shared})
+        self._is_made = True
 
     @property
     def _is_evaluating(self) -> bool:

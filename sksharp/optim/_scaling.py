@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
-from ._base import Closure, Group, Wrapper
+from ._base import Closure, Group, Wrapper, each_closure
 from .esam import ESAM
 
 
@@ -113,7 +113,7 @@ def scaled_step(
         return evaluate
 
     try:
-        loss = optimizer.step(_each(closure, unscaled))
+        loss = optimizer.step(each_closure(closure, unscaled))
     except _Overflow:
         loss = None
     except BaseException:
@@ -135,18 +135,6 @@ def _unscale(scaler: GradScaler, evaluation: Any) -> None:
             "closure must leave the gradients of a scaled loss, got none. Call "
             "scaler.scale(loss).backward() in it."
         ) from error
-
-
-def _each(closure: Any, change: Callable[[Closure], Closure]) -> Any:
-    """Change the closure, or the closures of micro-batches; leave what is none."""
-    if callable(closure):
-        return change(closure)
-    if isinstance(closure, tuple) and len(closure) == 2 and callable(closure[0]):
-        rest = closure[1]
-        return (change(closure[0]), change(rest) if callable(rest) else rest)
-    if isinstance(closure, Sequence):
-        return [_each(part, change) for part in closure]
-    return closure
 
 
 def _check(scaler: object, optimizer: Optimizer) -> None:

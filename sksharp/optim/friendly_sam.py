@@ -65,6 +65,7 @@ class FriendlyPerturbation(Perturbation):
     """
 
     remembers = True
+    state_names = (MEAN,)
 
     def __init__(
         self,

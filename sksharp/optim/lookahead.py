@@ -1,13 +1,15 @@
 """Lookahead: slow weights behind any optimizer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
-from ._base import Closure, Params, Wrapper, light_step
+from ._base import Closure, Params, Wrapper, each_closure, light_step
 from ._checks import check_count, check_interval
 from ._models import Hyperparameter, as_weight
 from .adam import Adam
@@ -62,7 +64,8 @@ class Lookahead(Wrapper):
     -----
     The model is evaluated at the slow weights. Training that ends between two updates
     ends with :meth:`synchronize`. The momentum of the base optimizer is kept across
-    updates.
+    updates. After weights were written into the parameters, as by ``load_state_dict`` of
+    a module, :meth:`adopt_params` lets the slow ones begin anew from them.
 
     References
     ----------
@@ -102,6 +105,11 @@ class Lookahead(Wrapper):
         )
         self.refuse_owner("sets the parameters to slow weights")
 
+    @property
+    def state_names(self) -> Collection[str]:
+        """Names of this optimizer's own tensors in the state of a parameter."""
+        return ("slow",)
+
     @light_step
     def step(self, closure: Closure | None = None) -> Any:
         """Update the fast weights once and, every ``k`` steps, the slow ones.
@@ -117,12 +125,16 @@ class Lookahead(Wrapper):
         loss : object
             What the base optimizer's step returned.
         """
-        start = {
-            p: p.clone()
-            for group in self.param_groups
-            for p in group["params"]
-            if "slow" not in self.state.get(p, {})
-        }
+        start: dict[Tensor, Tensor] = {}
+        lazy: list[Tensor] = []
+        for p in self._params():
+            if "slow" not in self.state.get(p, {}):
+                if is_lazy(p):
+                    lazy.append(p)
+                else:
+                    start[p] = p.clone()
+        if lazy and closure is not None:
+            closure = each_closure(closure, partial(_then_keep, lazy, start))
         loss = self.base_optimizer.step(closure)
         # after the first step: torch's optimizers take a filled state for their own
         for p, weights in start.items():
@@ -187,3 +199,18 @@ class Lookahead(Wrapper):
             for group in self.param_groups
             for p in group["params"]
         ]
+
+
+def _then_keep(
+    lazy: list[Tensor], start: dict[Tensor, Tensor], closure: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Return a closure that keeps the weights which its first evaluation makes."""
+
+    def evaluate(*rows: Tensor) -> Any:
+        result = closure(*rows)
+        for p in lazy:
+            if p not in start and not is_lazy(p):
+                start[p] = p.detach().clone()
+        return result
+
+    return evaluate

@@ -60,6 +60,7 @@ class ReusedDirection(Combination):
     """
 
     keeps_ascent_grads = True
+    state_names = (DIRECTION,)
 
     def __init__(self, looksam_k: int = 5, looksam_alpha: Hyperparameter = 0.7) -> None:
         check_count("looksam_k", looksam_k, 1)

@@ -1,7 +1,7 @@
 """Momentum-SAM: sharpness-aware minimization with one gradient a step."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -135,6 +135,11 @@ class MSAM(Wrapper):
         self.refuse_owner("keeps the parameters perturbed between the steps")
         self.refuse_closure_of_its_own()
         self.model_ndim = model_ndim
+
+    @property
+    def state_names(self) -> Collection[str]:
+        """Names of this optimizer's own tensors in the state of a parameter."""
+        return ("start",)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "model_ndim": self.model_ndim}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, cast
 
 import torch
@@ -223,6 +223,11 @@ class SharpnessAware(Wrapper):
             )
         self._first_pass = context
 
+    @property
+    def state_names(self) -> Collection[str]:
+        """Names of this optimizer's own tensors in the state of a parameter."""
+        return (*self.perturbation.state_names, *self.combination.state_names)
+
     def _set_up(self) -> None:
         self.memory = Memory(self.base_optimizer)
         self._copies: dict[tuple[str, Tensor], Tensor] = {}
@@ -281,7 +286,7 @@ class SharpnessAware(Wrapper):
         -----
         If ``closure`` raises, the parameters are left as they were before the step.
         """
-        if closure is None:
+        if closure is None and not self._is_at_rest:
             refuse_missing_closure(self)
         if self.memory:  # a step that was not finished
             self.memory.forget()
@@ -292,7 +297,9 @@ class SharpnessAware(Wrapper):
             # nobody sees whether the second evaluation takes place
             turn = None
         ascends = turn is not None and self.combination.ascends(turn, leader)
-        if callable(closure):
+        if closure is None:
+            ascends, (loss, active, grads) = True, self._rest()
+        elif callable(closure):
             run = self._run_of(closure) if ascends else self._one_pass
             loss, active, grads = run(closure)
         else:
@@ -312,11 +319,30 @@ class SharpnessAware(Wrapper):
             add_scaled_(p, term, length if group.get("maximize") else -length)
         if self.memory:
             self.memory.commit()
-        for group in self.param_groups:
-            group["n_steps"] += 1
+        if closure is not None:
+            for group in self.param_groups:
+                group["n_steps"] += 1
         if not self._gradients.is_first:
             self._gradients.note(self._params())
         return loss
+
+    @property
+    def _is_at_rest(self) -> bool:
+        """Whether no step would move anything: gradients and rates are zero.
+
+        torch.distributed.checkpoint takes such a step, without a closure, to make the
+        state that it loads into.
+        """
+        tensors = [torch.as_tensor(g.get("lr", 0)) for g in self.param_groups]
+        tensors += [grad for p in self._params() if (grad := p.grad) is not None]
+        return not any(bool(tensor.any()) for tensor in tensors)
+
+    def _rest(self) -> Evaluated:
+        """Take gradients of zero for those of both evaluations."""
+        active = self._with_grads()
+        self.perturbation.ascend(active, self)
+        grads = [torch.zeros_like(p) for p, _ in active]
+        return None, active, grads
 
     def _run_of(self, closure: Any) -> Callable[[Any], Evaluated]:
         return self._at_once if isinstance(closure, MicroBatches) else self._two_passes

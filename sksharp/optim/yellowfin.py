@@ -69,7 +69,7 @@ class YellowFin(LightOptimizer):
     Notes
     -----
     Kept for the lineage. It needs no learning rate, but later methods are the ones to
-    use. What is measured is common to all groups and kept in the state under the key
+    use. What is measured is common to all groups and kept in the first one under the key
     ``"tuner"``. Gradients are not clipped.
 
     References
@@ -106,6 +106,7 @@ class YellowFin(LightOptimizer):
         super().__init__(params, {"lr": lr})
         self.beta, self.window, self.slow_start = beta, window, slow_start
         self.model_ndim = model_ndim
+        self.param_groups[0]["tuner"] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         names = ("beta", "window", "slow_start", "model_ndim")
@@ -114,14 +115,12 @@ class YellowFin(LightOptimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        states: dict[Any, Any] = self.state
-        if "tuner" in states:
-            # load_state_dict moves the state of parameters only, and shares the rest
-            device = self._params()[0].device
-            states["tuner"] = {
-                name: value.to(device) if isinstance(value, Tensor) else value
-                for name, value in states["tuner"].items()
-            }
+        # load_state_dict moves the state of parameters only
+        device = self._params()[0].device
+        self.param_groups[0]["tuner"] = {
+            name: value.to(device) if isinstance(value, Tensor) else value
+            for name, value in self.param_groups[0].get("tuner", {}).items()
+        }
 
     @light_step
     def step(self, closure: Closure | None = None) -> Any:
@@ -160,12 +159,14 @@ class YellowFin(LightOptimizer):
         """Return the momentum and the rate of this step, one per model."""
         norm = joint_norm(grads, self.model_ndim)
         norm = norm.clamp_min(torch.finfo(norm.dtype).tiny ** 0.25)
-        tuner = self.state["tuner"]  # type: ignore[index]
+        tuner = self.param_groups[0]["tuner"]
         tuner["step"] = tuner.get("step", 0) + 1
         curvature = norm.square()
         recent = curvature.unsqueeze(-1)
         if "recent" in tuner:
             recent = torch.cat([tuner["recent"], recent], dim=-1)[..., -self.window :]
+        else:  # of one shape in all checkpoints; the range of copies is that of one
+            recent = recent.repeat_interleave(self.window, -1)
         tuner["recent"] = recent
         largest = self._averaged("largest", recent.amax(-1).log()).exp()
         smallest = self._averaged("smallest", recent.amin(-1).log()).exp()
@@ -183,7 +184,7 @@ class YellowFin(LightOptimizer):
 
     def _averaged(self, name: str, value: Tensor) -> Tensor:
         """Return the exponential average of a measurement, without bias."""
-        tuner = self.state["tuner"]  # type: ignore[index]
+        tuner = self.param_groups[0]["tuner"]
         mean = self.beta * tuner.get(name, 0.0) + (1 - self.beta) * value
         tuner[name] = mean
         average: Tensor = mean / (1 - self.beta ** tuner["step"])

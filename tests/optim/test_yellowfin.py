@@ -65,7 +65,7 @@ def test_the_curvatures_of_a_window_give_the_momentum():
         w.grad = torch.full_like(w, 1.0 if t % 2 else 2.0)
         optimizer.step()
         if t:
-            momentum = optimizer.state["tuner"]["momentum"]
+            momentum = optimizer.param_groups[0]["tuner"]["momentum"]
             assert_allclose(momentum, ((2 - 1) / (2 + 1)) ** 2, rtol=0, atol=1e-12)
 
 
@@ -133,7 +133,7 @@ def test_what_is_measured_follows_the_parameters_to_their_device():
     elsewhere = stepped("meta")
     elsewhere.load_state_dict(saved)
     elsewhere.step()
-    tuner = elsewhere.state["tuner"]
+    tuner = elsewhere.param_groups[0]["tuner"]
     assert tuner.pop("step") == 2
     assert {value.device.type for value in tuner.values()} == {"meta"}
 
@@ -144,4 +144,4 @@ def test_a_checkpoint_in_memory_is_left_as_it_is():
         resumed = stepped()
         resumed.load_state_dict(saved)
         resumed.step()
-        assert resumed.state["tuner"]["step"] == 2
+        assert resumed.param_groups[0]["tuner"]["step"] == 2
