@@ -13,6 +13,9 @@ from torch import Tensor
 
 Hyperparameter: TypeAlias = float | Tensor
 
+# tensors that may be reshaped freely: others may be shared by processes
+PLAIN_TENSORS = (Tensor, torch.nn.Parameter)
+
 
 def expand(value: Hyperparameter, like: Tensor) -> Hyperparameter:
     """View a per-model value so that it broadcasts over ``like``."""
@@ -89,6 +92,9 @@ def joint_norm(tensors: Sequence[Tensor], model_ndim: int = 0) -> Tensor:
 
 def _model_norm(tensor: Tensor, model_ndim: int) -> Tensor:
     dtype = torch.float32 if tensor.dtype in (torch.float16, torch.bfloat16) else None
+    if type(tensor) not in PLAIN_TENSORS:
+        dims = list(range(model_ndim, tensor.ndim)) or None
+        return as_plain(torch.linalg.vector_norm(tensor, dim=dims, dtype=dtype))
     vectors = _vectors(tensor, model_ndim)
     norm: Tensor = torch.linalg.vector_norm(vectors, dim=-1, dtype=dtype)
     return norm
@@ -99,6 +105,37 @@ def _vectors(tensor: Tensor, model_ndim: int) -> Tensor:
     if tensor.ndim == model_ndim + 1:
         return tensor
     return tensor.reshape(*tensor.shape[:model_ndim], -1)
+
+
+def as_plain(tensor: Tensor) -> Tensor:
+    """Return a tensor that processes share, a DTensor, as the whole of it."""
+    full_tensor = getattr(tensor, "full_tensor", None)
+    whole: Tensor = tensor if full_tensor is None else full_tensor()
+    return whole
+
+
+def share_as(tensor: Tensor, like: Tensor) -> Tensor:
+    """Return a tensor, the same in all processes, shared by them as another one."""
+    if not hasattr(like, "full_tensor"):
+        return tensor
+    from torch.distributed.tensor import DTensor, Replicate
+
+    mesh, placements = like.device_mesh, like.placements  # type: ignore[attr-defined]
+    whole = DTensor.from_local(tensor, mesh, [Replicate()] * mesh.ndim)
+    shared: Tensor = whole.redistribute(placements=placements)
+    return shared
+
+
+def model_sum(
+    tensor: Tensor, model_ndim: int = 0, dtype: torch.dtype | None = None
+) -> Tensor:
+    """Return the sum of the entries of a tensor, one value per model."""
+    if type(tensor) not in PLAIN_TENSORS:
+        dims = list(range(model_ndim, tensor.ndim)) or None
+        return as_plain(tensor.sum(dims, dtype=dtype))
+    # a parameter of one number per model has no axis beside that of the models
+    total: Tensor = tensor.unsqueeze(-1).flatten(model_ndim).sum(-1, dtype=dtype)
+    return total
 
 
 def joint_dot(
@@ -119,4 +156,7 @@ def _model_dot(a: Tensor, b: Tensor, model_ndim: int) -> Tensor:
         a, b = a.float(), b.float()
     # not vecdot, which autocast around the step computes in half precision, and not dot,
     # which adds one by one: of 10 million numbers the fifth digit is wrong
-    return _vectors(a * b, model_ndim).sum(-1)
+    product = a * b
+    if type(product) not in PLAIN_TENSORS:
+        return model_sum(product, model_ndim)
+    return _vectors(product, model_ndim).sum(-1)

@@ -7,9 +7,7 @@ from torch import Tensor
 
 from ._base import Descent, Group, Params, State
 from ._checks import check_interval
-from ._models import Hyperparameter, as_weight, expand
-
-PLAIN_TENSORS = (Tensor, torch.nn.Parameter)
+from ._models import PLAIN_TENSORS, Hyperparameter, as_weight, expand
 
 # what a scheduler that cycles the momentum sets in the place of beta_1
 CYCLED = {"momentum": None}

@@ -10,7 +10,14 @@ from torch import Tensor
 from ._base import Descent, Group, Params, State
 from ._checks import check_interval
 from ._layout import Layout, check_layout, joined, places
-from ._models import Hyperparameter, add_scaled_, as_weight, expand
+from ._models import (
+    Hyperparameter,
+    add_scaled_,
+    as_plain,
+    as_weight,
+    expand,
+    share_as,
+)
 from .adam import adaptive_step_, count_step
 from .adamw import decay_
 
@@ -184,9 +191,10 @@ def orthogonal_step_(p: Tensor, grad: Tensor, mean: Tensor, group: Group) -> Non
     """Move matrices, the last two axes of ``p``, along their orthogonal momentum."""
     momentum = as_weight(group["momentum"], p)
     mean.lerp_(grad, 1 - momentum)
-    direction = orthogonalize(grad.lerp(mean, momentum))
+    # the rows of a matrix that processes share are made orthogonal together
+    direction = orthogonalize(as_plain(grad.lerp(mean, momentum)))
     scale = USUAL_STEP * sqrt(max(p.shape[-2:]))
-    add_scaled_(p, direction, -expand(group["lr"], p) * scale)
+    add_scaled_(p, share_as(direction, p), -expand(group["lr"], p) * scale)
 
 
 def adam_step_(

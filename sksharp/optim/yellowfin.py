@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ._base import Closure, LightOptimizer, Params, evaluate, light_step
 from ._checks import check_count, check_interval
-from ._models import Hyperparameter, add_scaled_, expand, joint_norm
+from ._models import Hyperparameter, add_scaled_, expand, joint_norm, model_sum
 
 
 class YellowFin(LightOptimizer):
@@ -211,10 +211,7 @@ class YellowFin(LightOptimizer):
         # a variance, but for rounding
         variance = (mean_sq - mean.square()).clamp_min_(0)
         dtype = torch.float32 if p.dtype in (torch.float16, torch.bfloat16) else None
-        # a parameter of one number per model has no axis beside that of the models
-        vectors = variance.unsqueeze(-1).flatten(self.model_ndim)
-        total: Tensor = vectors.sum(-1, dtype=dtype)
-        return total
+        return model_sum(variance, self.model_ndim, dtype)
 
 
 def _like(value: Any, p: Tensor) -> Any:

@@ -159,6 +159,17 @@ def test_a_module_under_ddp_ends_with_the_same_bits(ranks, way):
     assert_array_equal(ranks[0]["modules"][way], ranks[1]["modules"][way])
 
 
+def test_a_module_whose_rows_are_shared_is_trained_as_by_one_process(ranks):
+    for found in ranks:
+        for name, (shared, alone) in found["shards"].items():
+            assert_allclose(shared, alone, rtol=0, atol=1e-10, err_msg=name)
+
+
+def test_training_resumes_from_a_state_that_processes_have_shared(ranks):
+    for found in ranks:
+        assert_array_equal(*found["resumed from shares"])
+
+
 # -- in one process --------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ import pickle
 import sys
 import warnings
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,24 @@ from cases import LOCAL, REDUCED, classes, classifier, weights_of
 from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
 from torch import nn
+from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from sksharp import VectorizedGridSearchCV, progress
 from sksharp.distributed import data_parallel
 from sksharp.exceptions import UnusedParameterWarning
-from sksharp.optim import SAM, Adam
+from sksharp.optim import (
+    ASAM,
+    GSAM,
+    MSAM,
+    SAM,
+    Adam,
+    FriendlySAM,
+    Lookahead,
+    Muon,
+    Ranger,
+    YellowFin,
+)
 
 warnings.simplefilter("ignore", ConvergenceWarning)
 warnings.simplefilter("ignore", UnusedParameterWarning)
@@ -224,6 +237,99 @@ def modules():
     }
 
 
+SHARDED = {
+    "SAM": partial(SAM, base_optimizer=Adam, rho=0.5),
+    "SAM, clipped": partial(SAM, rho=0.5, max_grad_norm=0.1),
+    "GSAM": partial(GSAM, rho=0.5),
+    "ASAM": partial(ASAM, rho=0.5),
+    "FriendlySAM": partial(FriendlySAM, rho=0.5),
+    "MSAM": partial(MSAM, rho=0.5),
+    "Ranger": partial(Ranger, k=2),
+    "Muon": Muon,
+    "YellowFin": partial(YellowFin, slow_start=10),
+}
+
+
+def shards():
+    """Return weights whose rows are shared by processes, and those of one process.
+
+    A layer of 5 rows and one of 3 cannot be cut into two halves, and one has no bias.
+    """
+    X, y = (torch.tensor(array) for array in classes(32))
+    own = slice(16 * dist.get_rank(), 16 * (dist.get_rank() + 1))
+
+    def trained(make, rows, is_shared):
+        torch.manual_seed(0)
+        layers = (
+            nn.Linear(6, 5),
+            nn.Tanh(),
+            nn.Linear(5, 4),
+            nn.Linear(4, 3, bias=False),
+        )
+        model = nn.Sequential(*layers).double()
+        if is_shared:
+            fully_shard(model)
+        optimizer = make(model.parameters(), lr=0.05)
+
+        def closure():
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(model(X[rows]), y[rows])
+            loss.backward()
+            return loss
+
+        for _ in range(4):
+            optimizer.step(closure)
+        weights = [
+            getattr(p, "full_tensor", lambda p=p: p)() for p in model.parameters()
+        ]
+        return torch.cat([w.detach().ravel() for w in weights]).numpy()
+
+    return {
+        name: (trained(make, own, True), trained(make, slice(None), False))
+        for name, make in SHARDED.items()
+    }
+
+
+def resumed_from_shares():
+    """Return weights of a training that was resumed, and of one that was not.
+
+    The state of the base optimizer is shared by the processes.
+    """
+    # importing it warns of how torch compiles some functions
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from torch.distributed.optim import ZeroRedundancyOptimizer
+
+    def base(params, **rest):
+        return ZeroRedundancyOptimizer(params, optimizer_class=Adam, **rest)
+
+    friendly = partial(FriendlySAM, base_optimizer=base, rho=0.5)
+    X, y = (torch.tensor(array) for array in classes(32))
+
+    def trained(resumed_at=None):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3)).double()
+        optimizer = Lookahead(model.parameters(), friendly, k=3, lr=0.05)
+        for step in range(8):
+            if step == resumed_at:
+                optimizer.base_optimizer.base_optimizer.consolidate_state_dict()
+                saved = [optimizer.state_dict() if dist.get_rank() == 0 else None]
+                dist.broadcast_object_list(saved)
+                optimizer = Lookahead(model.parameters(), friendly, k=3, lr=0.05)
+                optimizer.load_state_dict(saved[0])
+
+            def closure(optimizer=optimizer):
+                optimizer.zero_grad()
+                loss = nn.functional.cross_entropy(model(X), y)
+                loss.backward()
+                return loss
+
+            optimizer.step(closure)
+        return torch.cat([p.detach().ravel() for p in model.parameters()]).numpy()
+
+    return trained(4), trained()
+
+
 if __name__ == "__main__":
     # one that waits for ever says where and ends, also if nobody is left to end it
     faulthandler.dump_traceback_later(280, exit=True)
@@ -238,6 +344,8 @@ if __name__ == "__main__":
         "stopped": stopped(),
         "left as found": left_as_found(),
         "modules": modules(),
+        "shards": shards(),
+        "resumed from shares": resumed_from_shares(),
     }
     with open(Path(sys.argv[1]) / f"{dist.get_rank()}.pkl", "wb") as file:
         pickle.dump(results, file)
