@@ -168,6 +168,18 @@ class LightOptimizer(Optimizer):
         return [p for group in self.param_groups for p in group["params"]]
 
     @property
+    def _is_at_rest(self) -> bool:
+        """Whether no step would move anything: rates and gradients are zero.
+
+        torch.distributed.checkpoint takes such a step, without a closure, to make the
+        state that it loads into.
+        """
+        if any(torch.as_tensor(g.get("lr", 0)).any() for g in self.param_groups):
+            return False
+        grads = [grad for p in self._params() if (grad := p.grad) is not None]
+        return not any(bool(grad.any()) for grad in grads)
+
+    @property
     def is_synchronized(self) -> bool:
         """Whether the parameters are the weights to evaluate the model with."""
         return True

@@ -326,17 +326,6 @@ class SharpnessAware(Wrapper):
             self._gradients.note(self._params())
         return loss
 
-    @property
-    def _is_at_rest(self) -> bool:
-        """Whether no step would move anything: gradients and rates are zero.
-
-        torch.distributed.checkpoint takes such a step, without a closure, to make the
-        state that it loads into.
-        """
-        tensors = [torch.as_tensor(g.get("lr", 0)) for g in self.param_groups]
-        tensors += [grad for p in self._params() if (grad := p.grad) is not None]
-        return not any(bool(tensor.any()) for tensor in tensors)
-
     def _rest(self) -> Evaluated:
         """Take gradients of zero for those of both evaluations."""
         active = self._with_grads()

@@ -153,7 +153,18 @@ class YellowFin(LightOptimizer):
             velocity.mul_(_like(momentum, p))
             add_scaled_(velocity, grad, -_like(rate * group["lr"], p))
             p.add_(velocity)
+        if closure is None and self._is_at_rest:
+            self._forget()
         return loss
+
+    def _forget(self) -> None:
+        """Measure anew: a gradient of zero would be the smallest curvature for long."""
+        tuner = self.param_groups[0]["tuner"]
+        for name, value in tuner.items():
+            tuner[name] = 0 * value
+        for p in self._params():
+            if p in self.state:
+                self.state[p]["step"] = 0
 
     def _tune(self, grads: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Return the momentum and the rate of this step, one per model."""
@@ -163,7 +174,7 @@ class YellowFin(LightOptimizer):
         tuner["step"] = tuner.get("step", 0) + 1
         curvature = norm.square()
         recent = curvature.unsqueeze(-1)
-        if "recent" in tuner:
+        if tuner["step"] > 1:
             recent = torch.cat([tuner["recent"], recent], dim=-1)[..., -self.window :]
         else:  # of one shape in all checkpoints; the range of copies is that of one
             recent = recent.repeat_interleave(self.window, -1)

@@ -145,3 +145,23 @@ def test_a_checkpoint_in_memory_is_left_as_it_is():
         resumed.load_state_dict(saved)
         resumed.step()
         assert resumed.param_groups[0]["tuner"]["step"] == 2
+
+
+def test_a_step_at_rates_and_gradients_of_zero_measures_nothing():
+    """It makes the state only, as torch.distributed.checkpoint wants it."""
+
+    def run(rests):
+        w = nn.Parameter(torch.ones(2, dtype=torch.float64))
+        optimizer = YellowFin([w], window=3, slow_start=0)
+        if rests:
+            w.grad = torch.zeros_like(w)
+            optimizer.param_groups[0]["lr"] = 0.0
+            optimizer.step()
+            optimizer.param_groups[0]["lr"] = 1.0
+            assert optimizer.state[w]
+        for _ in range(5):
+            w.grad = w.detach().clone()
+            optimizer.step()
+        return w.detach()
+
+    assert torch.equal(run(rests=True), run(rests=False))
