@@ -171,6 +171,11 @@ def is_number(value):
     return isinstance(value, float | np.floating) or is_count(value, -(2**63))
 
 
+def is_finite_or_none(value):
+    """Return whether a value is a finite number or None."""
+    return value is None or is_finite(value)
+
+
 def is_positive(value):
     """Return whether a value is a finite number of at least 0."""
     return is_finite(value) and value >= 0
@@ -322,13 +327,15 @@ def is_optimizer(value, fit):
     links = [SOLVERS[name] for name in value.solvers]
     (group,) = content["param_groups"]
     state = dict(content["state"])
-    entries, tuner = state.pop(0, {}), state.pop("tuner", None)
-    has_tuner = value.solvers == ("yellowfin",) and bool(entries)
+    entries = state.pop(0, {})
+    group, tuner = dict(group), group.get("tuner")
+    if value.solvers == ("yellowfin",):
+        del group["tuner"]
     return (
         not state
         and are_settings(group, links, fit)
         and are_entries(entries, links, fit)
-        and (is_tuner(tuner) if has_tuner else tuner is None)
+        and (is_tuner(tuner) if entries and tuner is not None else not tuner)
     )
 
 
@@ -347,9 +354,9 @@ def are_settings(group, links, fit):
     rules |= dict.fromkeys(FLAGS & rules.keys(), lambda value: type(value) is bool)
     # what is missing of its own a wrapper adds
     needed = {"params", "lr", *descent.arguments, *descent.counters}
-    # a scheduler among the callbacks leaves numbers of its own
+    # a scheduler, such as one of skorch's, leaves numbers of its own, and sets momentum
     return needed <= group.keys() and all(
-        rules.get(name, is_finite)(value) for name, value in group.items()
+        rules.get(name, is_finite_or_none)(value) for name, value in group.items()
     )
 
 
