@@ -199,7 +199,7 @@ def assert_same_state(state, other):
     elif isinstance(state, list):
         for item, other_item in zip(state, other, strict=True):
             assert_same_state(item, other_item)
-    else:
+    elif state is not None:
         assert_allclose(state, other, rtol=1e-8, atol=1e-10)
 
 

@@ -24,6 +24,7 @@ from sksharp.optim import (
 from sksharp.training._gradient import Backprop, Batch
 from sksharp.training._losses import LOSSES
 from sksharp.training._module import MLPModule
+from sksharp.training._net import Evaluation
 
 UNITS = [4, 6, 5, 3]
 VALUES = {
@@ -90,7 +91,7 @@ def train_flat(solver, base_solver):
     )
     for batch in make_batches():
         mean = torch.empty_like(batch.y)
-        optimizer.step(partial(gradient, batch, mean))
+        optimizer.step(Evaluation(gradient, batch, mean, None))
     return optimizer.evaluation_params()[0].detach(), module.flat.detach()
 
 
