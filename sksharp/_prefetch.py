@@ -348,7 +348,9 @@ def _n_bytes(array):
 class TransformerCache:
     """What fitted transformers made of data, for the pipelines of a search.
 
-    It is what a Pipeline asks of its parameter ``memory``.
+    It is what a Pipeline asks of its parameter ``memory``. A function of scikit-learn's
+    returns rows and the fitted transformer; one of imbalanced-learn's that resamples
+    returns rows, their targets and the fitted resampler.
 
     Parameters
     ----------
@@ -375,11 +377,12 @@ class TransformerCache:
 
     def cache(self, function, ignore=()):
         """Return the function with a memory, which does not look at some arguments."""
+        name_of_function = function.__module__, function.__qualname__
 
         def cached(*args, **kwargs):
             telling = {name: kwargs[name] for name in kwargs if name not in ignore}
             try:
-                key = joblib.hash((args, telling))
+                key = joblib.hash((name_of_function, args, telling))
             except Exception:  # a lambda, for instance, has no fingerprint
                 return function(*args, **kwargs)
             with self._lock:
@@ -393,9 +396,10 @@ class TransformerCache:
                         self._forget()
             finally:
                 warn_again(warned)  # to every fit, as if it were its own
-            X, fitted = made
+            *data, fitted = made
             # the next step may write to what it is given
-            return (X.copy() if hasattr(X, "copy") else X), fitted
+            data = [part.copy() if hasattr(part, "copy") else part for part in data]
+            return *data, fitted
 
         return cached
 
@@ -410,10 +414,13 @@ class TransformerCache:
 
 
 def _size_of_output(made):
-    X = made[0]
-    if hasattr(X, "memory_usage"):
-        return int(X.memory_usage().sum())
-    return getattr(X, "nbytes", 0) if not hasattr(X, "tocsr") else _n_bytes(X)
+    return sum(map(_size_of, made[:-1]))
+
+
+def _size_of(data):
+    if hasattr(data, "memory_usage"):
+        return int(np.sum(data.memory_usage()))
+    return _n_bytes(data) if hasattr(data, "tocsr") else getattr(data, "nbytes", 0)
 
 
 def free_memory():
