@@ -78,9 +78,9 @@ def to_onnx(estimator, X, *, dtype=None, target_opset=None):
         A classifier's first output has the labels, as ``predict`` returns them, the second
         the probabilities, of shape (n_samples, n_classes). A regressor's output is that of
         ``predict``. A DataFrame in front of a ``ColumnTransformer`` becomes an input for
-        each column, of shape (n_samples, 1), of its name; all else is one matrix 'X'.
-        Where the name is taken or has more than letters, digits and underscores, the
-        input has another, and the column's in its ``doc_string``.
+        each column, of shape (n_samples, 1), of its name; all else is one matrix 'X', of
+        one column for texts. Where the name is taken or has more than letters, digits and
+        underscores, the input has another, and the column's in its ``doc_string``.
 
     Raises
     ------
@@ -180,7 +180,8 @@ def make_inputs(model, X):
         The model.
 
     X : array-like of shape (n_samples, n_features)
-        Rows as ``predict`` takes them, a DataFrame if the model has an input per column.
+        Rows as ``predict`` takes them, a DataFrame if the model has an input per column,
+        a vector of strings if it takes texts.
 
     Returns
     -------
@@ -328,6 +329,8 @@ def _converters(estimator, network, dtype):
     from .._compose import TargetRegressor
     from ._network import convert_network, parse_network, shape_network
     from ._steps import CONVERTERS, PARSERS, convert_target, shape_target
+    from ._text import CONVERTERS as OF_TEXT
+    from ._text import PARSERS as PARSERS_OF_TEXT
 
     target = (
         functools.partial(shape_target, dtype=dtype),
@@ -335,6 +338,7 @@ def _converters(estimator, network, dtype):
     )
     converters = {
         **CONVERTERS,
+        **OF_TEXT,
         **dict.fromkeys((TransformedTargetRegressor, TargetRegressor), target),
         type(network): (
             functools.partial(shape_network, dtype=dtype),
@@ -352,12 +356,27 @@ def _converters(estimator, network, dtype):
                 "transformer, or register a converter in skl2onnx "
                 "(update_registered_converter)."
             )
-        shape = _with_dtype(get_shape_calculator(alias))
+        shape = _with_dtype(_by_type(alias, get_shape_calculator))
         converters[type(step)] = (
             _named(path, shape),
-            _named(path, get_converter(alias)),
+            _named(path, _by_type(alias, get_converter)),
         )
-    return converters, {**PARSERS, type(network): parse_network}
+    parsers = {**PARSERS, **PARSERS_OF_TEXT, type(network): parse_network}
+    return converters, parsers
+
+
+def _by_type(alias, look_up):
+    """Return a function of skl2onnx for the steps of a class.
+
+    A converter may plan another operator for the same step, which would come here too.
+    """
+
+    def call(*args):
+        # (operator,) or (scope, operator, container)
+        kind = args[len(args) // 2].type
+        return look_up(alias if kind is None else kind)(*args)
+
+    return call
 
 
 def _with_dtype(shape):
@@ -427,6 +446,8 @@ def _are_types(X):
 
 def _in_order(estimator, X):
     """Return the rows with the columns of the fit, whatever else X has."""
+    if _takes_text(estimator):
+        return _texts(X)
     if issparse(X):
         X = X.tocsr()
     X = as_table(X) if is_frame(X) else X
@@ -470,7 +491,8 @@ def _inputs(estimator, X, dtype, kinds):
 
     if not is_frame(X):
         kind = X.dtype if hasattr(X, "dtype") else np.asarray(X).dtype
-        return [("X", tensor_type(_array_dtype(kind, dtype), np.shape(X)[1]))]
+        width = np.shape(X)[1] if np.ndim(X) > 1 else 1
+        return [("X", tensor_type(_array_dtype(kind, dtype), width))]
     columns = columns_of(X)
     if isinstance(_first(estimator), ColumnTransformer):
         return [
@@ -485,6 +507,29 @@ def _inputs(estimator, X, dtype, kinds):
     found = {_column_dtype(column, dtype, None) for column in columns}
     kind = np.result_type(*found) if len(found) > 1 else found.pop()
     return [("X", tensor_type(_array_dtype(kind, dtype), np.shape(X)[1]))]
+
+
+def _takes_text(estimator):
+    """Return whether the first step takes texts, one after another and no matrix."""
+    first = _first(estimator)
+    while isinstance(first, FeatureUnion):
+        first = _first(first.transformer_list[0][1])
+    # in the function: it comes with much else
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    return isinstance(first, CountVectorizer)
+
+
+def _texts(X):
+    """Return texts as a vector."""
+    texts = np.asarray(X, dtype=object)
+    if texts.ndim != 1 or not all(isinstance(text, str) for text in texts):
+        raise ValueError(
+            "X must be a list, an array or a Series of strings, one for each row, as the "
+            f"first step of the pipeline takes them, got {type(X).__name__} of shape "
+            f"{texts.shape}. Give a column of a DataFrame as X['name']."
+        )
+    return texts
 
 
 def _first(estimator):
@@ -530,7 +575,8 @@ def _column_dtype(column, dtype, kind):
 def _is_column(value, X):
     """Return whether the input 'X' is the column of that name, not a matrix."""
     width = value.type.tensor_type.shape.dim[1].dim_value
-    return width == 1 and is_frame(X) and "X" in map(str, names_of(X))
+    is_table = is_frame(X) and len(X.shape) > 1
+    return width == 1 and is_table and "X" in map(str, names_of(X))
 
 
 def _matrix(X, dtype):
@@ -539,7 +585,9 @@ def _matrix(X, dtype):
         return X.astype(dtype)
     # None and NaN: ONNX has neither among strings
     found = [as_text(value) for value in X.ravel().tolist()]
-    return np.array(found, dtype=object).reshape(X.shape)
+    # texts are a column
+    shape = X.shape if X.ndim > 1 else (-1, 1)
+    return np.array(found, dtype=object).reshape(shape)
 
 
 def _values(column, dtype, kind):
@@ -605,6 +653,8 @@ def _try(model, estimator, X):
     """Raise if the model predicts otherwise than the estimator."""
     from onnx.reference import ReferenceEvaluator
 
+    from ._text import OPERATORS
+
     n_tried = min(N_TRIED, X.shape[0] if hasattr(X, "shape") else len(X))
     rows = _safe_indexing(X, slice(n_tried)) if is_frame(X) else X[:n_tried]
     is_probable = is_classifier(estimator)
@@ -613,7 +663,7 @@ def _try(model, estimator, X):
         expected = (
             estimator.predict_proba(rows) if is_probable else estimator.predict(rows)
         )
-        session = ReferenceEvaluator(model)
+        session = ReferenceEvaluator(model, new_ops=OPERATORS)
         with np.errstate(all="ignore"):
             actual = session.run(None, make_inputs(model, rows))[-1]
     expected, actual = np.asarray(expected), np.asarray(actual)
