@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import is_lazy
 
 
 @torch.no_grad()
@@ -16,6 +18,8 @@ def update_bn(
     loader: Iterable[Any],
     model: nn.Module,
     device: torch.device | str | int | None = None,
+    *,
+    call: Callable[[nn.Module, Any], Any] | None = None,
 ) -> None:
     r"""Compute the statistics of batch normalization anew, in one pass over the data.
 
@@ -31,26 +35,38 @@ def update_bn(
     Parameters
     ----------
     loader : iterable
-        Batches of rows, each a Tensor or a list or tuple that begins with one.
+        Batches as the model takes them: Tensors, dicts of Tensors, or whatever else. Of a
+        list or tuple the model is given what comes first.
 
     model : torch.nn.Module
-        Model whose statistics are set, in place. It is left in the mode it was in.
+        Model whose statistics are set, in place. It is left in the mode it was in. What was
+        compiled runs uncompiled here.
 
     device : torch.device, str, int or None, default=None
-        Where to move the batches to.
+        Where to move the batches to, with all that is in them.
+
+    call : callable or None, default=None
+        How the model is called: a function of the model and a batch, such as
+        ``lambda model, batch: model(batch["image"], mask=batch["mask"])``. It is given
+        whole lists and tuples. None for ``model(batch)``, of lists and tuples
+        ``model(batch[0])``.
 
     Raises
     ------
+    TypeError
+        If a layer that normalizes batches is TorchScript.
+
     ValueError
-        If no batch has two rows or more. The model is then as it was.
+        If no batch has two rows, or positions, or more where a layer needs them. The model
+        is then as it was.
 
     Notes
     -----
     Like :func:`torch.optim.swa_utils.update_bn`, with these differences. That function
     gives every batch the same weight, so that a short last one counts for too much, and
-    leaves out the variance between batches. It fails on a batch of a single row; here such
-    a row is normalized by the statistics of the others. Dropout is off and draws nothing.
-    ``momentum`` is neither read nor written.
+    leaves out the variance between batches. It fails where a layer is given a single row
+    without positions; here such a row is normalized by the statistics of the others.
+    Dropout is off and draws nothing. ``momentum`` is neither read nor written.
 
     References
     ----------
@@ -66,41 +82,92 @@ def update_bn(
     >>> model.running_mean, model.running_var
     (tensor([3.]), tensor([7.]))
     """
-    # what torch.compile returned would be compiled anew for every batch
-    model = getattr(model, "_orig_mod", model)
-    layers = [
-        module
-        for module in model.modules()
-        if isinstance(module, _BatchNorm) and module.running_mean is not None
-    ]
+    layers = _layers(model)
     if not layers:
         return
-    statistics = {layer: Statistics() for layer in layers}
-    with _restored_on_error(layers), _only_training(model, layers):
-        single, n_batches = [], 0
-        with _watched(statistics):
+    call = _call if call is None else call
+    watch = Watch(layers)
+    with _uncompiled(), _restored_on_error(layers), _only_training(model, layers):
+        later, n_batches = [], 0
+        with watch:
             for batch in loader:
-                rows = batch[0] if isinstance(batch, list | tuple) else batch
-                rows = rows if device is None else rows.to(device)
-                if not len(rows):
+                batch = batch if device is None else _moved(batch, device)
+                if _is_empty(batch):
                     continue  # has no mean
                 n_batches += 1
-                if len(rows) == 1:  # has no variance to normalize by
-                    single.append(rows)
-                else:
-                    model(rows)
-            if n_batches == len(single):
-                raise ValueError(
-                    "loader must hold a batch of at least two rows, got "
-                    f"{n_batches} batches of one row. Put more rows in a batch."
-                )
-            for layer in layers:
-                statistics[layer].write(layer, n_batches)
-                layer.eval()
-            for rows in single:
-                model(rows)
-        for layer in layers:
-            statistics[layer].write(layer, n_batches)
+                try:
+                    call(model, batch)
+                    watch.keep()
+                except OneValue:  # which has no variance to normalize by
+                    later.append(batch)
+                    watch.drop()
+            watch.write(n_batches)
+            if not n_batches:
+                raise _too_few(0)
+            watch.takes_one_value(len(later))
+            for batch in later:
+                call(model, batch)
+                watch.keep()
+        watch.write(n_batches)
+
+
+class OneValue(Exception):
+    """A layer is given a single value of every channel."""
+
+
+class Watch:
+    """Context that takes in what normalizations are given.
+
+    Parameters
+    ----------
+    layers : list of Module
+        Which of them.
+    """
+
+    def __init__(self, layers: list[_BatchNorm]) -> None:
+        self._statistics = {layer: Statistics() for layer in layers}
+        self._of_batch: list[tuple[Statistics, tuple[int, Tensor, Tensor]]] = []
+        self._n_single: int | None = None
+
+    def __enter__(self) -> None:
+        self._handles = [
+            layer.register_forward_pre_hook(self._see, with_kwargs=True)
+            for layer in self._statistics
+        ]
+
+    def __exit__(self, *exception: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def takes_one_value(self, n_batches: int) -> None:
+        """Let layers normalize single values by the statistics that are written."""
+        self._n_single = n_batches
+
+    def keep(self) -> None:
+        """Count the batch that was seen."""
+        for statistics, part in self._of_batch:
+            statistics.add(part)
+        self._of_batch = []
+
+    def drop(self) -> None:
+        """Forget the batch that was seen."""
+        self._of_batch = []
+
+    def write(self, n_batches: int) -> None:
+        """Make the statistics those of the layers."""
+        for layer, statistics in self._statistics.items():
+            statistics.write(layer, n_batches)
+
+    def _see(self, layer: nn.Module, args: Any, kwargs: Any) -> None:
+        assert isinstance(layer, _BatchNorm)
+        x, statistics = args[0] if args else kwargs["input"], self._statistics[layer]
+        is_single = x.numel() == x.shape[1]
+        if is_single and self._n_single is None:
+            raise OneValue
+        if is_single and statistics.mean is None:
+            raise _too_few(self._n_single)
+        layer.training = not is_single
+        self._of_batch.append((statistics, Statistics.of(x)))
 
 
 class Statistics:
@@ -111,14 +178,18 @@ class Statistics:
         self.mean: Tensor | None = None
         self.squares: Tensor | None = None
 
-    def see(self, x: Tensor) -> None:
-        """Take a batch of shape (n_samples, n_channels, ...) in."""
+    @staticmethod
+    def of(x: Tensor) -> tuple[int, Tensor, Tensor]:
+        """Return number, mean and squares of a batch, (n_samples, n_channels, ...)."""
         x = x.transpose(0, 1).flatten(1)  # (n_channels, n)
         if x.dtype in (torch.float16, torch.bfloat16):
             x = x.float()
-        n = x.shape[1]
         mean = x.mean(1)
-        squares = (x - mean[:, None]).square().sum(1)
+        return x.shape[1], mean, (x - mean[:, None]).square().sum(1)
+
+    def add(self, part: tuple[int, Tensor, Tensor]) -> None:
+        """Take a batch in."""
+        n, mean, squares = part
         if self.mean is None or self.squares is None:
             self.n, self.mean, self.squares = n, mean, squares
             return
@@ -140,19 +211,71 @@ class Statistics:
             layer.num_batches_tracked.fill_(n_batches)
 
 
+def _layers(model: nn.Module) -> list[_BatchNorm]:
+    """Return what normalizes batches and keeps their statistics."""
+    for name, module in model.named_modules():
+        is_script = isinstance(module, torch.jit.ScriptModule)
+        if (
+            is_script
+            and dict(module.named_buffers(recurse=False)).get("running_mean")
+            is not None
+        ):
+            raise TypeError(
+                "model must normalize batches in Python for its layers to be watched, got "
+                f"a TorchScript module as {name or 'the model'!r}. Call update_bn before "
+                "torch.jit.script or torch.jit.trace."
+            )
+    return [
+        module
+        for module in model.modules()
+        if isinstance(module, _BatchNorm) and module.running_mean is not None
+    ]
+
+
+def _too_few(n_batches: int | None) -> ValueError:
+    return ValueError(
+        f"loader must hold a batch of at least two rows, got {n_batches} batches of one. "
+        "Put more rows in a batch."
+    )
+
+
+def _call(model: nn.Module, batch: Any) -> Any:
+    return model(_first(batch))
+
+
+def _first(batch: Any) -> Any:
+    return batch[0] if isinstance(batch, list | tuple) else batch
+
+
+def _is_empty(batch: Any) -> bool:
+    """Return whether a batch is a Tensor without rows, or begins with one."""
+    first = _first(batch)
+    if isinstance(first, dict):
+        first = next(iter(first.values()), None)
+    return isinstance(first, Tensor) and first.ndim > 0 and not len(first)
+
+
+def _moved(batch: Any, device: torch.device | str | int) -> Any:
+    """Return a batch whose Tensors are on a device."""
+    if hasattr(batch, "to"):
+        return batch.to(device)
+    if isinstance(batch, dict):
+        moved = {key: _moved(value, device) for key, value in batch.items()}
+        return type(batch)(moved) if type(batch) is not dict else moved
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(_moved(part, device) for part in batch))
+    if isinstance(batch, list | tuple):
+        return type(batch)(_moved(part, device) for part in batch)
+    return batch
+
+
 @contextlib.contextmanager
-def _watched(statistics: dict[_BatchNorm, Statistics]) -> Iterator[None]:
-    """Let statistics see the inputs of their layers."""
-    with contextlib.ExitStack() as stack:
-        for layer, seen in statistics.items():
-
-            def see(
-                module: nn.Module, args: Any, kwargs: Any, seen: Statistics = seen
-            ) -> None:
-                seen.see(args[0] if args else kwargs["input"])
-
-            handle = layer.register_forward_pre_hook(see, with_kwargs=True)
-            stack.callback(handle.remove)
+def _uncompiled() -> Iterator[None]:
+    """Run what torch has compiled as it was: hooks and modes would compile it anew."""
+    if "torch._dynamo" not in sys.modules:  # nothing was
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
         yield
 
 
@@ -174,7 +297,10 @@ def _only_training(model: nn.Module, layers: list[_BatchNorm]) -> Iterator[None]
 def _restored_on_error(layers: list[_BatchNorm]) -> Iterator[None]:
     """Give layers their statistics back if something fails."""
     before = [
-        (buffer, buffer.clone()) for layer in layers for buffer in layer.buffers()
+        (buffer, buffer.clone())
+        for layer in layers
+        for buffer in layer.buffers()
+        if not is_lazy(buffer)  # it has no values yet
     ]
     try:
         yield
