@@ -136,25 +136,24 @@ def test_a_batch_is_what_the_model_takes(batch, call, expected):
 
 
 def test_all_of_a_batch_is_moved():
-    class Moving:
+    class Elsewhere:
         def to(self, device):
-            return torch.device(device)
+            assert device == "cpu"
+            return A
 
-    seen = []
-    batch = {"x": [A, (B, 3)], "y": Pair(A, {"z": Moving()}), "n": "word"}
+    seen, away = [], Elsewhere()
+    batch = {"x": [away, (away, 3)], "y": Pair(away, {"z": away}), "n": "word"}
 
     def call(model, batch):
         seen.append(batch)
         model(batch["x"][0])
 
-    update_bn([batch], Keyed().to("meta"), device="meta", call=call)
-    (moved,) = seen
-    x, (b, n) = moved["x"]
-    tensors = (x, b, moved["y"].x)
-    assert {tensor.device.type for tensor in tensors} == {"meta"}
-    assert moved["y"].y == {"z": torch.device("meta")}
-    assert (n, moved["n"]) == (3, "word")
-    assert batch["x"][0] is A
+    update_bn([batch], Keyed(), device="cpu", call=call)
+    assert seen == [{"x": [A, (A, 3)], "y": Pair(A, {"z": A}), "n": "word"}]
+    assert batch["x"][0] is away
+    model = Keyed()
+    update_bn([away, (away, 0)], model, device="cpu")
+    assert_counts(model.layer, [A, A])
 
 
 @pytest.mark.parametrize("batch", [{"x": A[:0]}, ({"x": A[:0]}, B), (A[:0], B)])
