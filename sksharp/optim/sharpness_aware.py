@@ -408,7 +408,7 @@ class SharpnessAware(Wrapper):
         if self.replay is False:
             return NO_CONTEXT
         module = self.replay if isinstance(self.replay, nn.Module) else None
-        return Replay(self._devices(), module)
+        return Replay(self._devices(), module, self.param_groups)
 
     def _in_parts(self, closures: Sequence[Any], *, ascends: bool) -> Evaluated:
         """Evaluate micro-batches one by one and leave the mean of their gradients."""
