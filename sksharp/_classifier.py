@@ -3,12 +3,12 @@
 import numpy as np
 from sklearn.metrics import accuracy_score
 from sklearn.neural_network import MLPClassifier
-from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
 from sklearn.utils.validation import check_array, column_or_1d
 
+from ._choices import Choice
 from ._estimator import FlatMinimaMLP
 from ._scoring import about
 
@@ -570,7 +570,7 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
 
     _parameter_constraints: dict = {
         **FlatMinimaMLP._parameter_constraints,
-        "class_weight": [StrOptions({"balanced"}), dict, list, None],
+        "class_weight": [Choice({"balanced"}), dict, list, None],
     }
     _metric = staticmethod(accuracy_score)
 

@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import _check_sample_weight
 
+from ._choices import in_order, suggesting
 from ._contract import Progress, Settings, TrainingJob, Weights
 from ._export import Exports
 from ._folds import has_zeros, n_counting, rows_that_count
@@ -67,41 +68,43 @@ class FlatMinimaMLP(
     back numpy arrays, so that a fitted estimator needs no torch.
     """
 
-    _parameter_constraints: dict = {
-        **BaseMultilayerPerceptron._parameter_constraints,
-        "solver": [StrOptions({"lbfgs", *SOLVERS})],
-        "base_solver": [StrOptions(set(BASE_SOLVERS))],
-        "rho": [Number(Real, 0, None, closed="left"), StrOptions({"auto"})],
-        "rho_grid": ["array-like", None],
-        "cv": ["cv_object"],
-        "n_members": [Number(Integral, 1, None, closed="left")],
-        "max_steps": [Number(Integral, 1, None, closed="left"), None],
-        "gamma": [Number(Real, 0, 1, closed="left")],
-        "asam_eta": [Number(Real, 0, None, closed="left")],
-        "gsam_alpha": [Number(Real, 0, None, closed="left")],
-        "fisher_eta": [Number(Real, 0, None, closed="left")],
-        "friendly_sigma": [Number(Real, 0, None, closed="left")],
-        "friendly_decay": [Number(Real, 0, 1, closed="left")],
-        "looksam_k": [Number(Integral, 1, None, closed="left")],
-        "looksam_alpha": [Number(Real, 0, None, closed="left")],
-        "esam_fraction": [Number(Real, 0, 1, closed="right")],
-        "sam_interval": [Number(Integral, 1, None, closed="left")],
-        "sam_start": SHARE_OR_EPOCHS,
-        "micro_batch_size": [Number(Integral, 1, None, closed="left"), None],
-        "lookahead_k": [Number(Integral, 1, None, closed="left")],
-        "lookahead_alpha": [Number(Real, 0, 1, closed="both")],
-        "weight_decay": [Number(Real, 0, None, closed="left")],
-        "muon_momentum": [Number(Real, 0, 1, closed="left")],
-        "schedule_free_warmup": [Number(Integral, 0, None, closed="left")],
-        **CONSTRAINTS,
-        **SCORING_CONSTRAINTS,
-        "swa": ["boolean"],
-        "swa_freq": [Number(Integral, 1, None, closed="left")],
-        "swa_lr": [Number(Real, 0, None, closed="neither"), None],
-        "n_jobs": [Number(Integral, None, None, closed="neither"), None],
-        "device": [str],
-        "callbacks": [list, tuple, None],
-    }
+    _parameter_constraints: dict = in_order(
+        {
+            **BaseMultilayerPerceptron._parameter_constraints,
+            "solver": [StrOptions({"lbfgs", *SOLVERS})],
+            "base_solver": [StrOptions(set(BASE_SOLVERS))],
+            "rho": [Number(Real, 0, None, closed="left"), StrOptions({"auto"})],
+            "rho_grid": ["array-like", None],
+            "cv": ["cv_object"],
+            "n_members": [Number(Integral, 1, None, closed="left")],
+            "max_steps": [Number(Integral, 1, None, closed="left"), None],
+            "gamma": [Number(Real, 0, 1, closed="left")],
+            "asam_eta": [Number(Real, 0, None, closed="left")],
+            "gsam_alpha": [Number(Real, 0, None, closed="left")],
+            "fisher_eta": [Number(Real, 0, None, closed="left")],
+            "friendly_sigma": [Number(Real, 0, None, closed="left")],
+            "friendly_decay": [Number(Real, 0, 1, closed="left")],
+            "looksam_k": [Number(Integral, 1, None, closed="left")],
+            "looksam_alpha": [Number(Real, 0, None, closed="left")],
+            "esam_fraction": [Number(Real, 0, 1, closed="right")],
+            "sam_interval": [Number(Integral, 1, None, closed="left")],
+            "sam_start": SHARE_OR_EPOCHS,
+            "micro_batch_size": [Number(Integral, 1, None, closed="left"), None],
+            "lookahead_k": [Number(Integral, 1, None, closed="left")],
+            "lookahead_alpha": [Number(Real, 0, 1, closed="both")],
+            "weight_decay": [Number(Real, 0, None, closed="left")],
+            "muon_momentum": [Number(Real, 0, 1, closed="left")],
+            "schedule_free_warmup": [Number(Integral, 0, None, closed="left")],
+            **CONSTRAINTS,
+            **SCORING_CONSTRAINTS,
+            "swa": ["boolean"],
+            "swa_freq": [Number(Integral, 1, None, closed="left")],
+            "swa_lr": [Number(Real, 0, None, closed="neither"), None],
+            "n_jobs": [Number(Integral, None, None, closed="neither"), None],
+            "device": [str],
+            "callbacks": [list, tuple, None],
+        }
+    )
 
     _doc_link_module = "sksharp"
     _doc_link_template = DOCUMENTATION + "/api/sksharp.{estimator_name}.html"
@@ -111,8 +114,13 @@ class FlatMinimaMLP(
     def _get_param_names(cls):
         return super()._get_param_names()
 
+    def _validate_params(self):
+        params = self.get_params(deep=False)
+        with suggesting(self._parameter_constraints, params):
+            super()._validate_params()
+
     def _check_solver(self):
-        if self.solver not in SOLVERS:
+        if isinstance(self.solver, str) and self.solver == "lbfgs":
             raise AttributeError(
                 "partial_fit is only available for stochastic optimizers. "
                 f"{self.solver} is not stochastic."

@@ -222,9 +222,11 @@ class Ensemble:
         def train(parts):
             if self.verbose:
                 n_left = len({job.settings.solver_parameters["rho"] for job in parts})
+                left = "1 radius" if n_left == 1 else f"{n_left} radii"
+                networks = "1 network" if len(parts) == 1 else f"{len(parts)} networks"
                 say(
-                    f"Choosing rho, stage {next(stage)} of at most {n_stages}: {n_left} "
-                    f"radii, {len(parts)} networks."
+                    f"Choosing rho, stage {next(stage)} of at most {n_stages}: {left}, "
+                    f"{networks}."
                 )
             return self._run(parts)
 

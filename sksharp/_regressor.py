@@ -6,6 +6,7 @@ from sklearn.neural_network import MLPRegressor
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, column_or_1d
 
+from ._choices import in_order
 from ._estimator import FlatMinimaMLP
 
 
@@ -563,7 +564,7 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
 
     _parameter_constraints: dict = {
         **FlatMinimaMLP._parameter_constraints,
-        "loss": MLPRegressor._parameter_constraints["loss"],
+        **in_order({"loss": MLPRegressor._parameter_constraints["loss"]}),
     }
     _metric = staticmethod(r2_score)
 

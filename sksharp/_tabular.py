@@ -343,6 +343,7 @@ default=None
     """
     from ._compose import TableTransformer  # scikit-learn's compose, with svm and more
 
+    _check_is_estimator(estimator)
     columns = TableTransformer(
         [
             ("numeric", _or_default(numeric, _numeric, n_bins), _numeric_columns),
@@ -358,6 +359,15 @@ default=None
     single = FunctionTransformer(_to_single, feature_names_out="one-to-one")
     model = _with_target(estimator, target)
     return Pipeline([("columns", columns), ("precision", single), ("model", model)])
+
+
+def _check_is_estimator(estimator):
+    if isinstance(estimator, type) or not hasattr(estimator, "fit"):
+        raise TypeError(
+            "estimator must be a classifier or a regressor, got "
+            f"estimator={estimator!r}. Pass an object with fit and predict, such as "
+            "SAMMLPClassifier()."
+        )
 
 
 def _to_single(X):

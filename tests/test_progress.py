@@ -505,7 +505,7 @@ def test_a_choice_says_which_radius_and_fold_prints(capsys):
     plain = [line for line in shown if not line.startswith("[")]
     assert plain == [
         "Choosing rho, stage 1 of at most 4: 2 radii, 6 networks.",
-        "Choosing rho, stage 2 of at most 4: 1 radii, 3 networks.",
+        "Choosing rho, stage 2 of at most 4: 1 radius, 3 networks.",
         f"Chose rho={clf.rho_:g}.",
     ]
     for radius, epochs in zip(clf.rho_grid_, clf.rho_epochs_, strict=True):

@@ -1,15 +1,16 @@
 """How sharp the minimum is that a fit has found."""
 
 import math
-import warnings
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions, validate_params
+from sklearn.utils._param_validation import Interval, validate_params
 
+from .._choices import Choice, suggests
+from .._warnings import warn
 from ._data import check_network, check_rows, make_surface, networks_of
 
 # by measure: which parameters it has
@@ -65,13 +66,14 @@ class Sharpness:
     settings: dict = field(repr=False)
 
 
+@suggests
 @validate_params(
     {
         "estimator": "no_validation",
         "X": "no_validation",
         "y": "no_validation",
         "sample_weight": ["array-like", None],
-        "measure": [StrOptions(set(PARAMETERS))],
+        "measure": [Choice(set(PARAMETERS))],
         "rho": [Interval(Real, 0, None, closed="left")],
         "adaptive": ["boolean"],
         "sigma": [Interval(Real, 0, None, closed="left")],
@@ -273,11 +275,10 @@ def sharpness(
     ]
     values, errors, losses, n_iterations, converged = zip(*outcomes, strict=True)
     if not all(converged):
-        warnings.warn(
+        warn(
             f"measure={measure!r} has not converged within max_iter={max_iter}. Raise "
             "max_iter or tol.",
             ConvergenceWarning,
-            stacklevel=2,
         )
     error = math.hypot(*errors) / len(errors)
     return Sharpness(
