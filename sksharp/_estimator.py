@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import _check_sample_weight
 
+from ._advice import advise
 from ._choices import in_order, suggesting
 from ._contract import Progress, Settings, TrainingJob, Weights
 from ._export import Exports
@@ -231,6 +232,8 @@ class FlatMinimaMLP(
                 X, y, sample_weight = self._prepare(X, y, sample_weight, incremental)
                 given = self._prepare_given(*given, y)
                 self._train(X, y, sample_weight, incremental, given)
+                if not incremental:
+                    advise(self, X, y, sample_weight)
             else:
                 if "_watch" in vars(self):
                     self._watch.begin_fit()

@@ -283,8 +283,7 @@ class Ensemble:
             if hasattr(self, name):
                 setattr(network, name, getattr(self, name))
         network._random_state = np.random.RandomState(seed)
-        hidden = [len(bias) for bias in self.intercepts_[:-1]]
-        layer_units = [X.shape[1], *hidden, self.n_outputs_]
+        layer_units = [X.shape[1], *self._hidden_units(), self.n_outputs_]
         network._initialize(y, layer_units, X.dtype)
         return network
 

@@ -77,3 +77,14 @@ class ColumnWarning(UserWarning):
     >>> from sksharp.exceptions import ColumnWarning
     >>> warnings.filterwarnings("ignore", category=ColumnWarning)
     """
+
+
+class ScalingWarning(UserWarning):
+    """The columns of ``X``, or the targets, are of sizes that a network hardly learns.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from sksharp.exceptions import ScalingWarning
+    >>> warnings.filterwarnings("error", category=ScalingWarning)
+    """

@@ -1,0 +1,202 @@
+"""What a fit that came to nothing says: which number of the user's was in its way."""
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network._base import LOSS_FUNCTIONS
+
+from ._warnings import hold_back, warn
+from .exceptions import ScalingWarning
+from .optim import solver_parameters
+
+# a fit has come to nothing if its loss is at least this share of a constant's, is one up
+# to that share, and would have come to something if it could have been at most the last
+NOTHING, CONSTANT, SOMETHING = 0.99, 1.05, 0.95
+
+# epochs of a training without perturbation that tells whether it is to blame, at most
+EPOCHS_OF_TRIAL = 20
+
+# columns are of different sizes from this ratio on, unless the largest is no larger than
+# what scaling leaves, and targets are scaled within this factor of 1
+RATIO_OF_COLUMNS, SCALED_COLUMN, SCALED_TARGET = 1e4, 100.0, 10.0
+
+_LOSSES = {
+    "softmax": "log_loss",
+    "logistic": "binary_log_loss",
+    "identity": "squared_error",
+    "exp": "poisson",
+}
+
+
+def advise(estimator, X, y, sample_weight):
+    """Warn of features or targets to scale, or of a radius that is too large.
+
+    Parameters
+    ----------
+    estimator : SAMMLPClassifier or SAMMLPRegressor
+        After a fit with a stochastic solver.
+
+    X, y, sample_weight : arrays
+        The rows of the fit, as the network sees them.
+    """
+    if sample_weight is not None and not np.sum(sample_weight) > 0:
+        return
+    _warn_of_columns(X)
+    had_time = estimator.n_iter_ > estimator.n_iter_no_change
+    if not (had_time and np.isfinite(estimator.loss_)):
+        return
+    at_best = loss_of_constant(estimator, y, sample_weight)
+    if not at_best > 0 or estimator.loss_ < NOTHING * at_best:
+        return
+    # a solver or an average may predict with other weights than it trained
+    outputs = estimator._forward_pass_fast(X, check_input=False)
+    loss = _loss(estimator, y, outputs, sample_weight)
+    if loss >= NOTHING * at_best and not _warn_of_target(estimator, y, sample_weight):
+        _warn_of_radius(estimator, X, y, sample_weight, loss, at_best)
+
+
+def loss_of_constant(estimator, y, sample_weight):
+    """Return the lowest loss of a prediction that is the same for all rows.
+
+    Parameters
+    ----------
+    estimator : SAMMLPClassifier or SAMMLPRegressor
+        Which says what the loss is.
+
+    y : array of shape (n_samples, n_outputs)
+        Encoded targets.
+
+    sample_weight : array of shape (n_samples,) or None
+        Weights of the rows.
+
+    Returns
+    -------
+    loss : float
+        0 if all targets that count are the same.
+    """
+    mean = np.average(np.asarray(y, dtype=float), axis=0, weights=sample_weight)
+    loss = _loss(estimator, y, np.broadcast_to(mean, y.shape), sample_weight)
+    is_rounding = loss <= 1e-12 * np.mean(np.square(mean))
+    return 0.0 if is_rounding else loss
+
+
+def _loss(estimator, y, outputs, sample_weight):
+    loss = LOSS_FUNCTIONS[_LOSSES[estimator.out_activation_]]
+    return float(loss(y, np.asarray(outputs, dtype=float), sample_weight))
+
+
+def sizes_of_columns(X):
+    """Return the root mean square of the entries of every column that are not zero.
+
+    Zeros are left out: a category of few rows is as large as one of many.
+
+    Parameters
+    ----------
+    X : array or sparse matrix of shape (n_samples, n_features)
+        Features.
+
+    Returns
+    -------
+    sizes : array of shape (n_features,)
+        0 for a column of zeros.
+    """
+    with np.errstate(over="ignore"):
+        if hasattr(X, "tocoo"):
+            X = X.tocoo()
+            squares = np.square(X.data, dtype=float)
+            total = np.bincount(X.col, squares, minlength=X.shape[1])
+            n_filled = np.bincount(X.col, X.data != 0, minlength=X.shape[1])
+        else:
+            total = np.einsum("ij,ij->j", X, X, dtype=float)
+            n_filled = np.count_nonzero(X, axis=0)
+    return np.sqrt(total / np.maximum(n_filled, 1))
+
+
+def _warn_of_columns(X):
+    sizes = sizes_of_columns(X)
+    filled = np.flatnonzero(sizes)
+    if not len(filled):
+        return
+    small, large = sizes[filled].min(), sizes[filled].max()
+    if large >= max(SCALED_COLUMN, RATIO_OF_COLUMNS * small):
+        warn(
+            f"The columns of X differ in size by more than {RATIO_OF_COLUMNS:g}: the root "
+            f"mean square of column {sizes.argmax()} is {large:.0e}. The network hardly "
+            "sees the small ones. Scale X, for instance with "
+            "make_pipeline(StandardScaler(), estimator), or use tabular_pipeline.",
+            ScalingWarning,
+        )
+
+
+def _warn_of_target(estimator, y, sample_weight):
+    """Warn of targets to scale; return whether there are any."""
+    if estimator.out_activation_ != "identity":
+        return False
+    squares = np.square(np.asarray(y, dtype=float))
+    size = np.sqrt(np.average(squares, axis=0, weights=sample_weight).max())
+    if 1 / SCALED_TARGET <= size <= SCALED_TARGET:
+        return False
+    warn(
+        "The network predicts the rows of the fit no better than their mean does, and the "
+        f"root mean square of y is {size:.0e}, far from 1. Scale y, for instance with "
+        "TransformedTargetRegressor(estimator, transformer=StandardScaler()), or use "
+        "tabular_pipeline.",
+        ScalingWarning,
+    )
+    return True
+
+
+def _warn_of_radius(estimator, X, y, sample_weight, loss, at_best):
+    if "rho" not in solver_parameters(estimator.solver, estimator.base_solver):
+        return
+    radius = estimator._radius()
+    if radius == 0 or loss > CONSTANT * at_best:
+        return
+    epochs = min(estimator.n_iter_, EPOCHS_OF_TRIAL)
+    with_it, without = _losses_of_trials(
+        estimator, X, y, sample_weight, (radius, 0.0), epochs
+    )
+    gained, missed = at_best - with_it, at_best - without
+    if not missed >= max((1 - SOMETHING) * at_best, 2 * gained):
+        return
+    name = "rho_grid" if isinstance(estimator.rho, str) else "rho"
+    warn(
+        f"The network has stayed a constant: its loss is {loss:.4g} and that of the best "
+        f"constant {at_best:.4g}, but {epochs} epochs with rho=0 bring it to "
+        f"{without:.4g}. The radius {radius:g} is too large; lower {name}.",
+        ConvergenceWarning,
+    )
+
+
+def _losses_of_trials(estimator, X, y, sample_weight, radii, epochs):
+    """Return the losses of short trainings that begin alike and differ in the radius."""
+    from .training import fit_models  # imports torch
+
+    params = {
+        **{name: getattr(estimator, name) for name in estimator.get_params(deep=False)},
+        "max_iter": epochs,
+        "max_steps": None,
+        "n_members": 1,
+        "n_snapshots": 1,
+        "early_stopping": False,
+        "swa": False,
+        "ema_decay": None,
+        "cv": None,
+        "callbacks": None,
+        "warm_start": False,
+        "verbose": False,
+    }
+    with hold_back():
+        networks = [
+            estimator._new_network(
+                X, y, {**params, "rho": radius}, np.random.RandomState(0)
+            )
+            for radius in radii
+        ]
+        jobs = [network._job(X, y, sample_weight) for network in networks]
+        losses = []
+        for network, result in zip(networks, fit_models(jobs), strict=True):
+            weights = result.weights
+            network.coefs_, network.intercepts_ = weights.coefs, weights.intercepts
+            outputs = network._forward_pass_fast(X, check_input=False)
+            losses.append(_loss(estimator, y, outputs, sample_weight))
+    return losses
