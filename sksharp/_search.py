@@ -13,6 +13,7 @@ from sklearn.utils.validation import _check_method_params
 
 from ._pickles import VersionStamp
 from ._prefetch import Prefetch, find_network, forget_trainer, free_memory
+from ._warnings import Counting
 from ._watching import search_watchers
 
 # of the memory that is free when the search begins
@@ -102,7 +103,8 @@ class VectorizedSearch(VersionStamp):
         )
         try:
             self.estimator, self.cv = prefetch.estimator, frozen
-            super().fit(X, y, **params)
+            with Counting("this search"):
+                super().fit(X, y, **params)
         finally:
             self.estimator, self.cv = estimator, cv
             del self._prefetch, self._train_all
@@ -260,6 +262,9 @@ class VectorizedGridSearchCV(VectorizedSearch, GridSearchCV):
     network trained. A candidate that cannot be trained before (another estimator,
     ``solver='lbfgs'``, callbacks of its own, a callable ``scoring``, ``rho='auto'`` or
     several members) is trained then.
+
+    Warnings of the networks that are the same come once, with their number. Those of
+    other processes (``n_jobs``) are printed there.
 
     With ``random_state=None`` every fit is a draw of its own, as always, but the networks
     of a split see the rows in the same order, and equal candidates are one draw.

@@ -1,5 +1,6 @@
 """Warnings that name the line of the user's."""
 
+import collections
 import contextlib
 import functools
 import os
@@ -22,11 +23,57 @@ def warn(message, category=UserWarning):
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_FOLDERS):
         frame, level = frame.f_back, level + 1
+    counts = _of_thread.counts
+    is_counted = counts is not None and _of_thread.held_back is None
+    if is_counted and _action(message, category, frame) != "error":
+        counts[category, message] += 1
+        return
     warnings.warn(message, category, stacklevel=level)
+
+
+class Counting:
+    """Context that gives the warnings of its thread once at the end, with their number.
+
+    Those of this package alone. What the filters make an error is raised at once.
+
+    Parameters
+    ----------
+    of_what : str
+        What to say that they come from, such as 'this search'.
+    """
+
+    def __init__(self, of_what):
+        self.of_what = of_what
+
+    def __enter__(self):
+        self._outer, _of_thread.counts = _of_thread.counts, collections.Counter()
+
+    def __exit__(self, *error):
+        counts, _of_thread.counts = _of_thread.counts, self._outer
+        for (category, message), n in counts.items():
+            times = "" if n == 1 else f" ({n} times in {self.of_what})"
+            warn(message + times, category)
+
+
+def _action(message, category, frame):
+    """Return what the filters do with a warning of a line."""
+    module = frame.f_globals.get("__name__", "")
+    for action, text, kind, where, line in warnings.filters:
+        is_meant = _matches(text, message) and _matches(where, module)
+        if is_meant and issubclass(category, kind) and line in (0, frame.f_lineno):
+            return action
+    return None
+
+
+def _matches(pattern, text):
+    if pattern is None or isinstance(pattern, str):
+        return pattern is None or pattern == text
+    return pattern.match(text) is not None
 
 
 class _OfThread(threading.local):
     held_back = None  # warnings, while they are held back
+    counts = None  # how often each came, while they are counted
 
 
 class _IsHeldBack(type):

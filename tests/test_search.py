@@ -8,6 +8,7 @@ import tempfile
 import threading
 import types
 import warnings
+from collections import Counter
 
 import joblib
 import numpy as np
@@ -928,16 +929,63 @@ def test_a_search_may_be_fitted_again_on_other_rows():
 
 
 @pytest.mark.parametrize("kind", ["classifier", "pipeline of a regressor"])
-def test_every_fit_warns_as_often_as_in_scikit_learns(kind):
+def test_warnings_that_are_the_same_come_once_and_are_counted(kind):
     estimator, grid, y = make_kind(kind)
-    counts = []
+    told = []
     for Search in (VectorizedGridSearchCV, GridSearchCV):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             Search(estimator, grid, cv=3).fit(X, y)
-        counts.append(sum(w.category is ConvergenceWarning for w in caught))
-    # 4 candidates on 3 splits, and the last fit
-    assert counts == [13, 13]
+        told.append(
+            [str(w.message) for w in caught if w.category is ConvergenceWarning]
+        )
+    ours, theirs = told
+    assert len(theirs) == 13  # 4 candidates on 3 splits, and the last fit
+    assert ours == [
+        f"{message} ({n} times in this search)"
+        for message, n in Counter(theirs).items()
+    ]
+
+
+def test_a_warning_that_comes_once_is_not_counted():
+    search = VectorizedGridSearchCV(
+        make_classifier(), {"max_iter": [2, 3]}, cv=[(np.arange(40), np.arange(40, N))]
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        search.set_params(refit=False).fit(X, LABELS)
+    assert len(caught) == 2
+    assert not any("times" in str(w.message) for w in caught)
+
+
+def test_warnings_are_counted_of_a_search_that_fails_too():
+    def refit(results):
+        raise ArithmeticError
+
+    search = VectorizedGridSearchCV(make_classifier(), GRID, cv=3, refit=refit)
+    with (
+        pytest.warns(ConvergenceWarning, match=r"\(12 times in this search\)"),
+        pytest.raises(ArithmeticError),
+    ):
+        search.fit(X, LABELS)
+
+
+@pytest.mark.parametrize("module", ["", __name__])
+@pytest.mark.parametrize("message", ["", "Stochastic Optimizer"])
+def test_a_warning_of_a_network_that_is_an_error_fails_its_fit(message, module):
+    module = module.replace(".", r"\.")
+    search = VectorizedGridSearchCV(make_classifier(), GRID, cv=2, error_score="raise")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message, ConvergenceWarning, module)
+        with pytest.raises(ConvergenceWarning, match=r"yet\.$"):
+            search.fit(X, LABELS)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warnings.filterwarnings("error", "another", ConvergenceWarning)
+        warnings.filterwarnings("error", "", ConvergenceWarning, "another")
+        warnings.filterwarnings("error", "", ConvergenceWarning, lineno=1)
+        search.fit(X, LABELS)
+    assert len(caught) == 1
 
 
 class WarningScaler(StandardScaler):

@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sksharp import SAMMLPClassifier, VectorizedGridSearchCV
-from sksharp._warnings import hold_back, warn_again
+from sksharp._warnings import Counting, hold_back, warn, warn_again
 from sksharp.exceptions import UnusedParameterWarning
 
 rng = np.random.RandomState(0)
@@ -86,6 +86,31 @@ def test_warnings_are_held_back_in_one_thread_and_leave_nothing():
     with pytest.warns(UserWarning, match="mine too") as again:
         warn_again(inner)
     assert again[0].filename == __file__
+
+
+def test_warnings_that_are_held_back_are_not_counted():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with Counting("all"):
+            warn("often")
+            with hold_back() as held_back:
+                warn("often")
+            with Counting("part"):
+                warn("seldom")
+            warn("often")
+    assert [str(w[0]) for w in held_back] == ["often"]
+    assert [str(w.message) for w in caught] == ["often (2 times in all)", "seldom"]
+
+
+def test_a_filter_by_a_whole_text_counts_what_has_another():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        # as Python itself does for a module that is run
+        warnings.filters.insert(0, ("error", None, UserWarning, "another", 0))
+        with Counting("all"):
+            warn("often")
+            warn("often")
+    assert [str(w.message) for w in caught] == ["often (2 times in all)"]
 
 
 @pytest.mark.parametrize("is_first_to_leave", [True, False])
