@@ -19,6 +19,9 @@ EPOCHS_OF_TRIAL = 20
 # what scaling leaves, and targets are scaled within this factor of 1
 RATIO_OF_COLUMNS, SCALED_COLUMN, SCALED_TARGET = 1e4, 100.0, 10.0
 
+# rows whose columns are looked at together
+ROWS_AT_ONCE = 1024
+
 _LOSSES = {
     "softmax": "log_loss",
     "logistic": "binary_log_loss",
@@ -106,8 +109,11 @@ def sizes_of_columns(X):
             total = np.bincount(X.col, squares, minlength=X.shape[1])
             n_filled = np.bincount(X.col, X.data != 0, minlength=X.shape[1])
         else:
-            total = np.einsum("ij,ij->j", X, X, dtype=float)
-            n_filled = np.count_nonzero(X, axis=0)
+            total, n_filled = np.zeros(X.shape[1]), np.zeros(X.shape[1], dtype=int)
+            for start in range(0, len(X), ROWS_AT_ONCE):  # X may be a file
+                rows = X[start : start + ROWS_AT_ONCE]
+                total += np.einsum("ij,ij->j", rows, rows, dtype=float)
+                n_filled += np.count_nonzero(rows, axis=0)
     return np.sqrt(total / np.maximum(n_filled, 1))
 
 
