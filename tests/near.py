@@ -31,12 +31,16 @@ ELSEWHERE = {
     "_numbers": ["tests/test_errors.py"],
     "_pickles": ["tests/test_persistence.py"],
     "_plan": ["tests/training/test_fit_models.py"],
-    "_prefetch": ["tests/test_search_parameters.py"],
+    "_prefetch": [
+        "tests/test_search_parameters.py",
+        "tests/test_search_resampled.py",
+    ],
     "_race": ["tests/test_members.py"],
     "_regressor": ["tests/test_parity_sklearn.py"],
     "_scheduling": ["tests/test_schedules.py", "tests/test_swa.py"],
     "_state": ["tests/test_saved_models.py", "tests/test_forged_files.py"],
     "_tasks": ["tests/test_sklearn_callbacks.py"],
+    "_text": ["tests/test_onnx_text.py"],
     "_validation": ["tests/training/test_fit_models.py"],
     "_watching": ["tests/test_progress.py"],
 }
