@@ -101,21 +101,31 @@ def draw(results, path):
 
     plt.switch_backend("Agg")  # needs no display
 
-    fig, axes = plt.subplots(1, len(DATA), figsize=(12, 4.5), layout="constrained")
-    for ax, (name, splits) in zip(axes, results.items(), strict=True):
+    # the folds of a panel's training rows have flipped labels, the test rows have not:
+    # they share no axis
+    fig, axes = plt.subplots(2, len(DATA), figsize=(12, 7), layout="constrained")
+    for (above, below), (name, splits) in zip(axes.T, results.items(), strict=True):
         x, sam = range(len(RHO)), splits["SAM, rho searched"]
         cv, std = mean(sam, "cv")
-        ax.fill_between(x, cv - std, cv + std, alpha=0.15, lw=0)
-        ax.plot(x, cv, "o-", label="SAM, cross-validated (± 1 std of the folds)")
-        ax.plot(x, mean(sam, "test"), "s-", label="SAM, test")
+        above.fill_between(x, cv - std, cv + std, alpha=0.15, lw=0)
+        above.plot(x, cv, "o-", label="SAM, cross-validated (± 1 std of the folds)")
+        below.plot(x, mean(sam, "test"), "s-", color="C1", label="SAM, test")
         for title, style in [("MLP as it comes", ":"), ("MLP searched", "--")]:
             score = mean(splits[title], "score")
-            ax.axhline(score, color="0.3", ls=style, label=f"{title}, test")
-        ax.margins(y=0.1)
-        ax.set_xticks(x, RHO)
-        ax.set_ylim(bottom=min(0.9, ax.get_ylim()[0]))
-        ax.set(title=name, xlabel="rho", ylabel=DATA[name][4].replace("r2", "R²"))
-    fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+            below.axhline(score, color="0.3", ls=style, label=f"{title}, test")
+        score_name = DATA[name][4].replace("r2", "R²")
+        above.set(title=name, ylabel=f"{score_name} of the folds")
+        below.set(xlabel="rho", ylabel=f"{score_name} of the test rows")
+        for ax in (above, below):
+            ax.margins(y=0.1)
+            ax.set_xticks(x, RHO)
+            if ax.get_ylim()[0] > 0.9:  # differences of single rows
+                ax.set_ylim(bottom=0.9)
+    # outside of the panels, one legend for all
+    shown, names = axes[0, 0].get_legend_handles_labels()
+    more_shown, more_names = axes[1, 0].get_legend_handles_labels()
+    place = {"loc": "outside lower center", "ncols": 4}
+    fig.legend(shown + more_shown, names + more_names, **place)
     fig.savefig(path, dpi=120)
 
 

@@ -23,13 +23,21 @@ settings = {"hidden_layer_sizes": (32,), "max_iter": 60, "tol": 0, "random_state
 # %%
 # The line from SGD to its average, as in the paper on stochastic weight averaging. Both
 # fits walk the same path, so their last weights are comparable.
+#
+# The test loss is so much higher that it has a scale of its own. Towards the average the
+# training loss rises a little, and the test loss falls: the average generalizes better.
 
 options = {"solver": "sgd", "learning_rate_init": 0.1, "batch_size": 32, **settings}
 sgd = SAMMLPClassifier(**options).fit(X_train, y_train)
 swa = SAMMLPClassifier(swa=True, swa_start=0.5, **options).fit(X_train, y_train)
-LossLandscapeDisplay.from_estimators(
-    sgd, swa, X_train, y_train, **test, names=["SGD", "SWA"]
-)
+rows = {"Training rows": (X_train, y_train), "Test rows": (X_test, y_test)}
+figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+for ax, (title, (X_shown, y_shown)) in zip(axes, rows.items(), strict=True):
+    LossLandscapeDisplay.from_estimators(
+        sgd, swa, X_shown, y_shown, names=["SGD", "SWA"], ax=ax
+    )
+    ax.set_title(title)
+    ax.get_legend().remove()
 
 # %%
 # The plane through a fit by SAM, training and test rows on one scale.

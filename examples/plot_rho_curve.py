@@ -31,7 +31,9 @@ search = VectorizedGridSearchCV(
 search.fit(X, y)
 
 # %%
-# The choice by ``rho='auto'``: radii that are hopeless are given up on the way.
+# The choice by ``rho='auto'``: radii that are hopeless are given up on the way. Their
+# losses are of fewer epochs, so that no line joins them: they tell the order in which the
+# radii went, and not how much worse they would have been.
 
 clf = SAMMLPClassifier(rho="auto", n_members=3, **settings).fit(X, y)
 

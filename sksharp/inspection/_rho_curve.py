@@ -33,10 +33,11 @@ class RhoCurveDisplay:
 
     baseline : float or None, default=None
         Score of the base solver, for a horizontal line. None for that of ``rho=0``, if it
-        is among the radii.
+        is among the radii and was trained to the end.
 
     is_complete : array-like of bool of shape (n_radii,) or None, default=None
-        Whether a radius was trained to the end. The others have hollow marks.
+        Whether a radius was trained to the end. The others have hollow marks and no
+        line: what was trained for fewer epochs is not comparable.
 
     score_name : str, default="Score"
         Label of the axis.
@@ -50,7 +51,8 @@ class RhoCurveDisplay:
         Its figure.
 
     lines_ : list of matplotlib Line2D
-        The curve and, if there is one, the line of the base solver.
+        The curve, through the radii that were trained to the end, and, if there is one,
+        the line of the base solver.
 
     Examples
     --------
@@ -77,12 +79,13 @@ class RhoCurveDisplay:
         self.scores = np.asarray(scores, dtype=float)[order]
         self.std = None if std is None else np.asarray(std, dtype=float)[order]
         self.chosen_rho = chosen_rho
-        if baseline is None and len(rho) and self.rho[0] == 0:
-            baseline = self.scores[0].item()
-        self.baseline = baseline
         if is_complete is None:
             is_complete = np.ones(len(rho), dtype=bool)
         self.is_complete = np.asarray(is_complete, dtype=bool)[order]
+        # a run that was given up is no measure of one that was not
+        if baseline is None and len(rho) and self.rho[0] == 0 and self.is_complete[0]:
+            baseline = self.scores[0].item()
+        self.baseline = baseline
         self.score_name = score_name
 
     def plot(self, ax=None, **kwargs):
@@ -106,22 +109,24 @@ class RhoCurveDisplay:
         self._scale_axis()
         finite = np.where(np.isfinite(self.scores), self.scores, np.nan)
         style = {"color": COLORS[0], "lw": 1.6, "label": "mean", **kwargs}
+        full = self.is_complete
+        if full.sum() < 2 < len(full):  # a line of one point needs no name
+            style["label"] = kwargs.get("label")
         if self.std is not None:
             ax.fill_between(
-                self.rho,
-                finite - self.std,
-                finite + self.std,
+                self.rho[full],
+                (finite - self.std)[full],
+                (finite + self.std)[full],
                 color=style["color"],
                 alpha=0.15,
                 lw=0,
                 label="± 1 standard deviation of the folds",
             )
-        self.lines_ = ax.plot(self.rho, finite, zorder=2, **style)
-        for is_full, mfc, label in [
-            (True, style["color"], None),
-            (False, "white", "given up early"),
+        self.lines_ = ax.plot(self.rho[full], finite[full], zorder=2, **style)
+        for shown, mfc, label in [
+            (full, style["color"], None if full.all() else "trained to the end"),
+            (~full, "white", "given up early"),
         ]:
-            shown = self.is_complete == is_full
             if shown.any():
                 ax.plot(
                     self.rho[shown],
@@ -280,7 +285,8 @@ class RhoCurveDisplay:
         Returns
         -------
         display : RhoCurveDisplay
-            The drawing. Radii that were given up early have hollow marks.
+            The drawing. Radii that were given up early have hollow marks, which no line
+            joins: their losses are of fewer epochs, ``rho_epochs_``.
 
         Raises
         ------

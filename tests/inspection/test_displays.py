@@ -175,7 +175,28 @@ def test_what_belongs_to_a_radius_is_sorted_with_it():
     assert_array_equal(display.scores, [1, 2, 3])
     assert_array_equal(display.std, [0.1, 0.2, 0.3])
     assert_array_equal(display.is_complete, [False, True, True])
-    assert display.baseline == 1
+    assert display.baseline is None  # which has not been trained to the end
+
+
+def test_only_what_was_trained_to_the_end_is_joined_and_compared():
+    full = np.array([True, False, True, True])
+    values = {"std": [0.1, 0.2, 0.3, 0.4], "is_complete": full}
+    display = RhoCurveDisplay([0, 0.1, 0.2, 0.5], [4, 9, 2, 3], **values).plot()
+    line, baseline = display.lines_
+    assert_array_equal(line.get_xdata(), [0, 0.2, 0.5])
+    assert_array_equal(line.get_ydata(), [4, 2, 3])
+    assert_array_equal(baseline.get_ydata(), [4, 4])
+    (band,) = display.ax_.collections
+    assert set(band.get_paths()[0].vertices[:, 0]) == {0, 0.2, 0.5}
+    (alone,) = (m for m in display.ax_.lines if m.get_label() == "given up early")
+    assert (alone.get_linestyle(), alone.get_markerfacecolor()) == ("None", "white")
+    assert_array_equal(alone.get_xydata(), [[0.1, 9]])
+    values["is_complete"] = ~full
+    alone = RhoCurveDisplay([0, 0.1, 0.2, 0.5], [4, 9, 2, 3], **values).plot()
+    assert len(alone.lines_) == 1
+    names = [text.get_text() for text in alone.ax_.get_legend().get_texts()]
+    assert "mean" not in names
+    assert {"trained to the end", "given up early"} <= set(names)
 
 
 def test_of_several_candidates_with_a_radius_the_best_counts():
@@ -202,11 +223,13 @@ def test_radii_that_were_given_up_are_told_from_the_others():
     clf = classifier(rho="auto", rho_grid=[0, 0.1, 0.5, 1], max_iter=20, n_members=2)
     display = RhoCurveDisplay.from_estimator(clf)
     assert_array_equal(display.rho, clf.rho_grid_)
-    assert_array_equal(display.lines_[0].get_ydata(), clf.rho_losses_)
+    assert_array_equal(display.scores, clf.rho_losses_)
+    full = clf.rho_epochs_ == 20
+    assert_array_equal(display.lines_[0].get_ydata(), clf.rho_losses_[full])
     assert display.chosen_rho == clf.rho_
     assert_array_equal(display.is_complete, clf.rho_epochs_ == 20)
     assert display.is_complete[clf.rho_grid_ == clf.rho_]
-    assert display.baseline == clf.rho_losses_[0]
+    assert display.baseline == (clf.rho_losses_[0] if full[0] else None)
 
 
 @pytest.mark.parametrize(
