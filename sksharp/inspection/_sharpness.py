@@ -46,7 +46,8 @@ class Sharpness:
         probes, over all networks.
 
     converged : bool
-        Whether every iteration ended by ``tol``.
+        Whether every iteration ended by ``tol``; in 'worst_case' that is at a local
+        maximum, and not necessarily at the highest one.
 
     member_values : ndarray of shape (n_members,)
         Sharpness of every network; of one element if there is one network.
@@ -97,7 +98,7 @@ def sharpness(
     adaptive=False,
     sigma=0.05,
     n_probes=100,
-    n_starts=3,
+    n_starts=10,
     max_iter=200,
     tol=1e-4,
     penalty=False,
@@ -136,7 +137,8 @@ def sharpness(
         What to measure, one of four.
 
         - 'worst_case' is the highest rise of the loss in a ball, by projected gradient
-          ascent: a lower bound, which is exact where the loss is a quadratic bowl.
+          ascent: a lower bound, which is exact where the loss is a quadratic bowl. More
+          starts may find a higher rise.
         - 'average_case' is the mean rise under Gaussian noise, over probes that come with
           both signs.
         - 'top_eigenvalue' is the largest curvature, by Lanczos' method.
@@ -160,9 +162,10 @@ def sharpness(
     n_probes : int, default=100
         Random probes. Only used when ``measure`` is 'average_case' or 'trace'.
 
-    n_starts : int, default=3
-        Random starts of the ascent, of which the highest counts. Only used when
-        ``measure`` is 'worst_case'.
+    n_starts : int, default=10
+        Random starts of the ascent, of which the highest counts. Each ends at a local
+        maximum, of which a large ball has several. Only used when ``measure`` is
+        'worst_case'.
 
     max_iter : int, default=200
         Steps of the ascent from every start, or products with the Hessian, at most. Only

@@ -11,11 +11,15 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.linalg import hadamard
 from scipy.optimize import brentq
 from scipy.sparse import csc_array, csr_matrix, lil_matrix
-from sklearn.datasets import make_classification, make_multilabel_classification
+from sklearn.datasets import (
+    load_iris,
+    make_classification,
+    make_multilabel_classification,
+)
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import StandardScaler, scale
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor, sharpness
 from sksharp.inspection._surface import LossSurface
@@ -265,6 +269,20 @@ def test_of_several_starts_the_highest_counts():
     together = sharpness(network, X, y, rho=1.0, n_starts=4)
     assert together.value == max(values)
     assert together.n_iterations == sum(one.n_iterations for one in alone)
+
+
+def test_the_default_starts_find_what_few_miss():
+    data, y = load_iris(return_X_y=True)
+    params = {"max_iter": 30, "learning_rate_init": 0.02, "random_state": 1}
+    network = SAMMLPClassifier((4,), rho=0.0, **params).fit(scale(data), y)
+    rises = [
+        sharpness(network, scale(data), y, rho=2.0, **starts)
+        for starts in ({}, {"n_starts": 3}, {"n_starts": 20})
+    ]
+    found, of_few, of_many = (rise.value for rise in rises)
+    assert all(rise.converged for rise in rises)
+    assert of_few < 0.9 * of_many
+    assert_allclose(found, of_many, rtol=1e-6)
 
 
 @pytest.mark.parametrize("adaptive", [False, True])
