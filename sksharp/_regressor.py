@@ -84,7 +84,7 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         - 'cosine' falls along half a cosine to ``lr_min``, step by step.
         - 'flat_cosine' does so after a share ``lr_flat`` of the training.
         - 'onecycle' rises from a 25th of ``learning_rate_init`` to it and falls to a
-          250,000th, step by step.
+          250,000th, step by step. It does not cycle the momentum.
         - 'step' multiplies by ``lr_gamma`` every ``lr_step_size`` epochs.
         - 'multistep' multiplies by ``lr_gamma`` at the ``lr_milestones``.
         - 'exponential' multiplies by ``lr_gamma`` after every epoch.
@@ -243,8 +243,8 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
     fisher_eta : float, default=10000.0
         Weight of the squared gradient against the identity in the metric of the
         neighborhood. 0 gives 'sam', and so does any that is small against one over the
-        squared gradient: search it in powers of ten. Only used when ``solver`` is
-        'fisher_sam'.
+        squared gradient, such as the paper's 1: search it in powers of ten. Only used
+        when ``solver`` is 'fisher_sam'.
 
     friendly_sigma : float, default=1.0
         How much of the mean gradient is taken out of the perturbation. 0 gives 'sam', and
@@ -283,8 +283,9 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         minibatch. Only used when ``solver`` is a sharpness-aware one.
 
     lookahead_k : int, default=6
-        Steps between two updates of the slow weights. Only used when ``solver`` is
-        'ranger' or 'lookahead', or ``base_solver`` is 'ranger'.
+        Steps between two updates of the slow weights: Ranger's, where Lookahead's paper
+        has 5. Only used when ``solver`` is 'ranger' or 'lookahead', or ``base_solver`` is
+        'ranger'.
 
     lookahead_alpha : float, default=0.5
         How far the slow weights move towards the fast ones, in [0, 1]. Only used when

@@ -22,7 +22,8 @@ class AdaptivePerturbation(Perturbation):
     .. math::
         \epsilon = \rho\, T^2 g / \|T g\|_2
 
-    with :math:`T = |w| + \eta` for weights and :math:`T = 1` for biases.
+    with :math:`T = |w| + \eta` for weights and :math:`T = 1` for biases. The scales of
+    normalization layers, which are vectors, are treated as biases.
 
     Parameters
     ----------

@@ -119,8 +119,8 @@ class FisherSAM(SharpnessAware):
 
     eta : float or Tensor of shape (n_models,), default=1e4
         Weight :math:`\eta` of the squared gradient against the damping. 0 gives SAM, and
-        so does, nearly, any that is small against :math:`1 / g_i^2`: search it in powers
-        of ten.
+        so does, nearly, any that is small against :math:`1 / g_i^2`, such as the paper's
+        1: search it in powers of ten.
 
     interval, start : int, default=1 and 0
         When there is an ascent, as in :class:`SAM`.

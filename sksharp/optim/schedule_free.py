@@ -74,6 +74,11 @@ class ScheduleFree(Descent):
 
     Notes
     -----
+    Algorithm 1 of the paper has :math:`\sqrt{1 - \beta_2^t}` in :math:`\gamma_t`, and
+    :math:`v_t` in the place of :math:`\hat v_t`. That is the same step along the gradient,
+    but the first iterates then count less in the mean. This is the form of the authors'
+    package.
+
     ``with optimizer.evaluating():`` puts :math:`x` in place of the parameters, and
     :meth:`synchronize` leaves it there. Running statistics of normalization layers belong
     to :math:`y`: estimate them again at :math:`x`.

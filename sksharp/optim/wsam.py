@@ -27,7 +27,7 @@ class WeightedSharpness(Combination):
 
     decouple : bool or None, default=None
         Whether the sharpness term bypasses the base optimizer. None decouples over
-        stochastic gradient descent only.
+        stochastic gradient descent only; the paper does so over Adam too.
 
     See Also
     --------
@@ -127,9 +127,10 @@ class WSAM(SharpnessAware):
 
     decouple : bool or None, default=None
         Whether the sharpness term bypasses the base optimizer. None decouples over
-        stochastic gradient descent, as the paper does, and couples over any other base:
-        an adaptive optimizer normalizes its own step but not the decoupled term, which
-        at its small learning rates then does next to nothing.
+        stochastic gradient descent, as the paper does, and couples over any other base,
+        where the paper decouples over Adam too: an adaptive optimizer normalizes its own
+        step but not the decoupled term, which at its small learning rates then does next
+        to nothing.
 
     interval, start : int, default=1 and 0
         When there is an ascent, as in :class:`SAM`.
