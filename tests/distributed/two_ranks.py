@@ -3,6 +3,7 @@
 import contextlib
 import faulthandler
 import io
+import os
 import pickle
 import sys
 import warnings
@@ -350,3 +351,6 @@ if __name__ == "__main__":
     with open(Path(sys.argv[1]) / f"{dist.get_rank()}.pkl", "wb") as file:
         pickle.dump(results, file)
     dist.destroy_process_group()
+    # threads that fully_shard has left make torch abort when Python ends by itself
+    sys.stdout.flush()
+    os._exit(0)
