@@ -1,6 +1,7 @@
 """What a fit that came to nothing says: which number of the user's was in its way."""
 
 import numpy as np
+from scipy.special import xlogy
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network._base import LOSS_FUNCTIONS
 
@@ -19,8 +20,8 @@ EPOCHS_OF_TRIAL = 20
 # what scaling leaves, and targets are scaled within this factor of 1
 RATIO_OF_COLUMNS, SCALED_COLUMN, SCALED_TARGET = 1e4, 100.0, 10.0
 
-# rows whose columns are looked at together
-ROWS_AT_ONCE = 1024
+# of a file that does not fit into memory, all rows would be too many
+ROWS_TO_SIZE = 2000
 
 _LOSSES = {
     "softmax": "log_loss",
@@ -76,9 +77,20 @@ def loss_of_constant(estimator, y, sample_weight):
     loss : float
         0 if all targets that count are the same.
     """
-    mean = np.average(np.asarray(y, dtype=float), axis=0, weights=sample_weight)
-    loss = _loss(estimator, y, np.broadcast_to(mean, y.shape), sample_weight)
-    is_rounding = loss <= 1e-12 * np.mean(np.square(mean))
+    # by the means alone: y may be indicators of many classes, of millions of rows
+    w = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, float)
+    w = w / w.sum()
+    mean = np.einsum("i,ij->j", w, y, dtype=float)
+    kind = estimator.out_activation_
+    if kind == "softmax":
+        return float(-xlogy(mean, mean).sum())
+    if kind == "logistic":
+        return float(-(xlogy(mean, mean) + xlogy(1 - mean, 1 - mean)).sum())
+    if kind == "exp":
+        return float((w @ xlogy(y, y) - xlogy(mean, mean)).sum())
+    square = np.einsum("i,ij,ij->j", w, y, y, dtype=float)
+    loss = float((square - mean**2).mean() / 2)
+    is_rounding = loss <= 1e-12 * square.mean()
     return 0.0 if is_rounding else loss
 
 
@@ -109,16 +121,13 @@ def sizes_of_columns(X):
             total = np.bincount(X.col, squares, minlength=X.shape[1])
             n_filled = np.bincount(X.col, X.data != 0, minlength=X.shape[1])
         else:
-            total, n_filled = np.zeros(X.shape[1]), np.zeros(X.shape[1], dtype=int)
-            for start in range(0, len(X), ROWS_AT_ONCE):  # X may be a file
-                rows = X[start : start + ROWS_AT_ONCE]
-                total += np.einsum("ij,ij->j", rows, rows, dtype=float)
-                n_filled += np.count_nonzero(rows, axis=0)
+            total = np.einsum("ij,ij->j", X, X, dtype=float)
+            n_filled = np.count_nonzero(X, axis=0)
     return np.sqrt(total / np.maximum(n_filled, 1))
 
 
 def _warn_of_columns(X):
-    sizes = sizes_of_columns(X)
+    sizes = sizes_of_columns(X[:: -(-X.shape[0] // ROWS_TO_SIZE)])
     filled = np.flatnonzero(sizes)
     if not len(filled):
         return
@@ -156,6 +165,10 @@ def _warn_of_radius(estimator, X, y, sample_weight, loss, at_best):
         return
     radius = estimator._radius()
     if radius == 0 or loss > CONSTANT * at_best:
+        return
+    from .training import active_ranks  # imports torch
+
+    if active_ranks() is not None:  # whose processes might not all get here
         return
     epochs = min(estimator.n_iter_, EPOCHS_OF_TRIAL)
     with_it, without = _losses_of_trials(

@@ -430,7 +430,7 @@ def _kind_of_words(distinct):
 def _is_read(text, kind):
     try:
         PARSERS[kind](text)
-    except ValueError:
+    except (ValueError, OverflowError):  # a day that Python's calendar has not
         return False
     return True
 

@@ -1,5 +1,6 @@
 """A fit that came to nothing says which number was in its way; another one is silent."""
 
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn.datasets import load_diabetes
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 
+import sksharp.training
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
 from sksharp._advice import advise, loss_of_constant, sizes_of_columns
 from sksharp.exceptions import ScalingWarning
@@ -102,6 +104,13 @@ def test_a_network_that_another_reason_keeps_constant_does_not_blame_it(case):
         params["rho"] = "auto"
     found = said(SAMMLPClassifier(hidden, **params), X, y)
     assert [message for _, message in found if CONSTANT in message] == []
+
+
+def test_there_are_no_trials_in_one_of_several_processes(monkeypatch):
+    clf = SAMMLPClassifier((8,), rho=30.0, base_solver="sgd", **QUICK)
+    assert CONSTANT in said(clf, X, labels)[0][1]
+    monkeypatch.setattr(sksharp.training, "active_ranks", lambda: "several")
+    assert said(clf, X, labels) == []
 
 
 def test_the_trials_repeat_no_warning_of_the_fit():
@@ -240,6 +249,21 @@ def test_the_loss_of_the_best_constant_is_that_of_a_network_without_features(
         encoded = np.eye(3)[three]
     at_best = loss_of_constant(fit, encoded, w)
     np.testing.assert_allclose(at_best, fit.loss_, rtol=1e-6)
+
+
+def test_advice_needs_little_memory_of_a_fit_that_went_well():
+    clf = SAMMLPClassifier((2,), rho=0.0, **QUICK)
+    said(clf, X, labels)
+    clf.loss_, clf.out_activation_ = 0.0, "softmax"
+    many, indicators = np.ones((40_000, 50)), np.zeros((40_000, 50), dtype=bool)
+    indicators[:, :2] = True
+    tracemalloc.start()
+    try:
+        advise(clf, many, indicators, np.ones(40_000))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < many.nbytes / 8
 
 
 def test_the_loss_of_a_constant_is_zero_for_targets_that_are_one():

@@ -666,3 +666,18 @@ def test_inputs_of_an_onnx_model_are_read_in_the_same_way():
         for name, values in expected.items():
             assert_array_equal(inputs[name], values, strict=True, err_msg=name)
         assert {input.name for input in to_onnx(model, rows).graph.input} == {*TABLE}
+
+
+@pytest.mark.filterwarnings("ignore::sksharp.exceptions.ColumnWarning")
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["9999-12-31T23:59:59-05:00", "2020-01-01T00:00:00+00:00"],
+        ["999999999999 days", "3 days"],
+    ],
+    ids=["a day after the last", "a span too long"],
+)
+def test_values_that_python_cannot_compute_with_are_no_error(values):
+    table = pd.DataFrame({"c": values * 10, "z": np.arange(20.0)})
+    model = tabular_pipeline(Ridge()).fit(table, np.arange(20.0))
+    model.predict(table)
