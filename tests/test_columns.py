@@ -681,3 +681,14 @@ def test_values_that_python_cannot_compute_with_are_no_error(values):
     table = pd.DataFrame({"c": values * 10, "z": np.arange(20.0)})
     model = tabular_pipeline(Ridge()).fit(table, np.arange(20.0))
     model.predict(table)
+
+
+@pytest.mark.parametrize("unit", ["s", "ns"])
+def test_dates_are_days_since_1970_and_durations_days(unit):
+    days = [0.5, 10957.0, np.nan]
+    dates = pd.to_datetime(["1970-01-01T12:00", "2000-01-01T00:00", None]).as_unit(unit)
+    spans = pd.to_timedelta([12, 10957 * 24, None], unit="h").as_unit(unit)
+    for values in (dates, spans):
+        (column,) = _columns.columns_of(pd.DataFrame({"c": values}))
+        found = _columns.numbers(column, _columns.kind_of(column))
+        assert_array_equal(found, days)
