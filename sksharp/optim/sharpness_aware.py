@@ -261,11 +261,12 @@ class SharpnessAware(Wrapper):
         ----------
         closure : callable, or sequence of callables or of (callable, float)
             Computes the loss, calls backward and returns the loss. Whether it clears the
-            gradients makes no difference: the optimizer sets its own to None before each
-            evaluation. One that returns None and leaves no gradient skips the minibatch.
-            Several are those of the micro-batches of one step: each is perturbed by
-            itself, and the gradients are averaged, weighted by the numbers, which are
-            the sizes of the micro-batches (the same for all without numbers).
+            gradients of earlier steps makes no difference: the optimizer sets them to None
+            before each evaluation. Those of others it has to set to None itself. One that
+            returns None and leaves no gradient skips the minibatch. Several are those of
+            the micro-batches of one step: each is perturbed by itself, and the gradients
+            are averaged, weighted by the numbers, which are the sizes of the micro-batches
+            (the same for all without numbers).
 
         Returns
         -------
