@@ -340,24 +340,11 @@ class Wrapper(LightOptimizer):
         """Names of this optimizer's own tensors in the state of a parameter."""
         return ()
 
-    def add_param_group(self, param_group: Group) -> None:
-        """Add parameters, with hyperparameters of their own, to those that are trained.
-
-        Parameters
-        ----------
-        param_group : dict
-            With the key 'params', and hyperparameters by their names.
-
-        Raises
-        ------
-        TypeError
-            If a parameter is complex.
-        """
+    def _add_param_group(self, param_group: Group) -> None:
         if self._is_made:
             method_of(self.base_optimizer, "add_param_group")(param_group)
-            self._check_new_group()
         else:
-            super().add_param_group(param_group)
+            super()._add_param_group(param_group)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state and the groups, in the form of the base optimizer.
