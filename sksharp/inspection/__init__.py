@@ -3,7 +3,7 @@
 from ._loss_curve import LossCurveDisplay
 from ._loss_landscape import LossLandscapeDisplay
 from ._rho_curve import RhoCurveDisplay
-from ._sharpness import Sharpness, sharpness
+from ._sharpness import Sharpness, module_sharpness, sharpness
 from ._sharpness_display import SharpnessDisplay
 
 __all__ = [
@@ -12,5 +12,6 @@ __all__ = [
     "RhoCurveDisplay",
     "Sharpness",
     "SharpnessDisplay",
+    "module_sharpness",
     "sharpness",
 ]

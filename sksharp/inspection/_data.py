@@ -26,7 +26,8 @@ def check_network(estimator):
         raise TypeError(
             "estimator must be a SAMMLPClassifier, SAMMLPRegressor, MLPClassifier or "
             f"MLPRegressor, got {type(estimator).__name__}. Pass the network itself, such "
-            "as best_estimator_ of a search."
+            "as best_estimator_ of a search. Torch modules have module_sharpness of "
+            "sksharp.inspection."
         )
     check_is_fitted(estimator)
 

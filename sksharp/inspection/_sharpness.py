@@ -20,11 +20,22 @@ PARAMETERS = {
     "top_eigenvalue": ("max_iter", "tol"),
     "trace": ("n_probes",),
 }
+CONSTRAINTS = {
+    "measure": [Choice(set(PARAMETERS))],
+    "rho": [Interval(Real, 0, None, closed="left")],
+    "adaptive": ["boolean"],
+    "sigma": [Interval(Real, 0, None, closed="left")],
+    "n_probes": [Interval(Integral, 1, None, closed="left")],
+    "n_starts": [Interval(Integral, 1, None, closed="left")],
+    "max_iter": [Interval(Integral, 1, None, closed="left")],
+    "tol": [Interval(Real, 0, 1, closed="left")],
+    "random_state": ["random_state"],
+}
 
 
 @dataclass(frozen=True)
 class Sharpness:
-    """How sharp a minimum is, as :func:`sharpness` measures it.
+    """How sharp a minimum is, as measured by `sharpness` or `module_sharpness`.
 
     Attributes
     ----------
@@ -53,8 +64,9 @@ class Sharpness:
         Sharpness of every network; of one element if there is one network.
 
     settings : dict
-        Parameters of the measure, the number of rows (``n_samples``) and whether the
-        penalty is included.
+        Parameters of the measure; of an estimator also the number of rows
+        (``n_samples``) and whether the penalty is included, of a torch module the number
+        of its weights that were measured (``n_params``).
     """
 
     measure: str
@@ -74,16 +86,8 @@ class Sharpness:
         "X": "no_validation",
         "y": "no_validation",
         "sample_weight": ["array-like", None],
-        "measure": [Choice(set(PARAMETERS))],
-        "rho": [Interval(Real, 0, None, closed="left")],
-        "adaptive": ["boolean"],
-        "sigma": [Interval(Real, 0, None, closed="left")],
-        "n_probes": [Interval(Integral, 1, None, closed="left")],
-        "n_starts": [Interval(Integral, 1, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, 1, closed="left")],
         "penalty": ["boolean"],
-        "random_state": ["random_state"],
+        **CONSTRAINTS,
     },
     prefer_skip_nested_validation=True,
 )
@@ -210,6 +214,7 @@ def sharpness(
 
     See Also
     --------
+    module_sharpness : The same of any torch module.
     SharpnessDisplay : Several estimators side by side.
     LossLandscapeDisplay : The loss on a plane or a line through the weights.
 
@@ -254,10 +259,11 @@ def sharpness(
     """
     check_network(estimator)
     X, y, sample_weight = check_rows(estimator, X, y, sample_weight)
-    if random_state is None:
-        random_state = np.random.RandomState()
-    random_state = check_random_state(random_state)
-    given = {
+    surfaces = (
+        make_surface(network, X, y, sample_weight, penalty)
+        for network in networks_of(estimator)
+    )
+    parameters = {
         "rho": float(rho),
         "adaptive": bool(adaptive),
         "sigma": float(sigma),
@@ -266,21 +272,204 @@ def sharpness(
         "max_iter": int(max_iter),
         "tol": float(tol),
     }
-    parameters = {name: given[name] for name in PARAMETERS[measure]}
+    settings = {"penalty": bool(penalty), "n_samples": X.shape[0]}
+    return _measure_all(surfaces, measure, parameters, random_state, settings)
+
+
+@suggests
+@validate_params(
+    {
+        "module": "no_validation",
+        "closure": "no_validation",
+        "params": "no_validation",
+        **CONSTRAINTS,
+    },
+    prefer_skip_nested_validation=True,
+)
+def module_sharpness(
+    module,
+    closure,
+    *,
+    params=None,
+    measure="worst_case",
+    rho=0.05,
+    adaptive=False,
+    sigma=0.05,
+    n_probes=100,
+    n_starts=10,
+    max_iter=200,
+    tol=1e-4,
+    random_state=0,
+):
+    r"""Measure how sharp the minimum of a torch module is.
+
+    The measures are those of :func:`sharpness`. With the loss :math:`L` that ``closure``
+    computes, the vector :math:`w` of all parameters, and :math:`H = \nabla^2 L(w)`:
+
+    .. math::
+        \text{worst\_case} &= \max_{\|\epsilon\|_2 \le \rho} L(w + \epsilon) - L(w) \\
+        \text{average\_case} &= \mathbb{E}_{z \sim N(0, I)}\, L(w + \sigma z) - L(w) \\
+        \text{top\_eigenvalue} &= \lambda_{\max}(H) \\
+        \text{trace} &= \operatorname{tr} H
+
+    The adaptive forms put :math:`|w| \odot \epsilon` and :math:`|w| \odot z` in the place
+    of :math:`\epsilon` and :math:`z`.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The module, on any device. Its layers are evaluated in the mode in which they are:
+        in training, dropout draws the same mask in every evaluation, and batch
+        normalization uses the statistics of the rows. Call ``module.eval()`` before for
+        the loss of the module as it predicts. Of several modules, a
+        :class:`torch.nn.ModuleList` of them.
+
+    closure : callable, or sequence of callables or of (callable, float)
+        Computes the loss of the same rows in every call and returns it, a tensor of one
+        number, without a call of ``backward``. Several are those of micro-batches, for
+        rows that do not fit into memory: the loss is the mean of theirs, weighted by the
+        numbers, which are the sizes of the micro-batches (the same for all without
+        numbers).
+
+    params : iterable of Tensor, default=None
+        Parameters to perturb, such as those of one layer. None are all of the module. Those
+        that require no gradient stay as they are.
+
+    measure : str, default='worst_case'
+        What to measure, one of four.
+
+        - 'worst_case' is the highest rise of the loss in a ball, by projected gradient
+          ascent: a lower bound, which is exact where the loss is a quadratic bowl. More
+          starts may find a higher rise.
+        - 'average_case' is the mean rise under Gaussian noise, over probes that come with
+          both signs.
+        - 'top_eigenvalue' is the largest curvature, by Lanczos' method.
+        - 'trace' is the sum of all curvatures, by Hutchinson's estimator; exact if there
+          are as many probes as numbers in the parameters.
+
+    rho : float, default=0.05
+        Radius of the ball, in the Euclidean norm over all parameters. With
+        ``adaptive=True`` it is relative to the weights. Only used when ``measure`` is
+        'worst_case'.
+
+    adaptive : bool, default=False
+        Whether perturbations are relative to the size of each weight. Only used when
+        ``measure`` is 'worst_case' or 'average_case'.
+
+    sigma : float, default=0.05
+        Standard deviation of the noise. Only used when ``measure`` is 'average_case'.
+
+    n_probes : int, default=100
+        Random probes. Only used when ``measure`` is 'average_case' or 'trace'.
+
+    n_starts : int, default=10
+        Random starts of the ascent, of which the highest counts. Only used when
+        ``measure`` is 'worst_case'.
+
+    max_iter : int, default=200
+        Steps of the ascent from every start, or products with the Hessian, at most. Only
+        used when ``measure`` is 'worst_case' or 'top_eigenvalue'.
+
+    tol : float, default=1e-4
+        Relative residual of the eigenvalue at which to stop, or root of the relative gain
+        of a step of the ascent. Only used when ``measure`` is 'worst_case' or
+        'top_eigenvalue'.
+
+    random_state : int, RandomState instance or None, default=0
+        Draws the probes and starts. None draws others in every call.
+
+    Returns
+    -------
+    sharpness : Sharpness
+        Object with the attributes ``value``, ``standard_error``, ``loss``,
+        ``n_iterations``, ``converged``, ``measure`` and ``settings``.
+
+    Raises
+    ------
+    TypeError
+        If ``module`` is none, ``closure`` no function or does not return a tensor of one
+        number, or ``params`` are no real tensors.
+
+    ValueError
+        If a parameter is not valid, if nothing is to be perturbed, if the loss does not
+        depend on it, is not finite, or differs between two evaluations at the same
+        weights, or if ``closure`` calls ``backward``.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If an iteration did not end within ``max_iter``.
+
+    See Also
+    --------
+    sharpness : The same of a fitted estimator.
+
+    Notes
+    -----
+    Parameters, gradients, buffers, such as running statistics, the modes of the layers and
+    torch's random number generators are afterwards what they were before, also if
+    ``closure`` raises. Until then the parameters are written to.
+
+    The loss is computed in the precision of the module, and everything else in float64. In
+    float32 a rise of less than about 1e-6 of the loss is lost in rounding, and in half
+    precision most perturbations are: convert a copy, ``copy.deepcopy(module).double()``.
+
+    'top_eigenvalue' and 'trace' need a second derivative, which modules compiled with
+    ``torch.compile``, under ``DistributedDataParallel``, or with recurrent layers of cuDNN
+    do not have. Pass the module that was compiled or wrapped, and a closure that calls it.
+
+    Memory: two copies of the parameters, a few vectors of their size in float64, and with
+    'top_eigenvalue' one per iteration.
+
+    References
+    ----------
+    P. Foret, A. Kleiner, H. Mobahi, B. Neyshabur. "Sharpness-aware minimization for
+    efficiently improving generalization." ICLR 2021. :arxiv:`2010.01412`.
+
+    J. Kwon, J. Kim, H. Park, I. K. Choi. "ASAM: Adaptive sharpness-aware minimization for
+    scale-invariant learning of deep neural networks." ICML 2021. :arxiv:`2102.11600`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sksharp.inspection import module_sharpness
+    >>> module = torch.nn.Linear(2, 1, bias=False)
+    >>> X = torch.tensor([[1.0, 0.0], [0.0, 3.0]])
+    >>> def closure():
+    ...     return (module(X).square() / 2).mean()
+    >>> round(module_sharpness(module, closure, measure="top_eigenvalue").value, 4)
+    4.5
+    """
+    from ._module_surface import ModuleSurface  # imports torch
+
+    surface = ModuleSurface(module, closure, params)
+    parameters = {
+        "rho": float(rho),
+        "adaptive": bool(adaptive),
+        "sigma": float(sigma),
+        "n_probes": int(n_probes),
+        "n_starts": int(n_starts),
+        "max_iter": int(max_iter),
+        "tol": float(tol),
+    }
+    settings = {"n_params": len(surface.start)}
+    return _measure_all([surface], measure, parameters, random_state, settings)
+
+
+def _measure_all(surfaces, measure, parameters, random_state, settings):
+    """Return the sharpness of one network or of several."""
+    if random_state is None:
+        random_state = np.random.RandomState()
+    random_state = check_random_state(random_state)
+    parameters = {name: parameters[name] for name in PARAMETERS[measure]}
     outcomes = [
-        _measure(
-            make_surface(network, X, y, sample_weight, penalty),
-            measure,
-            parameters,
-            random_state,
-        )
-        for network in networks_of(estimator)
+        _measure(surface, measure, parameters, random_state) for surface in surfaces
     ]
     values, errors, losses, n_iterations, converged = zip(*outcomes, strict=True)
     if not all(converged):
         warn(
-            f"measure={measure!r} has not converged within max_iter={max_iter}. Raise "
-            "max_iter or tol.",
+            f"measure={measure!r} has not converged within "
+            f"max_iter={parameters['max_iter']}. Raise max_iter or tol.",
             ConvergenceWarning,
         )
     error = math.hypot(*errors) / len(errors)
@@ -292,7 +481,7 @@ def sharpness(
         n_iterations=sum(n_iterations),
         converged=all(converged),
         member_values=np.array(values),
-        settings={**parameters, "penalty": bool(penalty), "n_samples": X.shape[0]},
+        settings={**parameters, **settings},
     )
 
 
@@ -304,8 +493,8 @@ def _measure(surface, measure, parameters, random_state):
         loss = surface.loss(surface.start)
         if not math.isfinite(loss):
             raise ValueError(
-                f"The loss at the weights must be finite, got {loss}. Scale the features, "
-                "or lower learning_rate_init, and fit again."
+                f"The loss at the weights must be finite, got {loss}. "
+                f"{surface.advice.capitalize()}."
             )
         values, n_iterations, converged = getattr(_surface, measure)(
             surface, random_state, **parameters
@@ -315,7 +504,7 @@ def _measure(surface, measure, parameters, random_state):
         raise ValueError(
             "The loss around the weights must be finite, got a rise or curvature of "
             f"{np.mean(values)}{' with '.join(['', *far])}. Look less far from the "
-            "weights, or scale the features and fit again."
+            f"weights, or {surface.advice}."
         )
     if measure == "worst_case":
         return max(values), math.nan, loss, n_iterations, converged

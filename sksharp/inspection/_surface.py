@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Sequence
-from typing import TypeAlias
+from contextlib import AbstractContextManager
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -19,6 +20,26 @@ from ..training._module import MLPModule
 
 # numbers per layer of a part of the rows: bounds the memory of a second derivative
 PART_SIZE = 2**23
+
+
+class Surface(Protocol):
+    """A loss as a function of a vector of weights of float64: what a measure asks."""
+
+    # how to avoid a loss that is not finite
+    advice: str
+    start: Tensor
+
+    def computation(self) -> AbstractContextManager[None]:
+        """Return the context in which the other methods are called."""
+
+    def loss(self, flat: Tensor) -> float:
+        """Return the loss at weights of shape (n_params,)."""
+
+    def gradient(self, flat: Tensor) -> tuple[float, Tensor]:
+        """Return the loss at weights of shape (n_params,), and its gradient."""
+
+    def hessian_product(self, flat: Tensor, vector: Tensor) -> Tensor:
+        """Return the Hessian at ``flat`` times a vector, both of shape (n_params,)."""
 
 
 class LossSurface:
@@ -49,6 +70,8 @@ class LossSurface:
     penalty : float, default=0.0
         Factor :math:`c` of the squared weights, biases apart.
     """
+
+    advice = "scale the features, or lower learning_rate_init, and fit again"
 
     def __init__(
         self,
@@ -137,7 +160,7 @@ Outcome: TypeAlias = tuple[list[float], int, bool]
 
 
 def top_eigenvalue(
-    surface: LossSurface,
+    surface: Surface,
     random_state: np.random.RandomState,
     *,
     max_iter: int,
@@ -183,7 +206,7 @@ def top_eigenvalue(
 
 
 def trace(
-    surface: LossSurface, random_state: np.random.RandomState, *, n_probes: int
+    surface: Surface, random_state: np.random.RandomState, *, n_probes: int
 ) -> Outcome:
     """Return ``z @ H @ z`` of random signs ``z``, whose mean is the trace: Hutchinson's.
 
@@ -200,13 +223,13 @@ def trace(
     values = []
     for _ in range(n_probes):
         signs = random_state.randint(0, 2, size=n_weights) * 2.0 - 1
-        z = to_tensor(signs)
+        z = to_tensor(signs).to(surface.start)
         values.append(float(z @ surface.hessian_product(surface.start, z)))
     return values, n_probes, True
 
 
 def average_case(
-    surface: LossSurface,
+    surface: Surface,
     random_state: np.random.RandomState,
     *,
     sigma: float,
@@ -229,7 +252,7 @@ def average_case(
 
 
 def worst_case(
-    surface: LossSurface,
+    surface: Surface,
     random_state: np.random.RandomState,
     *,
     rho: float,
@@ -253,7 +276,7 @@ def worst_case(
 
 
 def _climb(
-    surface: LossSurface,
+    surface: Surface,
     direction: Tensor,
     rho: float,
     adaptive: bool,
@@ -295,4 +318,4 @@ def _climb(
 
 
 def _normal(random_state: np.random.RandomState, like: Tensor) -> Tensor:
-    return to_tensor(random_state.standard_normal(len(like)))
+    return to_tensor(random_state.standard_normal(len(like))).to(like)

@@ -51,13 +51,13 @@ class Replay:
         self._module = module
         self._param_groups = param_groups
         self._lock = threading.Lock()
-        self._accelerators = [d for d in devices if d.type not in ("cpu", "meta")]
-        self._before = self._random_states()
+        self._accelerators = with_generators(devices)
+        self._before = random_states(self._accelerators)
         self._statistics: dict[Tensor, Tensor] = {}
 
     def __enter__(self) -> None:
-        self._after = self._random_states()
-        self._set_random_states(self._before)
+        self._after = random_states(self._accelerators)
+        set_random_states(self._accelerators, self._before)
         self._thread = threading.get_ident()
         self._hook = None
         if self._module is None:
@@ -68,7 +68,7 @@ class Replay:
     def __exit__(self, *exception: object) -> None:
         if self._hook is not None:
             self._hook.remove()
-        self._set_random_states(self._after)
+        set_random_states(self._accelerators, self._after)
         for buffer, value in self._statistics.items():
             buffer.copy_(value)
 
@@ -100,16 +100,27 @@ class Replay:
                     if buffer not in self._statistics and not is_lazy(buffer):
                         self._statistics[buffer] = buffer.clone()
 
-    def _random_states(self) -> list[Tensor]:
-        states = [torch.get_rng_state()]
-        for device in self._accelerators:
-            states.append(torch.get_device_module(device).get_rng_state(device))
-        return states
 
-    def _set_random_states(self, states: list[Tensor]) -> None:
-        torch.set_rng_state(states[0])
-        for device, state in zip(self._accelerators, states[1:], strict=True):
-            torch.get_device_module(device).set_rng_state(state, device)
+def with_generators(devices: Iterable[torch.device]) -> list[torch.device]:
+    """Return the devices that have generators of their own, beside the CPU's."""
+    return [d for d in devices if d.type not in ("cpu", "meta")]
+
+
+def random_states(accelerators: Iterable[torch.device]) -> list[Tensor]:
+    """Return the states of the generators of the CPU and of some accelerators."""
+    states = [torch.get_rng_state()]
+    for device in accelerators:
+        states.append(torch.get_device_module(device).get_rng_state(device))
+    return states
+
+
+def set_random_states(
+    accelerators: Iterable[torch.device], states: Sequence[Tensor]
+) -> None:
+    """Set the generators of the CPU and of some accelerators."""
+    torch.set_rng_state(states[0])
+    for device, state in zip(accelerators, states[1:], strict=True):
+        torch.get_device_module(device).set_rng_state(state, device)
 
 
 def _calls_no_hooks(module: nn.Module) -> bool:
