@@ -1,6 +1,8 @@
 """Errors that the optimizers share."""
 
 import inspect
+import linecache
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from math import inf
 from numbers import Integral
@@ -76,13 +78,27 @@ def refuse_missing_gradient(optimizer: object) -> NoReturn:
 def refuse_gradients_before(optimizer: object) -> NoReturn:
     """Raise the error of gradients that were there before a step."""
     raise ValueError(
-        "closure must set gradients to None that are there before the step, got some that "
-        f"it adds to. {type(optimizer).__name__} evaluates it again at other weights, and "
+        "closure must set gradients to None that are there before the step, or to zero "
+        "before it calls backward, got some that it adds to. "
+        f"{type(optimizer).__name__} evaluates it again at other weights, and "
         "those of earlier micro-batches (gradient accumulation, accumulate_grad_batches of "
         "Lightning) would be missing there: pass a list with the closures of all of them, "
         "and call no backward outside. If the gradients are left over, call "
         "optimizer.zero_grad() before the step."
     )
+
+
+def explain_missing_gradient(error: BaseException, params: Iterable[Tensor]) -> None:
+    """Add to the error of a closure that writes into gradients of None how to make them."""
+    if not isinstance(error, AttributeError | TypeError) or "None" not in str(error):
+        return
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    text = linecache.getline(frame.f_code.co_filename, line)
+    if "grad" in text and any(p.grad is None for p in params):
+        error.add_note(
+            "Gradients are None before each evaluation of the closure. Call backward in "
+            "it, which makes them, or assign them, p.grad = ..., in each call."
+        )
 
 
 def refuse_complex(p: Tensor) -> NoReturn:

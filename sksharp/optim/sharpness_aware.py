@@ -25,6 +25,7 @@ from ._base import Closure, Params, Wrapper, evaluate, light_step
 from ._checks import (
     check_interval,
     check_parts,
+    explain_missing_gradient,
     missing_attribute,
     refuse_adaptive,
     refuse_gradients_before,
@@ -262,11 +263,11 @@ class SharpnessAware(Wrapper):
         closure : callable, or sequence of callables or of (callable, float)
             Computes the loss, calls backward and returns the loss. Whether it clears the
             gradients of earlier steps makes no difference: the optimizer sets them to None
-            before each evaluation. Those of others it has to set to None itself. One that
-            returns None and leaves no gradient skips the minibatch. Several are those of
-            the micro-batches of one step: each is perturbed by itself, and the gradients
-            are averaged, weighted by the numbers, which are the sizes of the micro-batches
-            (the same for all without numbers).
+            before each evaluation. Those of others it has to clear itself, by None or by
+            zeros. One that returns None and leaves no gradient skips the minibatch. Several
+            are those of the micro-batches of one step: each is perturbed by itself, and the
+            gradients are averaged, weighted by the numbers, which are the sizes of the
+            micro-batches (the same for all without numbers).
 
         Returns
         -------
@@ -380,14 +381,18 @@ class SharpnessAware(Wrapper):
         gradients.clear(params)
         try:
             result = evaluate(closure)
-        except BaseException:
+        except BaseException as error:
+            explain_missing_gradient(error, params)
             gradients.note(params)
             raise
+        finally:
+            gradients.stop()
         if not gradients.is_any_new(params) and result is not None:
             if any(p.requires_grad for p in params):
                 refuse_missing_gradient(self)
         if gradients.is_any_added_to():
             refuse_gradients_before(self)
+        gradients.settle(params)
         return result
 
     def _at_once(self, parts: MicroBatches) -> Evaluated:

@@ -93,6 +93,8 @@ class Training:
     def closure(self, rows=slice(None)):
         if self.clears == "in the closure":
             self.optimizer.zero_grad()
+        elif self.clears == "in the closure, by zeros":
+            self.optimizer.zero_grad(set_to_none=False)
         loss = self.loss(rows)
         self.n_evaluations += 1
         scaled = loss if self.scaler is None else self.scaler.scale(loss)
@@ -127,7 +129,9 @@ def of_steps(training, n_steps=5):
     return [training.step() for _ in range(n_steps)], training.state()
 
 
-@pytest.mark.parametrize("clears", ["after the step", "never"])
+@pytest.mark.parametrize(
+    "clears", ["after the step", "never", "in the closure, by zeros"]
+)
 @each_method
 def test_a_step_is_the_same_whether_the_closure_clears_the_gradients_or_not(
     method, clears
@@ -213,6 +217,107 @@ def test_gradients_of_others_that_the_closure_clears_are_no_part_of_the_step(met
     F.cross_entropy(training.layers[1](X @ X.mT[:, :8]), Y).backward()
     assert training.step() == plain.step()
     assert equal(training.params, plain.params)
+
+
+def backward_elsewhere(training):
+    """Leave gradients of zero, and others, in all parameters but one."""
+    hidden = training.layers[0](X) * training.norm.weight + training.norm.bias
+    F.cross_entropy(
+        training.layers[1](hidden) + training.layers[2](hidden), Y
+    ).backward()
+    training.params[2].grad = None
+    training.params[3].grad = torch.zeros_like(training.params[3])
+
+
+@pytest.mark.parametrize("sizes", [None, (8, 4)], ids=["whole", "micro-batches"])
+@pytest.mark.parametrize("n_steps", [0, 1, 2])
+@each_method
+def test_gradients_of_others_that_the_closure_zeroes_are_no_part_of_the_step(
+    method, n_steps, sizes
+):
+    """As zero_grad(set_to_none=False) in it does, which leaves them where they are."""
+    zeroing, plain = (
+        Training(method, clears)
+        for clears in ("in the closure, by zeros", "in the closure")
+    )
+    losses = []
+    for training in (zeroing, plain):
+        of_steps(training, n_steps)
+        training.optimizer.zero_grad()
+        backward_elsewhere(training)
+        parts = None
+        if sizes is not None:
+            rows = slice(8), slice(8, 12)
+            closures = [partial(training.closure, part) for part in rows]
+            parts = list(zip(closures, sizes, strict=True))
+        losses.append([training.step(parts), *of_steps(training, 2)[0]])
+    assert losses[0] == losses[1]
+    assert equal(zeroing.state(), plain.state())
+
+
+def clip_in_closure(training):
+    def closure(rows=slice(None)):
+        loss = training.closure(rows)
+        nn.utils.clip_grad_norm_(training.params, 1e-3)
+        return loss
+
+    return closure
+
+
+def in_two_backwards(training):
+    def closure(rows=slice(None)):
+        loss = training.closure(rows)
+        training.loss(rows).backward()
+        return loss
+
+    return closure
+
+
+@pytest.mark.parametrize("change", [clip_in_closure, in_two_backwards])
+def test_gradients_that_are_zeroed_are_told_from_those_that_are_added_to(change):
+    """By what is there when backward begins, whatever the closure does to it after."""
+    zeroing, plain, adding = (
+        Training(METHODS["SAM"], clears)
+        for clears in ("in the closure, by zeros", "in the closure", "never")
+    )
+    for training in (zeroing, plain, adding):
+        backward_elsewhere(training)
+    for _ in range(2):
+        assert zeroing.step(change(zeroing)) == plain.step(change(plain))
+    assert equal(zeroing.state(), plain.state())
+    with pytest.raises(ValueError, match="must set gradients to None"):
+        adding.step(change(adding))
+
+
+def test_gradients_that_are_zeroed_and_infinite_are_no_part_of_the_step():
+    """As with an overflow, which a sum of the old and the new would be as well."""
+    w = nn.Parameter(torch.ones(1))
+    w.grad = torch.full_like(w, torch.nan)
+    optimizer = SAM([w], torch.optim.SGD, rho=0.1, lr=0.5)
+
+    def closure():
+        optimizer.zero_grad(set_to_none=False)
+        loss = w.square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    torch.testing.assert_close(w.detach(), torch.tensor([1 - 0.5 * 2 * 1.1]))
+
+
+def test_nothing_is_left_in_the_parameters_that_hears_of_backward():
+    training = Training(METHODS["SAM"], "in the closure, by zeros")
+    backward_elsewhere(training)
+
+    def fails():
+        training.closure()
+        raise FloatingPointError
+
+    with pytest.raises(FloatingPointError):
+        training.step(fails)
+    backward_elsewhere(training)
+    training.step()
+    assert not any(p._backward_hooks for p in training.params)
 
 
 @pytest.mark.parametrize("n_steps", [0, 1, 2])
@@ -307,6 +412,92 @@ def test_gradients_that_were_made_in_inference_mode_train_as_others():
     assert torch.equal(run(True), run(False))
 
 
+# -- gradients that the closure writes itself ------------------------------------------
+
+
+def by_hand(training, write):
+    """Return a closure that has gradients written, of zero where there are none."""
+
+    def closure():
+        loss = training.loss()
+        params = trained(training)
+        grads = torch.autograd.grad(
+            loss, params, allow_unused=True, materialize_grads=True
+        )
+        for p, grad in zip(params, grads, strict=True):
+            write(p, grad)
+        return loss.detach()
+
+    return closure
+
+
+def trained(training):
+    return [p for p in training.params if p.requires_grad]
+
+
+def assign(p, grad):
+    p.grad = grad
+
+
+WRITE = {
+    "copy": lambda p, grad: p.grad.copy_(grad),
+    "add": lambda p, grad: p.grad.add_(grad),
+}
+
+
+@pytest.mark.parametrize("write", WRITE.values(), ids=WRITE)
+@each_method
+def test_a_closure_may_write_into_gradients_that_are_there(method, write):
+    training, plain = Training(method), Training(method)
+    for p in trained(training):
+        p.grad = torch.zeros_like(p)
+    places = [p.grad.data_ptr() for p in trained(training)]
+    for _ in range(3):
+        loss = training.step(by_hand(training, write))
+        assert loss == plain.step(by_hand(plain, assign))
+    assert equal(training.state(), plain.state())
+    assert [p.grad.data_ptr() for p in trained(training)] == places
+
+
+def test_a_closure_that_stops_to_write_gradients_is_refused():
+    training = Training(METHODS["SAM"])
+    for p in trained(training):
+        p.grad = torch.zeros_like(p)
+    training.step(by_hand(training, WRITE["copy"]))
+    weights = training.state()[:-3]
+    with pytest.raises(ValueError, match="Call backward"):
+        training.step(lambda: training.loss().detach())
+    assert equal(training.state()[:-3], weights)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda p: p.grad.copy_(p),
+        lambda p: p.grad.__setitem__(0, 1.0),
+        lambda p: torch._foreach_mul_([p.grad], 2.0),
+    ],
+)
+def test_a_closure_that_writes_into_gradients_of_none_is_told_how_to_make_them(write):
+    w = nn.Parameter(torch.ones(2))
+    optimizer = SAM([w], torch.optim.SGD, rho=0.1, lr=0.1)
+    with pytest.raises((AttributeError, TypeError)) as raised:
+        optimizer.step(lambda: write(w) and 0.0)
+    (note,) = raised.value.__notes__
+    assert "None before each evaluation" in note
+    assert "backward" in note
+
+
+def test_errors_of_other_things_have_no_note_on_gradients():
+    w = nn.Parameter(torch.ones(2))
+    optimizer = SAM([w], torch.optim.SGD, rho=0.1, lr=0.1)
+    none = None
+    for wrong in (lambda: w.no_such_thing, lambda: w.add(None), lambda: none.loss):
+        with pytest.raises((AttributeError, TypeError)) as raised:
+            optimizer.step(wrong)
+        assert not hasattr(raised.value, "__notes__")
+
+
 # -- closures that leave no gradient ---------------------------------------------------
 
 
@@ -379,6 +570,24 @@ def test_a_closure_that_returns_none_without_a_gradient_skips_the_minibatch(
         pytest.skip("one evaluation a step")
     assert equal(training.state()[:-3], before)
     assert str(training.optimizer.state_dict()["state"]) == str(moments)
+
+
+@each_method
+def test_a_closure_that_zeroes_and_does_not_call_backward_is_refused(method):
+    training = Training(method)
+    training.norm.eval()
+    weights = training.state()
+    for before in (torch.zeros_like, torch.ones_like):
+        for p in training.params:
+            p.grad = before(p)
+
+        def closure():
+            training.optimizer.zero_grad(set_to_none=False)
+            return training.loss()
+
+        with pytest.raises(ValueError, match="Call backward"):
+            training.optimizer.step(closure)
+        assert equal(training.state(), weights)
 
 
 def test_where_all_is_frozen_a_step_does_nothing():
