@@ -28,7 +28,8 @@ class Replay:
     such as the vectors of spectral normalization, both passes change. Of a compiled
     module, TorchScript, an exported one or what runs in threads of its own all layers are
     taken, because they call no hooks. A module that another thread calls is taken if it
-    has a parameter of the optimizer's: what else is trained there counts its own batches.
+    has a parameter of the optimizer's: what else is trained there counts its own batches,
+    and so does a layer without parameters, unless the module is given.
 
     Parameters
     ----------
