@@ -236,6 +236,14 @@ class LightOptimizer(Optimizer):
         """
 
     @property
+    def is_second_pass(self) -> bool:
+        """Whether a step is evaluating its closure for the second time.
+
+        That is at perturbed weights, where nothing is to be counted or logged.
+        """
+        return False
+
+    @property
     def sees_model(self) -> bool:
         """Whether the loss of the next step is to be taken for that of the model."""
         return self.is_synchronized
@@ -310,8 +318,9 @@ class Wrapper(LightOptimizer):
     _filled: list[Group] | None = None
     _n_filled = 0
 
-    # whether it is made, and groups that are added are new to the base optimizer
-    _is_made = False
+    # whether it is made, and groups that are added are new to the base optimizer: no value
+    # of the class, which an object that stands for this one (Lightning's) would inherit
+    _is_made: bool
 
     def __init__(
         self,
@@ -322,6 +331,7 @@ class Wrapper(LightOptimizer):
     ) -> None:
         check_params(self, params)
         check_base(base_optimizer)
+        self._is_made = False
         self.base_optimizer = base_optimizer(params, **base)
         for name, value in hyperparameters.items():
             refuse_shared_name(self, self.base_optimizer, name)
@@ -461,6 +471,12 @@ class Wrapper(LightOptimizer):
         """Take parameters that were written to from outside for the weights of now."""
         if isinstance(self.base_optimizer, LightOptimizer):
             self.base_optimizer.adopt_params()
+
+    @property
+    def is_second_pass(self) -> bool:
+        """Whether a step is evaluating its closure for the second time."""
+        base = self.base_optimizer
+        return base.is_second_pass if isinstance(base, LightOptimizer) else False
 
     @property
     def sees_model(self) -> bool:

@@ -117,6 +117,11 @@ class SharpnessAware(Wrapper):
         left, that of the second pass. None, the default, for no context. It may be set
         at any time, and is not a part of the optimizer's state.
 
+    is_second_pass : bool
+        Whether a step is evaluating its closure at the perturbed weights: what is counted
+        or logged in both passes is a mixture. Optimizers with one gradient have it too,
+        and it is False.
+
     Raises
     ------
     ValueError
@@ -233,6 +238,16 @@ class SharpnessAware(Wrapper):
         self.memory = Memory(self.base_optimizer)
         self._copies: dict[tuple[str, Tensor], Tensor] = {}
         self._gradients = Gradients()
+        # not of the class, from which an object that stands for this one would have it
+        self._is_second_pass = False
+
+    @property
+    def is_second_pass(self) -> bool:
+        """Whether a step is evaluating its closure at the perturbed weights.
+
+        What the closure counts or logs then is not of the weights that are trained.
+        """
+        return self._is_second_pass
 
     if not TYPE_CHECKING:  # for whom it would be any attribute
 
@@ -362,9 +377,11 @@ class SharpnessAware(Wrapper):
             self.perturbation.ascend(active, self)
             # autocast around the step keeps its casts of the weights, not of the moved
             torch.clear_autocast_cache()
+            self._is_second_pass = True
             with second_pass:
                 self._evaluate(self.evaluate_perturbed, closure)
         finally:
+            self._is_second_pass = False
             # by copy: w + e - e is not w in floating point
             for (p, _), w in zip(active, start, strict=True):
                 p.copy_(w)

@@ -14,12 +14,15 @@ from sksharp.optim import (
     GSAM,
     MSAM,
     SAM,
+    SGD,
     WSAM,
+    Adam,
     FisherSAM,
     FriendlySAM,
     Lookahead,
     LookSAM,
     Ranger,
+    ScheduleFree,
 )
 
 ASCENTS = [SAM, WSAM, ASAM, GSAM, FisherSAM, FriendlySAM, LookSAM, ESAM]
@@ -96,3 +99,97 @@ def test_the_form_for_an_optimizer_that_was_trained_keeps_its_state():
     assert wrapper.base_optimizer is adam
     assert wrapper.state is adam.state
     assert wrapper.state[params[0]]["step"] == 1
+
+
+# -- an object that stands for an optimizer, as Lightning's and Accelerate's do --------
+
+
+class StandIn:
+    """Subclasses the class of an optimizer and has nothing of its own but a link to it."""
+
+    def __init__(self, optimizer):
+        self._optimizer = optimizer
+        self.__class__ = type("Stand", (StandIn, type(optimizer)), {})
+
+    def __getattr__(self, name):
+        return getattr(self._optimizer, name)
+
+
+def closure_of(params, seen):
+    """Return a closure that notes what ``seen`` returns."""
+
+    def closure():
+        for p in params:
+            p.grad = None
+        loss = sum(p.square().sum() for p in params)
+        loss.backward()
+        passes.append(seen())
+        return loss.detach()
+
+    passes = closure.passes = []
+    return closure
+
+
+def rows_of(params, seen):
+    """Return a closure as ESAM's."""
+
+    def closure(rows=slice(None)):
+        passes.append(seen())
+        return sum(p.square().sum() for p in params).expand(4)[rows]
+
+    passes = closure.passes = []
+    return closure
+
+
+@pytest.mark.parametrize("stand", [lambda optimizer: optimizer, StandIn])
+@pytest.mark.parametrize("outer", [None, Lookahead])
+@pytest.mark.parametrize("optimizer", ASCENTS)
+def test_a_closure_can_tell_the_second_pass_from_the_first(optimizer, outer, stand):
+    params = parameters()
+    make = partial(optimizer, base_optimizer=torch.optim.SGD, start=1, lr=0.1)
+    made = make(params) if outer is None else outer(params, make)
+    asked = stand(made)
+    form = rows_of if optimizer is ESAM else closure_of
+    closure = form(params, lambda: asked.is_second_pass)
+    for _ in range(2):
+        made.step(closure)
+    first, *second = closure.passes[1:]
+    assert closure.passes[0] is first is False  # a step with one pass, and one with two
+    assert all(second)
+    assert not made.is_second_pass
+
+
+def test_a_closure_that_fails_ends_the_second_pass():
+    params = parameters()
+    optimizer = SAM(params, torch.optim.SGD, lr=0.1)
+    closure = closure_of(params, lambda: 1 / (not optimizer.is_second_pass))
+    with pytest.raises(ZeroDivisionError):
+        optimizer.step(closure)
+    assert not optimizer.is_second_pass
+
+
+@pytest.mark.parametrize(
+    "optimizer", [SGD, Adam, ScheduleFree, MSAM, Ranger, Lookahead]
+)
+def test_optimizers_with_one_gradient_have_no_second_pass(optimizer):
+    params = parameters()
+    made = optimizer(params, lr=0.1)
+    closure = closure_of(params, lambda: made.is_second_pass)
+    made.step(closure)
+    assert closure.passes == [False]
+
+
+@pytest.mark.parametrize("optimizer", [SAM, Lookahead, MSAM])
+def test_a_group_can_be_added_through_an_object_that_stands_for_a_wrapper(optimizer):
+    added = []
+
+    class Base(torch.optim.SGD):
+        def add_param_group(self, group):
+            added.append(group)
+            super().add_param_group(group)
+
+    made = optimizer(parameters(), Base, lr=0.1)
+    added.clear()
+    StandIn(made).add_param_group({"params": parameters(), "lr": 0.5})
+    assert len(added) == 1
+    assert made.param_groups[1].keys() == made.param_groups[0].keys()
