@@ -71,7 +71,19 @@ def refuse_missing_gradient(optimizer: object) -> NoReturn:
     """Raise the error of a closure that leaves no gradient."""
     raise ValueError(
         f"closure must leave a gradient of a parameter of {type(optimizer).__name__}, got "
-        "none. Call backward on the loss in it, before it returns the loss."
+        "none. Call backward on the loss in it, before it returns the loss. In Lightning, "
+        "StochasticWeightAveraging leaves it out in a last epoch for batch normalization: "
+        "average with sksharp.averaging, in a callback."
+    )
+
+
+def refuse_empty_closure(optimizer: object) -> NoReturn:
+    """Raise the error of a closure that leaves the gradients as they were."""
+    raise ValueError(
+        "closure must compute the loss and call backward, got one that returned None and "
+        f"left gradients as they were. {type(optimizer).__name__} evaluates it at two "
+        "weights. Call backward inside of it, and pass it to step; without one, step of "
+        "Lightning's optimizers passes one that does nothing."
     )
 
 

@@ -56,7 +56,8 @@ def scaled_step(
 
     closure : callable, or sequence of callables or of (callable, float)
         What ``optimizer.step`` takes, with ``scaler.scale(loss).backward()`` in the place
-        of ``loss.backward()``.
+        of ``loss.backward()``. One that returns None and leaves no gradient skips the
+        minibatch.
 
     Returns
     -------
@@ -103,6 +104,10 @@ def scaled_step(
     def unscaled(closure: Closure) -> Closure:
         def evaluate() -> Any:
             loss = closure()
+            if loss is None and not _has_grads(
+                optimizer
+            ):  # a minibatch that is skipped
+                return None
             evaluation = _Evaluation(optimizer.param_groups)
             evaluations.append(evaluation)
             _unscale(scaler, evaluation)
@@ -121,8 +126,15 @@ def scaled_step(
         with contextlib.suppress(AssertionError):
             scaler.update(scaler.get_scale())
         raise
-    scaler.update()
+    if evaluations:
+        scaler.update()
     return loss
+
+
+def _has_grads(optimizer: Optimizer) -> bool:
+    return any(
+        p.grad is not None for group in optimizer.param_groups for p in group["params"]
+    )
 
 
 def _unscale(scaler: GradScaler, evaluation: Any) -> None:

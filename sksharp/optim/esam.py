@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -75,7 +76,16 @@ class _Autograd:
         return losses.detach()
 
     def _evaluate(self, *rows: Tensor) -> Tensor:
-        losses = self.closure(*rows)
+        try:
+            losses = self.closure(*rows)
+        except TypeError as error:
+            if rows and not _takes_one(self.closure):
+                raise TypeError(
+                    "The closure of ESAM must take the places of rows and return their "
+                    "losses, or without them those of all, as closure(rows=slice(None)); "
+                    f"{error}. Closures that go through Lightning take none: use SAM."
+                ) from error
+            raise
         if not (isinstance(losses, Tensor) and losses.ndim):
             raise TypeError(
                 "The closure of ESAM must return the loss of every row as a tensor, and "
@@ -295,6 +305,16 @@ def select_weights(rise: Tensor, weights: Tensor, fraction: float) -> Tensor:
     left = due - (ranked.cumsum(-1) - ranked)
     selected = torch.minimum(left.clamp(min=0), ranked)
     return torch.zeros_like(rise).scatter(-1, order, selected)
+
+
+def _takes_one(closure: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(closure).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # it does not tell
+        pass
+    return True
 
 
 def _check_fraction(fraction: Any) -> float:

@@ -28,6 +28,7 @@ from ._checks import (
     explain_missing_gradient,
     missing_attribute,
     refuse_adaptive,
+    refuse_empty_closure,
     refuse_gradients_before,
     refuse_missing_closure,
     refuse_missing_gradient,
@@ -404,9 +405,11 @@ class SharpnessAware(Wrapper):
             raise
         finally:
             gradients.stop()
-        if not gradients.is_any_new(params) and result is not None:
-            if any(p.requires_grad for p in params):
+        if not gradients.is_any_new(params) and any(p.requires_grad for p in params):
+            if result is not None:
                 refuse_missing_gradient(self)
+            if gradients.is_any_added_to():
+                refuse_empty_closure(self)
         if gradients.is_any_added_to():
             refuse_gradients_before(self)
         gradients.settle(params)

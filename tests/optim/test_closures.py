@@ -602,3 +602,42 @@ def test_where_all_is_frozen_a_step_does_nothing():
 def test_methods_with_one_gradient_take_either_kind_of_closure():
     _, state = of_steps(Training(partial(MSAM, lr=0.1), "after the step"))
     assert equal(state, of_steps(Training(partial(MSAM, lr=0.1), "in the closure"))[1])
+
+
+@each_method
+def test_an_empty_closure_after_a_backward_is_refused_by_what_it_lacks(method):
+    """As Lightning passes where step is called without one."""
+    training = Training(method)
+    training.norm.eval()
+    weights = training.state()
+    training.closure()
+    with pytest.raises(ValueError, match=r"closure must compute the loss .* Lightning"):
+        training.optimizer.step(lambda: None)
+    assert equal(training.state(), weights)
+
+
+@each_method
+def test_one_closure_may_go_over_micro_batches(method):
+    """Their gradients add up to that of the minibatch, in both passes."""
+    halves, whole = (Training(method, "never") for _ in range(2))
+    for training in (halves, whole):
+        training.norm.eval()
+        training.factor = 0.5
+
+    def over_both():
+        for rows in (slice(6), slice(6, 12)):
+            loss = halves.closure(rows)
+        return loss
+
+    def at_once():
+        total = 0.0
+        for rows in (slice(6), slice(6, 12)):
+            total = total + 0.5 * whole.loss(rows)
+        total.backward()
+        return total.detach()
+
+    for _ in range(4):
+        halves.step(over_both)
+        whole.step(at_once)
+    for p, q in zip(halves.params, whole.params, strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-9, atol=1e-12)

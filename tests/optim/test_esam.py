@@ -117,3 +117,25 @@ def test_micro_batches_select_rows_each():
     gradient = (4 * 16 + 2 * 25) / 6 * 1.5
     assert_allclose(w.detach(), 1 - 0.01 * gradient, rtol=1e-6)
     assert_allclose(loss, (1 + 4 + 9 + 16 + 1 + 25) / 12, rtol=1e-6)
+
+
+def test_a_closure_that_takes_no_rows_is_refused_by_what_it_must_take():
+    """As Lightning's, around one that takes them."""
+    w = nn.Parameter(torch.ones(1))
+    optimizer = ESAM([w], torch.optim.SGD, rho=0.1, lr=0.1)
+    with pytest.raises(TypeError, match=r"must take the places of rows .* use SAM"):
+        optimizer.step(lambda: w.square().expand(4))
+    assert w == 1
+
+
+def test_an_error_within_a_closure_is_its_own():
+    w = nn.Parameter(torch.ones(1))
+    optimizer = ESAM([w], torch.optim.SGD, rho=0.1, lr=0.1)
+
+    def closure(*rows):
+        if rows:
+            raise TypeError("my own")
+        return w.square().expand(4)
+
+    with pytest.raises(TypeError, match="my own"):
+        optimizer.step(closure)

@@ -239,9 +239,33 @@ def test_a_closure_that_does_not_scale_is_refused():
     assert equal(training.weights(), weights)
 
 
-def test_a_closure_without_a_gradient_is_refused():
+def test_a_closure_with_a_loss_and_without_a_gradient_is_refused():
     training = Training(METHODS["SAM"], power_of_two())
     training.step()
     training.optimizer.zero_grad()
     with pytest.raises(ValueError, match="closure must leave the gradients"):
-        training.step(lambda: None)
+        training.step(lambda: 1.0)
+
+
+@each_method
+def test_a_closure_that_returns_none_without_a_gradient_skips_the_minibatch(method):
+    """As without a scaler, and it does not count for the growth of the scale."""
+    scaled = Training(method, power_of_two(growth_interval=2))
+    plain = Training(method)
+    for training in (scaled, plain):
+        training.step()
+        assert training.step(training.optimizer.zero_grad) is None
+    assert scaled.scaler.get_scale() == 2.0**10
+    assert scaled.step() == plain.step()
+    assert equal(scaled.weights(), plain.weights())
+    assert scaled.scaler.get_scale() == 2.0**11
+
+
+def test_a_micro_batch_that_is_skipped_leaves_the_scaled_step_to_the_others():
+    scaled, plain = (
+        Training(METHODS["SAM"], power_of_two()),
+        Training(METHODS["SAM"]),
+    )
+    for training in (scaled, plain):
+        training.step([(training.closure, 8), (training.optimizer.zero_grad, 4)])
+    assert equal(scaled.weights(), plain.weights())
