@@ -40,7 +40,7 @@ class RunningAverage(ABC):
         return weights
 
     def _begin(self, weights: list[Tensor]) -> None:
-        self.averaged = [_accumulator(w.detach()) for w in weights]
+        self.averaged = [_accumulator(w) for w in weights]
 
     @torch.no_grad()
     def copy_to(self, params: Iterable[Tensor]) -> None:
@@ -173,4 +173,7 @@ def check_alike(weights: Sequence[Tensor], before: Sequence[Tensor]) -> None:
 
 def _accumulator(weights: Tensor) -> Tensor:
     is_half = weights.dtype in (torch.float16, torch.bfloat16)
-    return weights.to(torch.float32 if is_half else weights.dtype, copy=True)
+    dtype = torch.float32 if is_half else weights.dtype
+    # a tensor of inference mode could not be updated outside of it
+    with torch.inference_mode(False):
+        return weights.detach().to(dtype, copy=True)

@@ -252,3 +252,21 @@ def test_a_state_without_the_keys_of_one_is_refused(make, state):
         average.load_state_dict(state)
     written(average, params)
     assert torch.equal(params[0], torch.ones(2))
+
+
+@pytest.mark.parametrize("begins", ["update", "load_state_dict"])
+@pytest.mark.parametrize("average", [SWA, EMA])
+def test_an_average_that_begins_in_inference_mode_goes_on_outside(average, begins):
+    """As in the hooks of Lightning around a validation."""
+    w = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
+    plain, begun = average(), average()
+    plain.update([w])
+    with torch.inference_mode():
+        if begins == "update":
+            begun.update([w.clone()])
+        else:
+            begun.load_state_dict(plain.state_dict())
+    for one in (plain, begun):
+        one.update([w + 1])
+    assert torch.equal(begun.averaged[0], plain.averaged[0])
+    assert not begun.averaged[0].requires_grad
