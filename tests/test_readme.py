@@ -13,10 +13,15 @@ ROOT = Path(__file__).parents[1]
 # a real fit is long: here it is as long as shows that the code runs
 SHORTER = {"max_steps=2500": "max_steps=100"}
 # a page ends early where one of these is not installed
-OPTIONAL = {"onnx", "onnxruntime", "skl2onnx", "skops"}
+OPTIONAL = {"lightning", "onnx", "onnxruntime", "skl2onnx", "skops"}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    # of Lightning: its use of torch, and what it advises for large data
+    pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+]
 
 
 def code_blocks(page):
