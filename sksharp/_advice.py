@@ -20,6 +20,10 @@ EPOCHS_OF_TRIAL = 20
 # what scaling leaves, and targets are scaled within this factor of 1
 RATIO_OF_COLUMNS, SCALED_COLUMN, SCALED_TARGET = 1e4, 100.0, 10.0
 
+# what is computed to be zero, as by PCA of constant features, is up to this share of the
+# largest column
+ROUNDING = {4: 1e-7, 8: 1e-9}  # by the bytes of a number
+
 # of a file that does not fit into memory, all rows would be too many
 ROWS_TO_SIZE = 2000
 
@@ -128,10 +132,10 @@ def sizes_of_columns(X):
 
 def _warn_of_columns(X):
     sizes = sizes_of_columns(X[:: -(-X.shape[0] // ROWS_TO_SIZE)])
-    filled = np.flatnonzero(sizes)
-    if not len(filled):
-        return
-    small, large = sizes[filled].min(), sizes[filled].max()
+    large = sizes.max(initial=0.0)
+    small = sizes[sizes > ROUNDING.get(X.dtype.itemsize, 0.0) * large].min(
+        initial=large
+    )
     if large >= max(SCALED_COLUMN, RATIO_OF_COLUMNS * small):
         warn(
             f"The columns of X differ in size by more than {RATIO_OF_COLUMNS:g}: the root "

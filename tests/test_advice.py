@@ -8,6 +8,7 @@ import pytest
 import scipy.sparse as sp
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_diabetes
+from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 
@@ -192,11 +193,18 @@ def test_columns_that_differ_in_size_say_so(make):
     assert category is ScalingWarning
     assert "column 1" in message
     assert kinds(clf, make(StandardScaler().fit_transform(wide)), labels) == []
+    # whatever of rounding is beside them
+    beside = np.c_[wide, 1e-14 * X]
+    assert kinds(clf, make(beside), labels) == [ScalingWarning]
 
 
 SCALED = {
     "a category of one row": np.c_[X, np.eye(60)[:, 0]],
     "a principal component of rounding errors": np.c_[30 * X, 1e-15 * X[:, 0]],
+    "rounding beside large components": np.c_[1e3 * X, 1e-13 * X[:, 1], 3e-11 * X],
+    "rounding in single precision": np.c_[1e3 * X, 3e-5 * X].astype(np.float32),
+    "rounding that is nearly one number": np.c_[1e3 * X, 2e-14 + 1e-17 * X[:, 1]],
+    "nothing but zeros": np.zeros((60, 3)),
     "a column of zeros": np.c_[1e6 * X, np.zeros(60)],
     "all in one large unit": 1e6 * X,
     "all in one small unit": 1e-6 * X,
@@ -208,6 +216,18 @@ SCALED = {
 def test_columns_that_are_scaled_do_not(case):
     found = said(SAMMLPClassifier((4,), rho=0.05, **QUICK), SCALED[case], labels)
     assert [category for category, _ in found if category is ScalingWarning] == []
+
+
+@pytest.mark.parametrize("make", [np.asarray, sp.csr_array, sp.coo_matrix])
+def test_components_of_constant_pixels_do_not(make):
+    random = np.random.RandomState(0)
+    pixels = 65535 * random.rand(60, 12)
+    pixels[:, ::3] = 65535 * random.rand(4)
+    components = PCA(svd_solver="full").fit_transform(pixels)
+    sizes = sizes_of_columns(components)
+    assert 0 < sizes[sizes > 0].min() < 1e-13 * sizes.max()
+    clf = SAMMLPClassifier((4,), rho=0.05, **QUICK)
+    assert kinds(clf, make(components), labels) == []
 
 
 def test_sizes_are_those_of_the_entries_that_are_not_zero():
