@@ -297,6 +297,10 @@ def _objects(values):
 def _coded(values):
     """Return the distinct objects, and which of them every row has, -1 for none."""
     kinds = {*map(type, values)}
+    if any(issubclass(kind, Decimal) for kind in kinds):
+        # one that signals has no hash
+        values = [None if _is_gap(value) else value for value in values]
+        kinds = {*map(type, values)}
     # True, 1 and 1.0 are equal, and not the same word
     keys = values if len(kinds) == 1 else zip(map(type, values), values, strict=True)
     places: dict = {}
@@ -324,7 +328,9 @@ def is_missing(values):
 def _is_gap(value):
     if type(value).__name__ in ("NoneType", "NAType", "NaTType"):
         return True
-    kinds = float | np.floating | Decimal | np.datetime64 | np.timedelta64
+    if isinstance(value, Decimal):
+        return value.is_nan()  # one that signals raises where it is compared
+    kinds = float | np.floating | np.datetime64 | np.timedelta64
     return isinstance(value, kinds) and value != value
 
 

@@ -355,6 +355,20 @@ def test_a_column_without_any_value_at_the_fit_says_nothing_later():
         assert_array_equal(model.predict(table.assign(x=values)), expected)
 
 
+@pytest.mark.parametrize("values", [COUNTS, FLAGS, TOWNS])
+@pytest.mark.parametrize("as_table", [pd.DataFrame, pd.DataFrame.to_numpy, by_rows])
+def test_a_signaling_nan_is_a_missing_value(values, as_table):
+    if values is TOWNS and as_table is pd.DataFrame.to_numpy:
+        pytest.skip("an array holds no words")
+    gap = pd.DataFrame({"x": objects(with_gaps(values))})
+    signal = pd.DataFrame({"x": objects(with_gaps(values, Decimal("sNaN")))})
+    gap, signal = as_table(gap), as_table(signal)
+    expected, columns = fitted(gap), fitted(signal)
+    for rows in (gap, signal):
+        assert_array_equal(columns.transform(rows), expected.transform(gap))
+        assert_array_equal(expected.transform(rows), expected.transform(gap))
+
+
 # -- text ----------------------------------------------------------------------------------
 
 
