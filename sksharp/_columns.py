@@ -26,11 +26,31 @@ NUMERIC = frozenset({NUMBER, DATE, DURATION, NOTHING})
 
 FLAGS = {"true": True, "1": True, "false": False, "0": False}
 BLANKS = frozenset({"", "nan", "none", "null", "na", "n/a", "<na>", "nat"})
+# what else files have where a number or a date is missing: of other programs, and of people
+MARKERS = frozenset(
+    {"#n/a", "#na", "#n/a n/a", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"}
+)
+MARKERS |= {
+    "?",
+    "-",
+    "--",
+    "\u2013",
+    "\u2014",
+    ".",
+    "..",
+    "...",
+    "n.a.",
+    "(null)",
+    "\\n",
+}
+MARKERS |= {"unknown", "missing", "not available"}
+BLANKS |= MARKERS
 FEW = 32  # words that a column has before most of them must repeat
 
 _KIND_OF_STORAGE = {"b": FLAG, "i": NUMBER, "u": NUMBER, "f": NUMBER}
 _KIND_OF_STORAGE |= {"M": DATE, "m": DURATION}
 _NUMBER_WORD = re.compile(r"[+-]?\d{1,300}(\.\d{1,300})?", re.ASCII)
+_NO_DATE = "0000-00-00"  # of databases, also with a time
 _DATE_TEXT = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:.*)?", re.ASCII)
 _DURATION_TEXTS = [
     re.compile(
@@ -353,28 +373,60 @@ def kind_of(column):
             f"{', '.join(kinds)}. Give every element a column of its own, or leave the "
             "column out."
         ) from error
-    groups = {_group(kind) for kind in {*map(type, distinct)}}
-    if not groups:
+    if not distinct:
         return NOTHING
     if column.is_category:
         return _kind_of_categories(distinct)
+    return kind_of_values(distinct, (codes >= 0).sum() if column.may_be_codes else 0)
+
+
+def kind_of_values(distinct, n_present):
+    """Return what a column of some values holds.
+
+    Parameters
+    ----------
+    distinct : list
+        Values that occur, none of them missing.
+
+    n_present : int
+        Rows that have one. 0 if whole numbers that are text are no categories.
+
+    Returns
+    -------
+    kind : str
+        One of those above.
+    """
+    groups = {_group(kind) for kind in {*map(type, distinct)}}
     if groups == {TEXT}:
-        n_rows = (codes >= 0).sum() if column.may_be_codes else 0
-        return _kind_of_texts([*map(_decoded, distinct)], n_rows)
-    if groups == {FLAG, NUMBER}:
-        return NUMBER
-    return groups.pop() if len(groups) == 1 else _kind_of_words(distinct)
+        return _kind_of_texts([*map(_decoded, distinct)], n_present)
+    others = groups - {TEXT}
+    kind = WORD if len(others) > 1 else next(iter(others))
+    if others == {FLAG, NUMBER}:
+        kind = NUMBER
+    texts = [_decoded(value) for value in distinct if _is_text(value)]
+    if kind == WORD or not all(is_read(text, kind) for text in texts):
+        return _kind_of_words(distinct)
+    has_names = kind == NUMBER and any(map(_has_leading_zero, texts))
+    return _kind_of_words(distinct) if has_names else kind
 
 
 def is_text(column):
     """Return whether a column stores texts, whatever they tell of."""
     if column.is_category or column.values().dtype.kind != "O":
         return False
-    return any(isinstance(value, str | bytes) for value in column.coded()[0])
+    return any(map(_is_text, column.coded()[0]))
+
+
+def markers_of(column):
+    """Return the texts that a column has in the place of numbers or dates."""
+    texts = [_decoded(value).strip() for value in column.coded()[0] if _is_text(value)]
+    return [
+        text for text in texts if text.lower() in MARKERS or text.startswith(_NO_DATE)
+    ]
 
 
 def is_mostly_unique(words):
-    """Return whether most of many words occur once, as those of a name or a key."""
+    """Return whether words are many, and more than half the rows, as of a name or a key."""
     present = words[words != MISSING]
     return len({*present}) > max(FEW, len(present) / 2)
 
@@ -403,26 +455,26 @@ def _kind_of_categories(distinct):
 
 
 def _kind_of_texts(distinct, n_present):
-    real = [text for text in distinct if text.strip().lower() not in BLANKS]
+    real = [text for text in distinct if not is_blank(text)]
     if not real:
         return _kind_of_words(distinct)
     if all(_spelled(text.strip()).lower() in FLAGS for text in real):
         return FLAG
-    if all(_is_read(text, NUMBER) for text in real) and not any(
+    if all(is_read(text, NUMBER) for text in real) and not any(
         map(_has_leading_zero, real)
     ):
         is_code = all(_spelled(text.strip()).lstrip("-").isdigit() for text in real)
         repeats = len(real) <= min(FEW, n_present / 2)
         return _kind_of_words(distinct) if is_code and repeats else NUMBER
     for kind in (DATE, DURATION):
-        if all(_is_read(text, kind) for text in real):
+        if all(is_read(text, kind) for text in real):
             return kind
     return _kind_of_words(distinct)
 
 
 def _kind_of_words(distinct):
     """Return how the words of a column are spelled."""
-    texts = [_decoded(value) for value in distinct if isinstance(value, str | bytes)]
+    texts = [_decoded(value) for value in distinct if _is_text(value)]
     width = len(texts[0]) if texts else 0
     if (
         width > 1
@@ -433,12 +485,22 @@ def _kind_of_words(distinct):
     return WORD if len({*map(_spelled, texts)}) == len(texts) else TEXT
 
 
-def _is_read(text, kind):
+def is_read(value, kind):
+    """Return whether a value is one of a kind, or tells that there is none."""
     try:
-        PARSERS[kind](text)
-    except (ValueError, OverflowError):  # a day that Python's calendar has not
+        PARSERS[kind](value)
+    except (
+        TypeError,
+        ValueError,
+        OverflowError,
+    ):  # a day that Python's calendar has not
         return False
     return True
+
+
+def is_blank(value):
+    """Return whether a value is a text that says that there is none."""
+    return _is_text(value) and _decoded(value).strip().lower() in BLANKS
 
 
 def _has_leading_zero(text):
@@ -503,7 +565,7 @@ def _number(value):
 def _date(value):
     if isinstance(value, str | bytes):
         text = _decoded(value).strip()
-        if text.lower() in BLANKS:
+        if text.lower() in BLANKS or text.startswith(_NO_DATE):
             return "NaT"
         if not _DATE_TEXT.fullmatch(text):
             raise ValueError("not a date of ISO 8601")
@@ -535,7 +597,14 @@ def _duration(value):
     return np.timedelta64(value).astype("m8[us]")
 
 
-PARSERS = {NUMBER: _number, DATE: _date, DURATION: _duration}
+def _boolean(value):
+    text = _spelled(value).strip().lower()
+    if text not in FLAGS and not is_blank(text):
+        raise ValueError("not a flag")
+    return FLAGS.get(text)
+
+
+PARSERS = {NUMBER: _number, DATE: _date, DURATION: _duration, FLAG: _boolean}
 
 
 # -- words ---------------------------------------------------------------------------------
@@ -600,6 +669,10 @@ def _spelled(value, width=0):
     if kind == DURATION and not isinstance(value, time):
         return str(_duration(value).item())
     return str(value)
+
+
+def _is_text(value):
+    return isinstance(value, str | bytes)
 
 
 def _decoded(value):

@@ -5,7 +5,8 @@ from sklearn.base import clone
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.utils.validation import check_array
 
-from ._columns import as_table
+from ._columns import as_table, columns_of, is_frame
+from ._misread import warn_of_misread
 from ._pickles import VersionStamp
 from ._scoring import about
 
@@ -32,7 +33,10 @@ class TableTransformer(VersionStamp, ColumnTransformer):
         features : array of shape (n_samples, n_features_out)
             Their outputs.
         """
-        return super().fit_transform(as_table(X), y, **params)
+        X = as_table(X)
+        if is_frame(X):
+            warn_of_misread(columns_of(X))
+        return super().fit_transform(X, y, **params)
 
     def transform(self, X, **params):
         """Return the outputs of the transformers side by side.

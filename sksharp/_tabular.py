@@ -36,9 +36,11 @@ from ._columns import (
     is_text,
     kind_of,
     library_of,
+    markers_of,
     numbers,
     words,
 )
+from ._misread import misread
 from ._pickles import VersionStamp
 from ._warnings import warn
 from .exceptions import ColumnWarning
@@ -256,9 +258,9 @@ def tabular_pipeline(
       rare ones share a column. A new one goes to that column, or is all zeros if there
       is none.
 
-    Text of numbers, dates or durations is read as these, except whole numbers of few
-    values that repeat, which are categories. Of such columns, and of those of more than 32
-    words that mostly occur once, ``fit`` warns by name.
+    Text of numbers, dates or durations is read as these, and "?", "-", "unknown" and the
+    like among them as missing values. Whole numbers that are text are categories where at
+    most 32 repeat.
 
     The target of a regressor is standardized, and predictions are scaled back.
 
@@ -298,7 +300,11 @@ default=None
     Warns
     -----
     sksharp.exceptions.ColumnWarning
-        In ``fit``, of columns that are read otherwise than stored, or tell of nothing.
+        In ``fit``, by name, of columns of text that are read as numbers, dates or
+        durations; of those that are read as words because some values ("$18", "12%") or
+        all are not written as such; and of those with more than 32 words, and more words
+        than half the rows, as a name or a key has. Categories that were declared, and
+        whole numbers that are read as categories, do not warn.
 
     See Also
     --------
@@ -567,15 +573,17 @@ class NumberReader(_Reader):
         return _within_reach(numbers(column, kind))
 
     def _warn(self, columns):
-        named = {}
+        named, markers = {}, {}
         for column, kind in zip(columns, self.kinds_, strict=True):
             if is_text(column):
                 named.setdefault(kind, []).append(column.name)
+                markers.setdefault(kind, {}).update(dict.fromkeys(markers_of(column)))
         for kind, names in named.items():
+            gaps = ", ".join(map(repr, markers[kind]))
             warn(
-                f"columns {names} of X hold {kind}s as text. They are read as {kind}s. "
-                f"Convert them to {kind}s, or to categories if they are names: "
-                "astype('category').",
+                f"columns {names} of X hold {kind}s as text. They are read as {kind}s"
+                f"{gaps and f', and {gaps} as missing'}. Convert them to {kind}s, or to "
+                "categories if they are names: astype('category').",
                 ColumnWarning,
             )
 
@@ -590,13 +598,13 @@ class WordReader(_Reader):
         names = [
             column.name
             for column, kind in zip(columns, self.kinds_, strict=True)
-            if is_mostly_unique(words(column, kind))
+            if is_mostly_unique(words(column, kind)) and misread(column, kind) is None
         ]
         if names:
             warn(
-                f"columns {names} of X have more than {FEW} words, and most of these occur "
-                "once, as in a name or a key. A network learns nothing from such a "
-                "column. Leave it out, or make numbers or fewer categories of it.",
+                f"columns {names} of X have more than {FEW} words, and more words than "
+                "half the rows, as a name or a key has. A network learns nothing from such "
+                "a column. Leave it out, or make numbers or fewer categories of it.",
                 ColumnWarning,
             )
 

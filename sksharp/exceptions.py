@@ -68,8 +68,9 @@ class UnusedParameterWarning(UserWarning):
 class ColumnWarning(UserWarning):
     """A column of a table was read otherwise than it is stored, or tells a network nothing.
 
-    Numbers and dates that are stored as text are read as what they are. Text of which most
-    values occur once is a name or a key.
+    Numbers and dates that are stored as text are read as what they are, and as words where
+    some of them are not written as such. Text with more than 32 words, and more words than
+    half the rows, is a name or a key.
 
     Examples
     --------

@@ -27,6 +27,7 @@ ELSEWHERE = {
     "_folds": ["tests/test_members.py"],
     "_generators": ["tests/test_forged_files.py"],
     "_loop": ["tests/training/test_fit_models.py"],
+    "_misread": ["tests/test_columns.py"],
     "_net": ["tests/training/test_fit_models.py"],
     "_numbers": ["tests/test_errors.py"],
     "_pickles": ["tests/test_persistence.py"],

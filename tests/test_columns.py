@@ -4,6 +4,7 @@ import datetime
 import io
 import json
 import pickle
+import re
 import tracemalloc
 import warnings
 from decimal import Decimal
@@ -396,7 +397,7 @@ def test_a_few_whole_numbers_as_text_are_categories():
 
 def test_leading_zeros_are_of_names_and_stay():
     codes = [f"{k:05}" for k in range(N)]
-    with pytest.warns(ColumnWarning, match="most of these occur once"):
+    with pytest.warns(ColumnWarning, match="more words than half the rows"):
         model = tabular_pipeline(Ridge(), max_categories=None).fit(
             pd.DataFrame({"x": codes}), TARGET
         )
@@ -442,6 +443,217 @@ def test_words_that_repeat_and_few_words_do_not_warn(n_words, n_rows):
 def test_a_transformer_of_the_users_for_words_does_not_warn():
     table = pd.DataFrame({"x": [f"guest {k}" for k in range(N)]})
     tabular_pipeline(Ridge(), categorical=TargetEncoder(cv=2)).fit(table, TARGET)
+
+
+# -- text that is nearly of numbers or dates -----------------------------------------------
+
+WHOLE = [*range(100, 100 + N)]
+
+
+def written(values, *odd):
+    """Return the values as text, with others in the place of the first."""
+    return [*odd, *map(str, values[len(odd) :])]
+
+
+def said(frame, **parts):
+    """Return what a fit warns of a column ``x``."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        tabular_pipeline(Ridge(), **parts).fit(frame, np.arange(len(frame)))
+    return [str(one.message) for one in caught]
+
+
+MARKERS = ["?", "-", "Unknown", "#N/A", " n.a. ", "...", "NULL"]
+
+
+@pytest.mark.parametrize("values", [PRICES, WHOLE, DAYS, SPANS])
+def test_what_files_have_for_a_missing_value_is_one(values):
+    text = pd.DataFrame({marker: written(values, marker) for marker in MARKERS})
+    stored = pd.DataFrame({m: objects([None, *values[1:]]) for m in MARKERS})
+    mixed = pd.DataFrame({m: objects([m, *values[1:]]) for m in MARKERS})
+    expected = fitted(stored).transform(stored)
+    for frame in (text, stored, mixed):
+        columns = fitted(frame)
+        for rows in (text, stored, mixed):
+            assert_array_equal(columns.transform(rows), expected)
+    for frame in (text, mixed):
+        (message,) = said(frame)
+        named = ", ".join(repr(marker.strip()) for marker in MARKERS[:-1])
+        assert f", and {named} as missing." in message
+
+
+@pytest.mark.parametrize("gap", ["0000-00-00", "0000-00-00 00:00:00"])
+def test_a_date_of_zeros_is_a_missing_one(gap):
+    text = pd.DataFrame({"x": written(DAYS, gap)})
+    stored = pd.DataFrame({"x": objects([None, *DAYS[1:]])})
+    assert_array_equal(fitted(text).transform(text), fitted(stored).transform(stored))
+    (message,) = said(text)
+    assert f"{gap!r} as missing" in message
+
+
+def test_flags_and_their_marker_are_flags_with_gaps():
+    text = pd.DataFrame({"x": ["True", "False", "?"] * 4})
+    mixed = pd.DataFrame({"x": objects([True, False, "?"] * 4)})
+    stored = pd.DataFrame({"x": objects([True, False, None] * 4)})
+    expected = fitted(stored)
+    for frame in (text, mixed, stored):
+        columns = fitted(frame)
+        names = columns.get_feature_names_out()
+        assert_array_equal(names, expected.get_feature_names_out())
+        assert_array_equal(columns.transform(frame), expected.transform(stored))
+
+
+def test_a_marker_among_words_is_a_word():
+    names = fitted(
+        pd.DataFrame({"x": ["a", "b", "?", "-"] * 5})
+    ).get_feature_names_out()
+    assert {*names} == {f"categorical__x_{word}" for word in ["?", "-", "a", "b"]}
+
+
+ODD = ["$18", "12%", "1,8", "18_000", "31.12.2020", "<5", "many", "#DIV/0!"]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "call"),
+    [
+        (PRICES, "number", "to_numeric"),
+        (WHOLE, "number", "to_numeric"),
+        (DAYS, "date", "to_datetime"),
+        (SPANS, "duration", "to_timedelta"),
+    ],
+)
+def test_a_value_that_keeps_a_column_from_being_numbers_is_named(values, kind, call):
+    text = {f"x{j}": written(values, odd) for j, odd in enumerate(ODD)}
+    mixed = {f"y{j}": objects([odd, *values[1:]]) for j, odd in enumerate(ODD)}
+    frame = pd.DataFrame({"z": TARGET, **text, **mixed})
+    (message,) = said(frame)
+    assert (
+        f"columns {[*text, *mixed]} of X hold {kind}s but for some values: " in message
+    )
+    quoted = [f"{ODD[int(name[1:])]!r} in {name!r}" for name in [*text, *mixed]]
+    assert "; ".join(quoted) in message
+    assert f"pd.{call}(column, errors='coerce')" in message
+    # whatever is made of words
+    assert said(frame, categorical="drop") == [message]
+    # which are declared
+    twice = {name: [*column, *column] for name, column in text.items()}
+    assert said(pd.DataFrame(twice, dtype="category")) == []
+
+
+def test_of_many_odd_values_the_first_are_quoted():
+    frame = pd.DataFrame({"x": written(PRICES, *ODD[:5], "x" * 99)})
+    (message,) = said(frame)
+    assert "values: '$18', '12%', '1,8' and 3 more in 'x'. " in message
+    (message,) = said(pd.DataFrame({"x": written(PRICES, "x" * 999)}))
+    assert len(message) < 400
+
+
+WRITTEN = {
+    "a currency": ("number", "${}"),
+    "a currency of letters": ("number", "R$ {}"),
+    "a share": ("number", "{}%"),
+    "a unit": ("number", "{} kg"),
+    "another unit": ("number", "{}km/h"),
+}
+
+
+@pytest.mark.parametrize("case", WRITTEN)
+def test_numbers_with_a_sign_or_a_unit_are_named_as_such(case):
+    kind, form = WRITTEN[case]
+    text = [form.format(price) for price in PRICES]
+    for values in (text, written(text, "?"), written(text, "12.5", "13.5")):
+        (message,) = said(pd.DataFrame({"x": values}))
+        assert f"columns ['x'] of X hold {kind}s in a notation that is not" in message
+        assert repr(text[2]) in message
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["{:,}", "{:_}", "{:,}.50", "(1,234.{})", "0,{}"],
+    ids=["thousands", "underscores", "cents", "in brackets", "a decimal comma"],
+)
+def test_numbers_with_separators_are_named_as_such(form):
+    text = [form.format(1000 * whole) for whole in WHOLE]
+    (message,) = said(pd.DataFrame({"x": text}))
+    assert "hold numbers in a notation that is not read" in message
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        *["%d.%m.%Y", "%m/%d/%Y", "%d-%m-%y", "%Y/%m/%d", "%d %b %Y", "%B %d, %Y"],
+        *["%m/%d/%Y %I:%M %p", "%d.%m.%Y, %H:%M:%S"],
+    ],
+)
+def test_dates_in_another_notation_are_named_as_such(form):
+    text = [day.strftime(form) for day in DAYS]
+    (message,) = said(pd.DataFrame({"x": text}))
+    assert "hold dates in a notation that is not read" in message
+    assert message.count("pd.to_datetime") == 1
+
+
+def test_months_are_dates_where_they_are_many():
+    months = pd.period_range("2001-01", periods=40, freq="M")
+    for form in ("%Y-%m", "%b-%Y", "%B %Y"):
+        text = [*months.strftime(form)] * 3
+        (message,) = said(pd.DataFrame({"x": text}))
+        assert "hold dates in a notation that is not read" in message
+        assert said(pd.DataFrame({"x": text[:20] * 3})) == []
+
+
+k = np.arange(200)
+NO_NUMBERS = {
+    "few whole numbers and another word": [["1", "2", "3+", "4"][j % 4] for j in k],
+    "31 codes and a letter": [str(j % 32) if j % 32 else "A" for j in k],
+    "few prices": [["$5", "$10", "$20"][j % 3] for j in k],
+    "terms": [["36 months", "60 months", "12 months"][j % 3] for j in k],
+    "versions": [["1.1.2", "1.10.0", "1.2.0", "a"][j % 4] for j in k],
+    "seats": [f"{j % 9}{'ABCDEF'[j % 6]}" for j in k],
+    "cabins": [f"C{j % 80}" for j in k],
+    "ranges": [f"{10 * (j % 9)}-{10 * (j % 9) + 9}" for j in k],
+    "sizes": [["S", "M", "L", "40", "42"][j % 5] for j in k],
+    "half of them numbers": [str(j % 50) if j % 2 else f"w{j % 50}" for j in k],
+    "lists": [",".join("12345"[: 1 + j % 5]) for j in k],
+    "quarters": [f"{2000 + j % 20}Q{j % 4 + 1}" for j in k],
+    "two words": [["1,8", "2,5"][j % 2] for j in k],
+    "markers": [["?", "-"][j % 2] for j in k],
+}
+
+
+@pytest.mark.parametrize("case", NO_NUMBERS)
+def test_words_with_digits_are_words(case):
+    assert said(pd.DataFrame({"x": NO_NUMBERS[case]})) == []
+
+
+@pytest.mark.parametrize(
+    "form", ["guest {}", "ID{:05}", "#{}", "{:04}-X", "{:05}", "555-{:04}", "a{}@b.org"]
+)
+def test_names_and_keys_with_numbers_are_names_and_keys(form):
+    keys = [form.format(j) for j in k]
+    for values in (keys, ["abc", *keys]):
+        (message,) = said(pd.DataFrame({"x": values}))
+        assert "as a name or a key has" in message
+
+
+def test_what_is_nearly_of_numbers_is_told_from_many_words():
+    prices = [f"${price}" for price in PRICES]
+    many = [f"word {j}" for j in range(3000)]
+    (message,) = said(pd.DataFrame({"x": many}))
+    assert "as a name" in message
+    few = prices * 2 + [f"word {j}" for j in range(9)]
+    (message,) = said(pd.DataFrame({"x": few}))
+    assert "hold numbers in a notation" in message
+    # all of many are looked at, to name the one
+    (message,) = said(pd.DataFrame({"x": [f"{j}.5" for j in range(3001)] + ["odd"]}))
+    assert "values: 'odd' in 'x'" in message
+
+
+def test_a_new_odd_value_at_prediction_is_named():
+    columns = fitted(pd.DataFrame({"x": PRICES}))
+    for odd in ODD:
+        rows = pd.DataFrame({"x": written(PRICES, odd)})
+        with pytest.raises(ValueError, match=f"numbers, .* got {re.escape(repr(odd))}"):
+            columns.transform(rows)
 
 
 # -- values that are nearly the same -------------------------------------------------------
