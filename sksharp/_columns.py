@@ -615,10 +615,15 @@ def words(column, kind):
 
     Where no fit has told the kind, which is then None, texts are as they are.
     """
+    found, codes = coded_words(column, kind)
+    return found[codes]
+
+
+def coded_words(column, kind):
+    """Return the words of a column and that for missing values, and which every row has."""
     distinct, codes = column.coded()
-    spell = _speller(kind)
-    found = [*map(spell, distinct), MISSING]
-    return np.array(found, dtype=object)[codes]
+    found = [*map(_speller(kind), distinct), MISSING]
+    return np.array(found, dtype=object), codes
 
 
 def _speller(kind):

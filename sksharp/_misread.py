@@ -110,13 +110,14 @@ def warn_of_misread(columns):
             found.setdefault((kind, are_few), {})[column.name] = wrong
     for (kind, are_few), wrong in found.items():
         names = [*wrong]
-        quoted = "; ".join(
-            f"{_quoted(values, are_few)} in {name!r}" for name, values in wrong.items()
+        told = "; ".join(
+            f"{quoted(values, are_all=are_few)} in {name!r}"
+            for name, values in wrong.items()
         )
         call = f"pd.{_CALLS[kind]}"
         if are_few:
             message = (
-                f"columns {names} of X hold {kind}s but for some values: {quoted}. They "
+                f"columns {names} of X hold {kind}s but for some values: {told}. They "
                 "are read as words for these. Correct them, or make them missing, as "
                 f"{call}(column, errors='coerce') does."
             )
@@ -128,7 +129,7 @@ def warn_of_misread(columns):
             )
             message = (
                 f"columns {names} of X hold {kind}s in a notation that is not read: "
-                f"{quoted}. They are read as words. {before}Convert them with {call}."
+                f"{told}. They are read as words. {before}Convert them with {call}."
             )
         warn(
             f"{message} If they are names, make them categories: astype('category').",
@@ -136,10 +137,11 @@ def warn_of_misread(columns):
         )
 
 
-def _quoted(values, are_all):
-    quoted = ", ".join(map(reprlib.repr, values[:QUOTED]))
+def quoted(values, *, are_all=True):
+    """Return the first of some values as they are written, and how many more there are."""
+    first = ", ".join(map(reprlib.repr, values[:QUOTED]))
     n_more = len(values) - QUOTED
-    return f"{quoted} and {n_more} more" if are_all and n_more > 0 else quoted
+    return f"{first} and {n_more} more" if are_all and n_more > 0 else first
 
 
 def _are_read(values, kind):

@@ -30,7 +30,9 @@ from sklearn.utils.validation import (
 from ._columns import (
     FEW,
     FLAG,
+    MISSING,
     NUMERIC,
+    coded_words,
     columns_of,
     is_mostly_unique,
     is_text,
@@ -40,7 +42,7 @@ from ._columns import (
     numbers,
     words,
 )
-from ._misread import misread
+from ._misread import misread, quoted
 from ._pickles import VersionStamp
 from ._warnings import warn
 from .exceptions import ColumnWarning
@@ -253,7 +255,7 @@ def tabular_pipeline(
       values are an error.
     - **binary**: any other column with two values, one of which may be "missing". It
       becomes 0 and 1, in the order of their names; a value that is new at prediction
-      becomes the mean of the training rows.
+      becomes the mean of the training rows, and is named in a warning.
     - **categorical**: the rest, one-hot. Missing is a category. Of many categories the
       rare ones share a column. A new one goes to that column, or is all zeros if there
       is none.
@@ -305,6 +307,10 @@ default=None
         all are not written as such; and of those with more than 32 words, and more words
         than half the rows, as a name or a key has. Categories that were declared, and
         whole numbers that are read as categories, do not warn.
+
+        In ``predict``, of new words of a binary column, and of a categorical column that
+        holds several new words and none of the fit, or words that differ from those of
+        the fit in case or spaces alone. Another new category does not warn.
 
     See Also
     --------
@@ -591,10 +597,45 @@ class NumberReader(_Reader):
 class WordReader(_Reader):
     """Reads columns as words, with one for missing values."""
 
-    def _read(self, column, kind):
-        return words(column, kind)
+    def transform(self, X):
+        """Read the columns, and warn of words that seem to be others of the fit.
+
+        Parameters
+        ----------
+        X : table of shape (n_samples, n_features)
+            The same columns.
+
+        Returns
+        -------
+        values : ndarray of shape (n_samples, n_features)
+            Their words.
+        """
+        check_is_fitted(self)
+        columns = columns_of(X)
+        coded = [*map(coded_words, columns, self.kinds_)]
+        others = {}
+        for column, kind, (found, _), known in zip(
+            columns, self.kinds_, coded, self.words_, strict=True
+        ):
+            unexpected = _unexpected({*found[:-1]} - {MISSING}, known, kind)
+            if unexpected:
+                others[column.name] = quoted(sorted(unexpected)), quoted(sorted(known))
+        if others:
+            told = "; ".join(
+                f"{new} in {name!r}, where the fit had {old}"
+                for name, (new, old) in others.items()
+            )
+            warn(
+                f"columns {[*others]} of X hold words that the fit had not: {told}. They "
+                "tell the model nothing. Where they mean the same, write them as in the "
+                "fit.",
+                ColumnWarning,
+            )
+        return np.column_stack([found[codes] for found, codes in coded])
 
     def _warn(self, columns):
+        coded = map(coded_words, columns, self.kinds_)
+        self.words_ = [{*found[np.unique(codes)]} for found, codes in coded]
         names = [
             column.name
             for column, kind in zip(columns, self.kinds_, strict=True)
@@ -607,6 +648,15 @@ class WordReader(_Reader):
                 "a column. Leave it out, or make numbers or fewer categories of it.",
                 ColumnWarning,
             )
+
+
+def _unexpected(found, known, kind):
+    """Return the new words of a column that are not just a category more."""
+    new = found - known
+    if kind == FLAG or len(known) == 2 or (new == found and len(new) > 1):
+        return new
+    spelled = {word.strip().casefold() for word in known}
+    return {word for word in new if word.strip().casefold() in spelled}
 
 
 def _within_reach(values):

@@ -66,11 +66,12 @@ class UnusedParameterWarning(UserWarning):
 
 
 class ColumnWarning(UserWarning):
-    """A column of a table was read otherwise than it is stored, or tells a network nothing.
+    """A column of a table was read otherwise than it is stored, or tells a model nothing.
 
     Numbers and dates that are stored as text are read as what they are, and as words where
     some of them are not written as such. Text with more than 32 words, and more words than
-    half the rows, is a name or a key.
+    half the rows, is a name or a key. Words at prediction that seem to be those of the fit
+    in another spelling, "yes" for "Yes", are new ones.
 
     Examples
     --------

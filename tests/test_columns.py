@@ -344,7 +344,10 @@ def test_what_cannot_be_read_as_in_the_fit_is_named(at_fit, value, kind):
 @pytest.mark.parametrize("value", [2, -1, 0.5, "yes", "t", pd.Timestamp("2020-01-01")])
 def test_a_flag_that_is_neither_says_nothing(value):
     columns = fitted(pd.DataFrame({"x": FLAGS}))
-    found = columns.transform(pd.DataFrame({"x": objects([value, None])}))
+    with pytest.warns(
+        ColumnWarning, match=r"in 'x', where the fit had 'False', 'True'"
+    ):
+        found = columns.transform(pd.DataFrame({"x": objects([value, None])}))
     assert_allclose(found, np.full((2, 1), np.mean(FLAGS)), rtol=1e-6)
 
 
@@ -654,6 +657,56 @@ def test_a_new_odd_value_at_prediction_is_named():
         rows = pd.DataFrame({"x": written(PRICES, odd)})
         with pytest.raises(ValueError, match=f"numbers, .* got {re.escape(repr(odd))}"):
             columns.transform(rows)
+
+
+# -- words that the fit had not ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("at_fit", "later", "new", "old"),
+    [
+        (["Yes", "No"], ["yes", "y", None, "Yes"], "'y', 'yes'", "'No', 'Yes'"),
+        (["Yes", "No"], ["no"], "'no'", "'No', 'Yes'"),
+        (["Yes", None], ["true"], "'true'", "'Yes', 'missing'"),
+        ([True, False], ["Yes", "No"], "'No', 'Yes'", "'False', 'True'"),
+        ([True, False, None], ["Yes", True], "'Yes'", "'False', 'True', 'missing'"),
+        (["a", "b", "c"], ["1", "2", None], "'1', '2'", "'a', 'b', 'c'"),
+        (["Ulm", "Bonn", "Jena"], ["ulm", "Bern"], "'Bern', 'ulm'", "'Bonn', 'Jena'"),
+        (["Ulm", "Bonn", "Jena"], [" Ulm ", "Bonn"], "' Ulm '", "'Bonn', 'Jena'"),
+    ],
+)
+def test_a_column_in_other_words_is_named(at_fit, later, new, old):
+    frame = pd.DataFrame({"z": 1.0, "x": objects(at_fit * 4)})
+    model = tabular_pipeline(Ridge()).fit(frame, np.arange(len(frame)))
+    rows = pd.DataFrame({"z": 1.0, "x": objects(later)})
+    with pytest.warns(
+        ColumnWarning,
+        match=re.escape(
+            f"columns ['x'] of X hold words that the fit had not: {new} in "
+        ),
+    ) as caught:
+        model.predict(rows)
+    assert f"where the fit had {old}" in str(caught[0].message)
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    ("at_fit", "later"),
+    [
+        (["a", "b", "c"], ["a", "new", "other", None]),
+        (["a", "b", "c"], ["new"]),
+        (["a", "b", "c"], ["new", "new", None]),
+        (["a", "b", "c"], [None]),
+        (["a", "b"], [None, "a"]),
+        ([True, False], [1, 0, "false", "", None]),
+        (["a", "A", "b"], ["A", "a"]),
+        ([3, 4], ["3", 4.0]),
+    ],
+)
+def test_a_category_more_is_no_other_word(at_fit, later):
+    x = objects(at_fit * 4).astype("category")
+    model = tabular_pipeline(Ridge()).fit(pd.DataFrame({"x": x}), np.arange(len(x)))
+    model.predict(pd.DataFrame({"x": objects(later)}))
 
 
 # -- values that are nearly the same -------------------------------------------------------

@@ -237,6 +237,7 @@ TABLE_TARGETS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:columns .* hold words that the fit had not")
 @pytest.mark.parametrize(
     ("estimator", "target"),
     [

@@ -28,6 +28,7 @@ from sksharp import (
     SAMMLPRegressor,
     tabular_pipeline,
 )
+from sksharp.exceptions import ColumnWarning
 
 NETWORK = {"hidden_layer_sizes": (4,), "max_iter": 3, "random_state": 0}
 random = np.random.RandomState(0)
@@ -324,7 +325,8 @@ def test_a_value_that_is_new_at_prediction_says_nothing():
         {"two": list("uvvv"), "three": list("abca"), "number": [1.0, 2.0, 4.0, 9.0]}
     )
     new = pd.DataFrame({"two": ["w", None], "three": ["z", None], "number": None})
-    out = transformed(frame, new)
+    with pytest.warns(ColumnWarning, match="'w' in 'two', where the fit had 'u', 'v'"):
+        out = transformed(frame, new)
     assert_array_equal(out["binary__two"], [3 / 4, 3 / 4])
     assert_array_equal(out.filter(like="three"), np.zeros((2, 3)))
     median = transformed(frame, pd.DataFrame([{"two": "u", "three": "a", "number": 3}]))
@@ -657,6 +659,7 @@ def test_a_search_fits_every_fold_by_itself():
             )
 
 
+@pytest.mark.filterwarnings("ignore::sksharp.exceptions.ColumnWarning")
 def test_the_kind_of_a_column_is_that_of_the_rows_of_the_fit():
     frame = pd.DataFrame({"x": list("aaabbbccc"), "number": np.arange(9.0)})
     results = cross_validate(
