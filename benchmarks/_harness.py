@@ -61,6 +61,41 @@ def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> float:
     return statistics.median(a / b for a, b in pairs)
 
 
+def optimizer_of(estimator: Any, params: Any, n_samples: int, **network: Any) -> Any:
+    """Return the optimizer of a fit with a given radius, or without one.
+
+    Parameters
+    ----------
+    estimator : estimator
+        With numbers for ``rho``, unless its solver has none, and ``batch_size``.
+
+    params : iterable of Tensor
+        What the optimizer trains.
+
+    n_samples : int
+        Rows of the training.
+
+    **network : dict
+        What the optimizer needs of the network.
+    """
+    import numpy as np
+
+    from sksharp.estimators._parameters import read_parameters
+    from sksharp.training._optimizer import make_optimizer
+
+    settings = read_parameters(estimator).settings(
+        n_samples=n_samples,
+        batch_size=estimator.batch_size,
+        epochs=estimator.max_iter,
+        radius=estimator.rho,
+        dtype=np.dtype("float32"),
+        incremental=False,
+        averages=False,
+        out_activation="logistic",
+    )
+    return make_optimizer(params, settings.optimizers, **network)
+
+
 def environment(*packages: str) -> dict[str, Any]:
     """Return what a result depends on: versions and the machine."""
     names = ("sksharp", "scikit-learn", "torch", "skorch", "numpy", *packages)
@@ -74,8 +109,8 @@ def environment(*packages: str) -> dict[str, Any]:
 
 
 def save(name: str, result: dict[str, Any]) -> Path:
-    """Write a result to ``results/<name>.json``."""
+    """Write a result to ``results/<name>.json``, objects with options as they are made."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
+    path.write_text(json.dumps(result, indent=1, default=repr) + "\n")
     return path

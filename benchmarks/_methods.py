@@ -41,6 +41,8 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
+from sksharp.options import SAM, Snapshots
+
 MAX_LEVELS = 30  # of a category; rarer levels share one column
 ALPHA = np.logspace(-5, 1, 5)
 RATES = [3e-4, 1e-3, 3e-3]
@@ -276,7 +278,7 @@ METHODS = {
     "realmlp5": Method(partial(realmlp, n_cv=5), "peers", REALMLP),
     "adam": Method(partial(sharp, solver="adam"), "ours", OURS),
     "default": Method(sharp, "ours", OURS),
-    "default_rho_0": Method(partial(sharp, rho_grid=[0.0]), "ours", OURS),
+    "default_rho_0": Method(partial(sharp, rho=[0.0]), "ours", OURS),
     "sam": Method(partial(sharp, rho=0.05), "ours", OURS),
     "sam_0.2": Method(partial(sharp, rho=0.2), "ours", OURS),
     "sam_0.5": Method(partial(sharp, rho=0.5), "ours", OURS),
@@ -310,11 +312,11 @@ for _name, _radius in {
     METHODS[_name] = Method(_method, "family", OURS)
     METHODS[f"{_name}_fixed"] = Method(partial(_method, rho=_radius), "family", OURS)
 for _name, _parameters in {
-    "sam_every_5": {"sam_interval": 5},
-    "sam_late": {"sam_start": 0.5},
-    "sam_micro": {"micro_batch_size": 32},
-    "snapshots": {"n_snapshots": 5},
-    "fast_geometric": {"n_snapshots": 5, "snapshot_schedule": "triangular"},
+    "sam_every_5": {"solver": SAM(interval=5)},
+    "sam_late": {"solver": SAM(start=0.5)},
+    "sam_micro": {"solver": SAM(micro_batch_size=32)},
+    "snapshots": {"snapshots": 5},
+    "fast_geometric": {"snapshots": Snapshots(n=5, schedule="triangular")},
 }.items():
     _method = partial(sharp, **_parameters)
     METHODS[_name] = Method(_method, "family", OURS)

@@ -22,7 +22,8 @@ import torch
 from sklearn.datasets import make_classification
 
 from sksharp import SAMMLPClassifier
-from sksharp.optim import SOLVERS, make_optimizer
+from sksharp.options import SAM
+from sksharp.options.solvers import SOLVERS
 from sksharp.training._module import MLPModule
 
 N_SAMPLES, N_FEATURES, HIDDEN, BATCH_SIZE, EPOCHS = 4000, 20, 100, 200, 20
@@ -37,7 +38,10 @@ TWO_GRADIENTS, ONE_GRADIENT, EVERY_FIFTH = 2.05, 1.15, 1.3
 
 @dataclass(frozen=True)
 class Row:
-    """A method, what it is built on, and the largest ratio that is aimed at."""
+    """A method, what it is built on, and the largest ratio that is aimed at.
+
+    Stored results are kept by their names.
+    """
 
     name: str
     method: dict[str, Any]
@@ -51,17 +55,23 @@ def ascent(solver: str, base: str = "adam", **options: Any) -> Row:
     return Row(f"{solver} over {base}", method, {"solver": base}, TWO_GRADIENTS)
 
 
-ASCENTS = [name for name, solver in SOLVERS.items() if solver.is_ascent]
-SAM = {"solver": "sam", "rho": 0.05}
+ASCENTS = [name for name, solver in SOLVERS.items() if solver.is_two_gradient]
+
+
+def sam(**options: Any) -> dict[str, Any]:
+    """Return SAM with options, at the radius of the other rows."""
+    return {"solver": SAM(**options) if options else "sam", "rho": 0.05}
+
+
 ROWS = [
     *(ascent(name) for name in ASCENTS if name != "looksam"),
     *(ascent(name, "sgd") for name in ("sam", "wsam", "asam")),
-    Row("looksam, k=5", {**SAM, "solver": "looksam"}, target=None),
-    Row("sam, sam_interval=5", {**SAM, "sam_interval": 5}, target=EVERY_FIFTH),
-    Row("sam, micro_batch_size=50", {**SAM, "micro_batch_size": 50}, target=TWO_GRADIENTS),
-    Row("sam, micro_batch_size=10", {**SAM, "micro_batch_size": 10}, target=TWO_GRADIENTS),
-    Row("msam over adam", {**SAM, "solver": "msam"}),
-    Row("msam over sgd", {**SAM, "solver": "msam", "base_solver": "sgd"},
+    Row("looksam, k=5", {**sam(), "solver": "looksam"}, target=None),
+    Row("sam, sam_interval=5", sam(interval=5), target=EVERY_FIFTH),
+    Row("sam, micro_batch_size=50", sam(micro_batch_size=50), target=TWO_GRADIENTS),
+    Row("sam, micro_batch_size=10", sam(micro_batch_size=10), target=TWO_GRADIENTS),
+    Row("msam over adam", {**sam(), "solver": "msam"}),
+    Row("msam over sgd", {**sam(), "solver": "msam", "base_solver": "sgd"},
         {"solver": "sgd"}),
     Row("lookahead over adam", {"solver": "lookahead"}),
     Row("lookahead over sgd", {"solver": "lookahead", "base_solver": "sgd"},
@@ -73,10 +83,10 @@ ROWS = [
     Row("muon", {"solver": "muon"}, target=None),
     Row("yellowfin", {"solver": "yellowfin"}, {"solver": "sgd"}, target=None),
     Row("ema_decay over adam", {"solver": "adam", "ema_decay": 0.99}),
-    Row("ema_decay over sam", {**SAM, "ema_decay": 0.99}, SAM),
+    Row("ema_decay over sam", {**sam(), "ema_decay": 0.99}, sam()),
     Row("swa over adam", {"solver": "adam", "swa": True}),
-    Row("swa over sam", {**SAM, "swa": True}, SAM),
-    Row("n_snapshots=5 over adam", {"solver": "adam", "n_snapshots": 5},
+    Row("swa over sam", {**sam(), "swa": True}, sam()),
+    Row("n_snapshots=5 over adam", {"solver": "adam", "snapshots": 5},
         {"solver": "adam", "learning_rate": "cosine"}),
 ]  # fmt: skip
 
@@ -99,23 +109,21 @@ def fit(settings: dict[str, Any], dtype: str) -> Callable[[], Any]:
 
 def steps(settings: dict[str, Any], n_steps: int) -> Callable[[], Any]:
     """Return a function that steps an optimizer on a gradient that is there."""
-    clf = SAMMLPClassifier(**settings)
-    values = {**clf.get_params(), "sam_start": 0}
+    clf = SAMMLPClassifier(batch_size=BATCH_SIZE, max_iter=EPOCHS, **settings)
     module = MLPModule([N_FEATURES, HIDDEN, 1], "relu", dtype=torch.float32)
     flat = module.flat
     with torch.no_grad():
         flat.copy_(torch.linspace(-0.1, 0.1, len(flat)))
-    flat.grad = torch.linspace(-1, 1, len(flat)).sin()
-    optimizer = make_optimizer(
-        [flat], clf.solver, clf.base_solver, values, layout=module.shapes
-    )
+    gradient = torch.linspace(-1, 1, len(flat)).sin()
+    optimizer = harness.optimizer_of(clf, [flat], N_SAMPLES, layout=module.shapes)
 
     def run() -> None:
         for _ in range(n_steps):
             optimizer.step(closure)
 
     def closure() -> None:
-        """Leave the gradient as it is."""
+        """Leave the gradient that is there."""
+        flat.grad = gradient
 
     return run
 
@@ -144,11 +152,12 @@ def bench_row(row: Row) -> dict[str, Any]:
         for dtype in DTYPES
     }
     result = {**asdict(row), "fit": fits}
-    # averages are not the optimizer's, and ESAM wants the losses of rows
-    in_optimizer = not {"swa", "ema_decay", "n_snapshots", "micro_batch_size"} & {
-        *row.method
-    }
-    if in_optimizer and row.method["solver"] != "esam":
+    # averages and parts of a minibatch are not the optimizer's, and ESAM wants the losses
+    # of rows
+    solver = row.method["solver"]
+    is_average = bool({"swa", "ema_decay", "snapshots"} & {*row.method})
+    in_parts = getattr(solver, "micro_batch_size", None) is not None
+    if not is_average and not in_parts and solver != "esam":
         result["step"] = compare(
             steps(row.method, N_STEPS_ALONE),
             steps(row.base, N_STEPS_ALONE),

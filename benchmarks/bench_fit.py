@@ -138,16 +138,15 @@ def bench_peers(row: Row) -> dict[str, Any]:
 
 def bare_loop(X: np.ndarray, y: np.ndarray, row: Row, solver: str) -> None:
     """Take the engine's steps in a plain loop: gather, gradient, update, loss."""
-    from sksharp.optim import make_optimizer
     from sksharp.training._gradient import Backprop, Batch
     from sksharp.training._losses import LOSSES
     from sksharp.training._module import MLPModule
 
-    values = {**SAMMLPClassifier(rho=0.05).get_params(), "sam_start": 0}
+    estimator = SAMMLPClassifier(**fixed(solver), **settings(row))
     module = MLPModule([row.n_features, *row.hidden, 1], "relu", dtype=torch.float32)
     torch.nn.init.normal_(module.flat, std=0.1)
     gradient = Backprop(module, LOSSES["logistic"], 1e-4)
-    optimizer = make_optimizer([module.flat], solver, "adam", values)
+    optimizer = harness.optimizer_of(estimator, [module.flat], row.n_samples)
     data, target = torch.from_numpy(X), torch.from_numpy(y).float().unsqueeze(1)
     mean = torch.empty(row.batch_size, 1)
     for _ in range(row.epochs):

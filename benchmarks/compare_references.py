@@ -485,7 +485,7 @@ def late_lookahead(model: nn.Module, *, make: Callable[[nn.Module], Any]) -> Any
     def step(closure: Callable[[], Any]) -> None:
         optimizer.step(closure)
         if next(count) == 0:
-            optimizer.adopt_params()
+            optimizer.reset_to_params()
 
     return SimpleNamespace(zero_grad=optimizer.zero_grad, step=step)
 

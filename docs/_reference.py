@@ -11,9 +11,9 @@ import re
 from pathlib import Path
 
 import sksharp
-from sksharp._schedules import CYCLES, SCHEDULES
-from sksharp.averaging import AVERAGERS
-from sksharp.optim import BASE_SOLVERS, SOLVERS
+from sksharp import averaging, optim, options
+from sksharp.options.schedules import SCHEDULES, LearningRateSchedule
+from sksharp.options.solvers import SOLVERS, Solver
 
 DOCS = Path(__file__).parent
 INTERNAL = {"sksharp.training"}
@@ -21,6 +21,10 @@ KINDS = [
     "Estimators",
     "Searches and transformers",
     "Displays",
+    "Solvers",
+    "Learning-rate schedules",
+    "Averages and ensembles",
+    "Base classes",
     "Classes",
     "Functions",
     "Warnings",
@@ -32,7 +36,7 @@ PAGE = """{underlined}
 .. currentmodule:: {module}
 
 .. auto{kind}:: {name}
-{options}"""
+{members}"""
 
 
 def modules():
@@ -74,6 +78,8 @@ def kind_of(thing):
         return "Functions"
     if issubclass(thing, Warning):
         return "Warnings"
+    if issubclass(thing, options.Option):
+        return kind_of_option(thing)
     if hasattr(thing, "partial_fit") or hasattr(thing, "n_members"):
         return "Estimators"
     if hasattr(thing, "fit"):
@@ -81,6 +87,22 @@ def kind_of(thing):
     if thing.__name__.endswith("Display"):
         return "Displays"
     return "Classes"
+
+
+def kind_of_option(cls):
+    """Return under which heading a class of options stands."""
+    if is_base(cls):
+        return "Base classes"
+    if issubclass(cls, Solver):
+        return "Solvers"
+    is_schedule = issubclass(cls, LearningRateSchedule)
+    return "Learning-rate schedules" if is_schedule else "Averages and ensembles"
+
+
+def is_base(cls):
+    """Return whether other classes of options derive from one."""
+    others = (getattr(options, name) for name in options.__all__)
+    return any(issubclass(other, cls) for other in others if other is not cls)
 
 
 def summary(thing):
@@ -92,19 +114,23 @@ def summary(thing):
 def object_page(full_name, thing):
     """Return the page of a class or a function."""
     module, _, name = full_name.rpartition(".")
-    # not what torch's Optimizer and Python's exceptions bring along
-    options = (
-        "   :members:\n   :inherited-members: Optimizer, Exception, tuple\n"
-        if inspect.isclass(thing)
-        else ""
-    )
     return PAGE.format(
         underlined=f"{name}\n{'=' * len(name)}",
         module=module,
         kind="class" if inspect.isclass(thing) else "function",
         name=name,
-        options=options,
+        members=members(thing),
     )
+
+
+def members(thing):
+    """Return the lines of a page that say which members are on it."""
+    if not inspect.isclass(thing):
+        return ""
+    if issubclass(thing, options.Option):  # its parameters are all that a user sets
+        return "   :members:\n" if is_base(thing) else ""
+    # not what torch's Optimizer and Python's exceptions bring along
+    return "   :members:\n   :inherited-members: Optimizer, Exception, tuple\n"
 
 
 def index_page():
@@ -159,6 +185,12 @@ def codes(names):
     return ", ".join(f"`{name}`" for name in names)
 
 
+def options_of(cls):
+    """Return the options of a class with their defaults, as code."""
+    parameters = inspect.signature(cls).parameters.values()
+    return codes(f"{one.name}={one.default!r}" for one in parameters)
+
+
 def cards():
     """Return the heading under which a page has a solver's card, by the solver's name."""
     found = {}
@@ -173,42 +205,47 @@ def cards():
 def solvers_page():
     """Return the table of the solvers and of what each reads."""
     card, full_names = cards(), {t: name for name, t in objects().items()}
-    module = importlib.import_module("sksharp.optim")
     rows = []
     for name, solver in SOLVERS.items():
-        cls = getattr(module, solver.optimizer)
-        reads = list(dict.fromkeys(solver.arguments.values()))
+        optimizer = getattr(optim, solver.optimizer, None)  # not all are public there
+        reads = list(dict.fromkeys(solver.reads.values()))
         if solver.has_schedule:
             reads += ["learning_rate", "power_t"]
-        if solver.is_ascent:
-            reads.append("micro_batch_size")
         bases = "any" if solver.takes_base else ""
         if solver.refuses:
             bases += f" but {codes(map(repr, solver.refuses))}"
         rows.append(
             (
                 f"`'{name}'`",
-                link(full_names[cls]),
-                summary(cls).replace("|", "\\|"),
+                link(full_names[solver]),
+                "" if optimizer is None else link(full_names[optimizer]),
+                summary(solver).replace("|", "\\|"),
+                options_of(solver) or "none",
                 codes(reads) or "nothing",
                 bases,
                 f"[card]({card[name]})" if name in card else "",
             )
         )
+    bases = codes(repr(name) for name, solver in SOLVERS.items() if solver.is_base)
     return "\n".join(
         [
-            "# Solvers and their parameters",
+            "# Solvers, their options and parameters",
             "",
-            "Every stochastic solver of the estimators. `'lbfgs'` is scikit-learn's. How",
-            "to choose one: [Choosing a solver](../choosing-a-solver.md).",
+            "Every stochastic solver of the estimators: its name, the object that takes",
+            "its options in the place of the name, the optimizer for torch, and which",
+            "parameters of the estimator it reads. `'lbfgs'` is scikit-learn's. How to",
+            "choose one: [Choosing a solver](../choosing-a-solver.md).",
             "",
             *table(
-                ("`solver`", "class", "what it is", "reads", "base solver", "card"),
+                (
+                    *("`solver`", "object", "for torch", "what it is", "options"),
+                    *("reads", "base solver", "card"),
+                ),
                 rows,
             ),
             "",
-            f"Base solvers: {codes(map(repr, BASE_SOLVERS))}. A solver that takes one also",
-            "reads what that one reads.",
+            f"Base solvers: {bases}. A solver that takes one also reads what that one",
+            "reads.",
             "",
         ]
     )
@@ -217,21 +254,33 @@ def solvers_page():
 def averages_page():
     """Return the table of the averages of weights."""
     full_names = {t: name for name, t in objects().items()}
-    module = importlib.import_module("sksharp.averaging")
-    rows = [
-        (f"`{parameter}`", link(full_names[cls]), summary(cls).replace("|", "\\|"))
-        for parameter, cls in (
-            (parameter, getattr(module, name)) for parameter, name in AVERAGERS.items()
+    parameters = inspect.signature(sksharp.SAMMLPClassifier).parameters
+    rows = []
+    for name in averaging.__all__:
+        cls = getattr(averaging, name)
+        if not inspect.isclass(cls):
+            continue
+        # which begins with the name of the class
+        parameter = next(one for one in parameters if one.startswith(name.lower()))
+        option = getattr(options, name, None)
+        rows.append(
+            (
+                f"`{parameter}`",
+                "" if option is None else link(full_names[option]),
+                link(full_names[cls]),
+                summary(cls).replace("|", "\\|"),
+                "" if option is None else options_of(option),
+            )
         )
-    ]
     return "\n".join(
         [
             "# Averages and ensembles along a training",
             "",
-            "The estimators' parameter that switches each on, and the class for a loop of",
-            "your own. [Weight averaging](../weight-averaging.md) says what they do.",
+            "The estimators' parameter that switches each on, the object that takes its",
+            "options there, and the class for a loop of your own.",
+            "[Weight averaging](../weight-averaging.md) says what they do.",
             "",
-            *table(("parameter", "class", "what it is"), rows),
+            *table(("parameter", "object", "for torch", "what it is", "options"), rows),
             "",
         ]
     )
@@ -239,24 +288,35 @@ def averages_page():
 
 def schedules_page():
     """Return the table of the learning-rate schedules."""
+    full_names = {t: name for name, t in objects().items()}
     rows = [
         (
             f"`'{name}'`",
-            codes(kind.reads) or "nothing more",
-            "yes" if kind.needs_length else "no",
+            link(full_names[cls]),
+            summary(cls).replace("|", "\\|"),
+            options_of(cls) or "none",
+            "yes" if cls().needs_length else "no",
         )
-        for name, kind in SCHEDULES.items()
+        for name, cls in SCHEDULES.items()
     ]
     return "\n".join(
         [
-            "# Learning-rate schedules by name",
+            "# Learning-rate schedules and their options",
             "",
-            "Values of `learning_rate` beside scikit-learn's. What each does is in",
-            "[Learning-rate schedules](../learning-rate-schedules.md).",
+            "What `learning_rate` takes beside scikit-learn's names: a name, or an object",
+            "with options. [Learning-rate schedules](../learning-rate-schedules.md) says",
+            "which one to take.",
             "",
-            *table(("`learning_rate`", "reads", "must know the length"), rows),
+            *table(
+                (
+                    *("`learning_rate`", "object", "the rate", "options"),
+                    "must know the length",
+                ),
+                rows,
+            ),
             "",
-            f"Values of `snapshot_schedule`: {codes(map(repr, CYCLES))}.",
+            "The last column is for the options as they come. A schedule with milestones",
+            "or a length in epochs, as ints, needs no length.",
             "",
         ]
     )

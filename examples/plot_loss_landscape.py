@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
 from sksharp import LossLandscapeDisplay, SAMMLPClassifier
+from sksharp.options import SWA
 
 warnings.filterwarnings("ignore", category=ConvergenceWarning)  # at max_iter, as meant
 X, y = load_digits(return_X_y=True)
@@ -29,7 +30,7 @@ settings = {"hidden_layer_sizes": (32,), "max_iter": 60, "tol": 0, "random_state
 
 options = {"solver": "sgd", "learning_rate_init": 0.1, "batch_size": 32, **settings}
 sgd = SAMMLPClassifier(**options).fit(X_train, y_train)
-swa = SAMMLPClassifier(swa=True, swa_start=0.5, **options).fit(X_train, y_train)
+swa = SAMMLPClassifier(swa=SWA(start=0.5), **options).fit(X_train, y_train)
 rows = {"Training rows": (X_train, y_train), "Test rows": (X_test, y_test)}
 figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 for ax, (title, (X_shown, y_shown)) in zip(axes, rows.items(), strict=True):

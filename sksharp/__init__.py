@@ -1,11 +1,10 @@
 """scikit-learn's multi-layer perceptrons, trained to flat minima."""
 
-from ._classifier import SAMMLPClassifier
-from ._persistence import load, save
-from ._progress import progress
-from ._regressor import SAMMLPRegressor
-from ._search import VectorizedGridSearchCV, VectorizedRandomizedSearchCV
-from ._tabular import PiecewiseLinearEncoder, tabular_pipeline
+from typing import Any
+
+from ._version import __version__ as __version__
+from .estimators._classifier import SAMMLPClassifier
+from .estimators._regressor import SAMMLPRegressor
 from .inspection import (
     LossCurveDisplay,
     LossLandscapeDisplay,
@@ -13,6 +12,14 @@ from .inspection import (
     SharpnessDisplay,
     sharpness,
 )
+from .model_selection._search import (
+    VectorizedGridSearchCV,
+    VectorizedRandomizedSearchCV,
+)
+from .observers._bar import progress
+from .persistence._file import load, save
+from .preprocessing._piecewise_linear import PiecewiseLinearEncoder
+from .preprocessing._pipeline import tabular_pipeline
 
 __all__ = [
     "LossCurveDisplay",
@@ -30,4 +37,12 @@ __all__ = [
     "sharpness",
     "tabular_pipeline",
 ]
-__version__ = "0.1.0.dev0"
+
+
+def __getattr__(name: str) -> Any:
+    # they import torch, which `import sksharp` does not
+    if name in ("averaging", "onnx", "optim"):
+        from importlib import import_module
+
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

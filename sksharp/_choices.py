@@ -4,6 +4,8 @@ import contextlib
 import difflib
 import functools
 import inspect
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, ParamSpec, TypeVar
 
 from sklearn.utils._param_validation import (
     InvalidParameterError,
@@ -12,28 +14,61 @@ from sklearn.utils._param_validation import (
     make_constraint,
 )
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 
 class Choice(StrOptions):
-    """Constraint of one of several words, which its message lists by the alphabet."""
+    """Constraint of one of several words, which its message lists by the alphabet.
 
-    def __str__(self):
+    Parameters
+    ----------
+    options : set of str
+        The words.
+
+    kind : type or None, default=None
+        Class of the objects that are taken besides.
+
+    example : str, default=''
+        One of these.
+    """
+
+    def __init__(
+        self, options: Collection[str], kind: type | None = None, example: str = ""
+    ) -> None:
+        super().__init__(set(options))
+        self.kind, self.example = kind, example
+
+    def is_satisfied_by(self, val: Any) -> bool:
+        """Return whether a value is one of the words or objects."""
+        if self.kind is not None and isinstance(val, self.kind):
+            return True
+        is_word: bool = super().is_satisfied_by(val)
+        return is_word
+
+    def __str__(self) -> str:
         """Return what an error says that the parameter must be."""
-        return f"a str among {{{', '.join(map(repr, sorted(self.options)))}}}"
+        words = f"a str among {{{', '.join(map(repr, sorted(self.options)))}}}"
+        return (
+            words if self.kind is None else f"{words} or an object like {self.example}"
+        )
 
 
-def in_order(constraints):
+def in_order(constraints: Mapping[str, Any]) -> dict[str, Any]:
     """Return constraints of parameters whose messages list words by the alphabet."""
     return {name: _in_order(allowed) for name, allowed in constraints.items()}
 
 
-def _in_order(allowed):
+def _in_order(allowed: Any) -> Any:
     if isinstance(allowed, str):  # 'no_validation'
         return allowed
     return [Choice(c.options) if type(c) is StrOptions else c for c in allowed]
 
 
 @contextlib.contextmanager
-def suggesting(constraints, params):
+def suggesting(
+    constraints: Mapping[str, Any], params: Mapping[str, Any]
+) -> Iterator[None]:
     """Add to the error of a parameter that is no word of its choice the nearest word."""
     try:
         yield
@@ -44,20 +79,23 @@ def suggesting(constraints, params):
         raise InvalidParameterError(f"{error} Did you mean {word!r}?") from None
 
 
-def suggests(function):
+def suggests(function: Callable[P, R]) -> Callable[P, R]:
     """Decorate a function that ``validate_params`` guards, to suggest the nearest word."""
     signature = inspect.signature(function)
+    guarded: Any = function
 
     @functools.wraps(function)
-    def wrapper(*args, **kwargs):
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         params = signature.bind_partial(*args, **kwargs).arguments
-        with suggesting(function._skl_parameter_constraints, params):
+        with suggesting(guarded._skl_parameter_constraints, params):
             return function(*args, **kwargs)
 
     return wrapper
 
 
-def _suggestion(constraints, params, message):
+def _suggestion(
+    constraints: Mapping[str, Any], params: Mapping[str, Any], message: str
+) -> str | None:
     for name, value in params.items():
         if isinstance(value, str) and message.startswith(f"The {name!r} parameter of "):
             allowed = map(make_constraint, constraints[name])
@@ -66,7 +104,7 @@ def _suggestion(constraints, params, message):
     return None
 
 
-def nearest(word, words):
+def nearest(word: str, words: Sequence[str]) -> str | None:
     """Return the word that was meant, None if there is none like it.
 
     Capitals, spaces and hyphens are taken for what they would be in a name here.

@@ -1,8 +1,11 @@
 """Parameters that are numbers: which are taken, and the range of the dtype of ``X``."""
 
+from collections.abc import Iterable
 from numbers import Real
+from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 from sklearn.utils._param_validation import Interval
 
 
@@ -12,17 +15,17 @@ class Number(Interval):
     scikit-learn's takes them for 1 and 0.
     """
 
-    def is_satisfied_by(self, val):
+    def is_satisfied_by(self, val: Any) -> bool:
         """Return whether a value is a number in the interval."""
         return not isinstance(val, bool) and super().is_satisfied_by(val)
 
 
-def is_real(constraints):
+def is_real(constraints: Iterable[Any]) -> bool:
     """Return whether the constraints of a parameter allow real numbers."""
     return any(isinstance(c, Interval) and c.type is Real for c in constraints)
 
 
-def as_float(name, value):
+def as_float(name: str, value: Any) -> Any:
     """Return a real number as Python's own, what is none as it is."""
     if not isinstance(value, Real):
         return value
@@ -38,7 +41,20 @@ def as_float(name, value):
     return number
 
 
-def check_range(name, value, dtype):
+def plain(name: str, value: Any, constraints: Iterable[Any]) -> Any:
+    """Return a parameter as a number of Python's own, a float if it may be real."""
+    # scikit-learn takes True and the largest integers too, torch does not
+    if is_real(constraints):
+        return as_float(name, value)
+    return plain_scalar(value)
+
+
+def plain_scalar(value: Any) -> Any:
+    """Return a Python scalar in the place of numpy's."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def check_range(name: str, value: float, dtype: DTypeLike) -> None:
     """Raise unless a dtype has numbers as large as a value, which no tensor has yet."""
     largest = float(np.finfo(dtype).max)
     if value > largest:
@@ -48,7 +64,7 @@ def check_range(name, value, dtype):
         )
 
 
-def check_divisor(name, value, dtype):
+def check_divisor(name: str, value: float, dtype: DTypeLike) -> None:
     """Raise if a value would be computed with as if it were zero, and divided by."""
     smallest = float(np.finfo(dtype).tiny)
     if value < smallest:
@@ -59,7 +75,7 @@ def check_divisor(name, value, dtype):
         )
 
 
-def check_data(array, dtype, name):
+def check_data(array: Any, dtype: DTypeLike, name: str) -> None:
     """Raise unless a dtype has numbers as large as those of an array or sparse matrix."""
     if array.dtype.kind != "f" or array.dtype.itemsize <= np.dtype(dtype).itemsize:
         return
@@ -73,5 +89,5 @@ def check_data(array, dtype, name):
         )
 
 
-def _or_wider(dtype):
+def _or_wider(dtype: DTypeLike) -> str:
     return ", or give X as float64" if np.finfo(dtype).bits < 64 else ""

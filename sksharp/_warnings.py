@@ -4,9 +4,13 @@ import collections
 import contextlib
 import functools
 import os
+import re
 import sys
 import threading
 import warnings
+from collections.abc import Callable, Iterable, Iterator
+from types import FrameType
+from typing import Any, TextIO, TypeAlias
 
 import joblib
 import sklearn
@@ -17,17 +21,20 @@ _FOLDERS = tuple(
     for file in (__file__, sklearn.__file__, joblib.__file__)
 )
 
+# message, category, file, line and module
+Held: TypeAlias = tuple[Any, type[Warning], str, int, str | None]
 
-def warn(message, category=UserWarning):
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn, at the line that called this package, by way of scikit-learn or directly."""
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_FOLDERS):
         frame, level = frame.f_back, level + 1
     counts = _of_thread.counts
-    is_counted = counts is not None and _of_thread.held_back is None
-    if is_counted and _action(message, category, frame) != "error":
-        counts[category, message] += 1
-        return
+    if counts is not None and _of_thread.held_back is None:
+        if _action(message, category, frame) != "error":
+            counts[category, message] += 1
+            return
     warnings.warn(message, category, stacklevel=level)
 
 
@@ -42,20 +49,20 @@ class Counting:
         What to say that they come from, such as 'this search'.
     """
 
-    def __init__(self, of_what):
+    def __init__(self, of_what: str) -> None:
         self.of_what = of_what
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         self._outer, _of_thread.counts = _of_thread.counts, collections.Counter()
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         counts, _of_thread.counts = _of_thread.counts, self._outer
-        for (category, message), n in counts.items():
+        for (category, message), n in (counts or {}).items():
             times = "" if n == 1 else f" ({n} times in {self.of_what})"
             warn(message + times, category)
 
 
-def _action(message, category, frame):
+def _action(message: str, category: type[Warning], frame: FrameType) -> str | None:
     """Return what the filters do with a warning of a line."""
     module = frame.f_globals.get("__name__", "")
     for action, text, kind, where, line in warnings.filters:
@@ -65,19 +72,21 @@ def _action(message, category, frame):
     return None
 
 
-def _matches(pattern, text):
+def _matches(pattern: re.Pattern[str] | str | None, text: str) -> bool:
     if pattern is None or isinstance(pattern, str):
         return pattern is None or pattern == text
     return pattern.match(text) is not None
 
 
 class _OfThread(threading.local):
-    held_back = None  # warnings, while they are held back
-    counts = None  # how often each came, while they are counted
+    # warnings, while they are held back
+    held_back: list[Held] | None = None
+    # how often each came, while they are counted
+    counts: collections.Counter[tuple[type[Warning], str]] | None = None
 
 
 class _IsHeldBack(type):
-    def __subclasscheck__(cls, category):
+    def __subclasscheck__(cls, category: type) -> bool:
         return _of_thread.held_back is not None
 
 
@@ -86,12 +95,15 @@ class _HeldBack(metaclass=_IsHeldBack):
 
 
 _of_thread = _OfThread()
-_ENTRY = ("always", None, _HeldBack, None, 0)
-_lock, _n_holding, _installed = threading.Lock(), 0, None
+# filters take any class here, and ask it whether a category is below it
+_HELD_BACK: Any = _HeldBack
+_ENTRY = ("always", None, _HELD_BACK, None, 0)
+_lock, _n_holding = threading.Lock(), 0
+_installed: functools.partial[None] | None = None
 
 
 @contextlib.contextmanager
-def hold_back():
+def hold_back() -> Iterator[list[Held]]:
     """Hold back the warnings of this thread, whatever the filters, and list them.
 
     ``warnings.catch_warnings`` would change the filters of all threads, and for good if
@@ -99,29 +111,40 @@ def hold_back():
     behind here speaks of no other thread.
     """
     global _n_holding, _installed
-    outer, _of_thread.held_back = _of_thread.held_back, []
+    held_back: list[Held] = []
+    outer, _of_thread.held_back = _of_thread.held_back, held_back
     with _lock:
         _n_holding += 1
-        warnings.simplefilter("always", _HeldBack)
+        warnings.simplefilter("always", _HELD_BACK)
         if warnings.showwarning is not _installed:
             # one of its own: others may go on calling what they found here
             _installed = functools.partial(_keep_or_show, warnings.showwarning)
             warnings.showwarning = _installed
     try:
-        yield _of_thread.held_back
+        yield held_back
     finally:
         _of_thread.held_back = outer
         with _lock:
             _n_holding -= 1
             if not _n_holding:
+                filters: Any = warnings.filters
                 with contextlib.suppress(ValueError):
-                    warnings.filters.remove(_ENTRY)
+                    filters.remove(_ENTRY)
                 if warnings.showwarning is _installed:
                     warnings.showwarning = _installed.args[0]
 
 
-def _keep_or_show(show, message, category, filename, lineno, file=None, line=None):
-    held_back, frame = _of_thread.held_back, sys._getframe(1)
+def _keep_or_show(
+    show: Callable[..., Any],
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    held_back = _of_thread.held_back
+    frame: FrameType | None = sys._getframe(1)
     if held_back is None:
         show(message, category, filename, lineno, file, line)
         return
@@ -131,7 +154,7 @@ def _keep_or_show(show, message, category, filename, lineno, file=None, line=Non
     held_back.append((message, category, filename, lineno, module))
 
 
-def warn_again(held_back):
+def warn_again(held_back: Iterable[Held]) -> None:
     """Warn of what was held back, as the filters are now."""
     for warning in held_back:
         warnings.warn_explicit(*warning)

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ._progress import quiet
+from .observers._bar import quiet
 
 if TYPE_CHECKING:
     from .training._ranks import Ranks

@@ -34,6 +34,16 @@ from sksharp import (
     save,
     tabular_pipeline,
 )
+from sksharp.options import (
+    SAM,
+    SWA,
+    Cosine,
+    FisherSAM,
+    LookSAM,
+    Ranger,
+    Snapshots,
+    Step,
+)
 
 RECORD = Path(__file__).with_suffix(".json")
 
@@ -124,7 +134,7 @@ add(
     CLASSES,
 )
 add("adam, early stopping", classifier(solver="adam", **STOPS), X, CLASSES)
-add("ranger", regressor(solver="ranger", lookahead_k=2), X, TARGETS)
+add("ranger", regressor(solver=Ranger(k=2)), X, TARGETS)
 add("adamw, float32", classifier(solver="adamw"), X.astype(np.float32), CLASSES)
 add("radam", classifier(solver="radam", activation="tanh"), X, LABELS)
 add("schedule_free", regressor(solver="schedule_free"), X, TARGETS)
@@ -142,12 +152,12 @@ add(
 )
 add(
     "sam over ranger",
-    classifier(base_solver="ranger", lookahead_k=2, max_iter=3),
+    classifier(base_solver=Ranger(k=2), max_iter=3),
     X,
     CLASSES,
 )
-add("sam every other step", regressor(sam_interval=2, sam_start=1), X, TARGETS)
-add("sam, parts of a minibatch", classifier(micro_batch_size=5), X, CLASSES)
+add("sam every other step", regressor(solver=SAM(interval=2, start=1)), X, TARGETS)
+add("sam, parts of a minibatch", classifier(solver=SAM(micro_batch_size=5)), X, CLASSES)
 add("sam, max_steps", regressor(max_steps=7, shuffle=False), X, TARGETS)
 add("wsam", classifier(solver="wsam"), X, CLASSES)
 add(
@@ -158,18 +168,18 @@ add(
 )
 add("asam over muon", classifier(solver="asam", base_solver="muon"), X, LABELS)
 add("gsam, sparse", classifier(solver="gsam"), SPARSE, CLASSES)
-add("fisher_sam", regressor(solver="fisher_sam", fisher_eta=1.0), X, TARGETS)
+add("fisher_sam", regressor(solver=FisherSAM(eta=1.0)), X, TARGETS)
 add("friendly_sam", classifier(solver="friendly_sam"), X, CLASSES)
-add("looksam", classifier(solver="looksam", looksam_k=2), X, CLASSES)
+add("looksam", classifier(solver=LookSAM(k=2)), X, CLASSES)
 add("esam", regressor(solver="esam"), X, TARGETS)
 add("msam over adamw", classifier(solver="msam", base_solver="adamw"), X, CLASSES)
 
 # -- learning rates --------------------------------------------------------------------
 
 add("cosine, warm-up", classifier(learning_rate="cosine", warmup=0.25), X, CLASSES)
-add("flat_cosine", regressor(learning_rate="flat_cosine", lr_min=1e-3), X, TARGETS)
+add("flat_cosine", regressor(learning_rate=Cosine(flat=0.75, lr_min=1e-3)), X, TARGETS)
 add("onecycle", classifier(solver="adam", learning_rate="onecycle"), X, CLASSES)
-add("step", classifier(learning_rate="step", lr_step_size=2), X, CLASSES)
+add("step", classifier(learning_rate=Step(size=2)), X, CLASSES)
 add("multistep", regressor(learning_rate="multistep"), X, TARGETS)
 add(
     "exponential, wsam",
@@ -180,25 +190,25 @@ add(
 
 # -- averages and snapshots ------------------------------------------------------------
 
-add("swa", classifier(swa=True, swa_start=1, swa_lr=0.05, swa_anneal=2), X, CLASSES)
+add("swa", classifier(swa=SWA(start=1, lr=0.05, anneal=2)), X, CLASSES)
 add(
     "swa in cycles",
-    regressor(swa=True, swa_start=0, swa_cycle=2, swa_lr=1e-3),
+    regressor(swa=SWA(start=0, cycle=2, lr=1e-3)),
     X,
     TARGETS,
 )
 add(
     "swa every other epoch, asam, early stopping",
-    classifier(solver="asam", swa=True, swa_start=1, swa_freq=2, **STOPS),
+    classifier(solver="asam", swa=SWA(start=1, freq=2), **STOPS),
     X,
     CLASSES,
 )
 add("ema", regressor(ema_decay=0.8, solver="gsam"), X, TARGETS)
 add("ema, float32", classifier(ema_decay="auto"), X.astype(np.float32), CLASSES)
-add("snapshots", classifier(n_snapshots=2, snapshot_start=1), X, CLASSES)
+add("snapshots", classifier(snapshots=Snapshots(n=2, start=1)), X, CLASSES)
 add(
     "snapshots, triangular",
-    regressor(n_snapshots=2, snapshot_schedule="triangular", max_iter=16),
+    regressor(snapshots=Snapshots(n=2, schedule="triangular"), max_iter=16),
     X,
     TARGETS,
 )
@@ -232,7 +242,7 @@ add("members, scored", classifier(n_members=2, scoring="accuracy"), X, CLASSES)
 add("members choose", classifier(n_members=2, rho="auto"), X, CLASSES)
 add(
     "members choose, asam, weights",
-    regressor(n_members=2, rho="auto", solver="asam", rho_grid=[0, 0.5, 2.0]),
+    regressor(n_members=2, rho=[0, 0.5, 2.0], solver="asam"),
     X,
     TARGETS,
     sample_weight=WEIGHTS,
@@ -252,7 +262,7 @@ add(
 )
 add(
     "rho chosen by validation rows",
-    regressor(rho="auto", early_stopping=True, swa=True, swa_start=2),
+    regressor(rho="auto", early_stopping=True, swa=SWA(start=2)),
     X,
     TARGETS,
     X_val=X_VAL,
@@ -289,7 +299,7 @@ def partial_fit():
 
 @fit
 def partial_fit_of_swa():
-    return fit_in_calls(regressor(swa=True, swa_start=1, solver="gsam"), TARGETS)
+    return fit_in_calls(regressor(swa=SWA(start=1), solver="gsam"), TARGETS)
 
 
 @fit
@@ -305,7 +315,7 @@ def warm_start():
 
 @fit
 def warm_start_of_swa_and_early_stopping():
-    return fit_twice(regressor(swa=True, swa_start=2, **STOPS), TARGETS)
+    return fit_twice(regressor(swa=SWA(start=2), **STOPS), TARGETS)
 
 
 @fit

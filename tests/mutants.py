@@ -53,6 +53,14 @@ NEAREST = {
         "tests/test_one_gradient.py",
         "tests/optim/test_conformance.py",
     ],
+    "sksharp/options/*": [
+        "tests/optim/test_solvers.py",
+        "tests/test_schedules.py",
+        "tests/test_learning_rates.py",
+        "tests/test_snapshot_ensembles.py",
+        "tests/test_two_gradients.py",
+        "tests/test_one_gradient.py",
+    ],
     "sksharp/training/*": [
         "tests/training",
         "tests/test_parity_sklearn.py",

@@ -17,40 +17,62 @@ ALWAYS = ["tests/test_boundaries.py", "tests/test_golden.py"]
 
 # of modules without tests of their own name, those that see most in a few seconds
 ELSEWHERE = {
-    "_classifier": ["tests/test_class_weight.py"],
-    "_compose": ["tests/test_tabular.py"],
-    "_contract": ["tests/training/test_fit_models.py"],
-    "_course": ["tests/training/test_fit_models.py", "tests/training/test_stopping.py"],
-    "_estimator": ["tests/test_errors.py", "tests/test_parity_sklearn.py"],
-    "_export": ["tests/test_export.py"],
-    "_fit": ["tests/training/test_fit_models.py"],
-    "_folds": ["tests/test_members.py"],
-    "_generators": ["tests/test_forged_files.py"],
-    "_loop": ["tests/training/test_fit_models.py"],
-    "_misread": ["tests/test_columns.py"],
-    "_net": ["tests/training/test_fit_models.py"],
+    "_digest": ["tests/test_members.py"],
+    "_jobs": ["tests/training/test_fit_models.py"],
     "_numbers": ["tests/test_errors.py"],
-    "_pickles": ["tests/test_persistence.py"],
-    "_plan": ["tests/training/test_fit_models.py"],
-    "_prefetch": [
-        "tests/test_search_parameters.py",
-        "tests/test_search_resampled.py",
+    "_version": ["tests/test_persistence.py"],
+    "distributed": ["tests/distributed"],
+    "estimators/_advice": ["tests/test_advice.py"],
+    "estimators/_base": ["tests/test_errors.py", "tests/test_parity_sklearn.py"],
+    "estimators/_classifier": ["tests/test_class_weight.py"],
+    "estimators/_combinations": ["tests/test_errors.py"],
+    "estimators/_convert": ["tests/test_export.py"],
+    "estimators/_folds": ["tests/test_members.py"],
+    "estimators/_network": ["tests/test_members.py", "tests/test_parity_sklearn.py"],
+    "estimators/_parameters": ["tests/test_options.py", "tests/test_errors.py"],
+    "estimators/_regressor": ["tests/test_parity_sklearn.py"],
+    "estimators/_rho_search": ["tests/test_members.py"],
+    "estimators/_state": ["tests/test_persistence.py", "tests/test_members.py"],
+    "estimators/_strategies": ["tests/test_members.py"],
+    "estimators/_unused": ["tests/test_unused.py"],
+    "estimators/_validation": ["tests/test_scoring.py"],
+    "model_selection/_search": ["tests/test_search.py"],
+    "observers/_bar": ["tests/test_progress.py"],
+    "observers/_observers": ["tests/test_progress.py"],
+    "observers/_sklearn_callbacks": ["tests/test_sklearn_callbacks.py"],
+    "onnx/_text": ["tests/test_onnx_text.py"],
+    "options/averages": ["tests/test_swa.py", "tests/test_snapshot_ensembles.py"],
+    "options/schedules": ["tests/test_schedules.py"],
+    "options/solvers": ["tests/optim/test_solvers.py"],
+    "persistence/_file": ["tests/test_persistence.py", "tests/test_saved_models.py"],
+    "persistence/_generators": ["tests/test_forged_files.py"],
+    "persistence/_rules": ["tests/test_saved_models.py", "tests/test_forged_files.py"],
+    "training/_model_run": [
+        "tests/training/test_fit_models.py",
+        "tests/training/test_stopping.py",
     ],
-    "_race": ["tests/test_members.py"],
-    "_regressor": ["tests/test_parity_sklearn.py"],
-    "_scheduling": ["tests/test_schedules.py", "tests/test_swa.py"],
-    "_state": ["tests/test_saved_models.py", "tests/test_forged_files.py"],
-    "_tasks": ["tests/test_sklearn_callbacks.py"],
-    "_text": ["tests/test_onnx_text.py"],
-    "_validation": ["tests/training/test_fit_models.py"],
-    "_watching": ["tests/test_progress.py"],
+    "training/_fit": ["tests/training/test_fit_models.py"],
+    "training/_learning_rate": ["tests/training/test_schedule.py"],
+    "training/_loop": ["tests/training/test_fit_models.py"],
+    "training/_networks": ["tests/training/test_fit_models.py"],
+    "training/_net": ["tests/training/test_fit_models.py"],
+    "training/_optimizer": ["tests/optim/test_solvers.py"],
+    "training/_sequential": ["tests/test_export.py"],
+    "training/_validation": ["tests/training/test_fit_models.py"],
 }
 # of whole folders, where a module is in none of these
 FOLDERS = {
     "sksharp/averaging": ["tests/averaging"],
     "sksharp/inspection": ["tests/inspection"],
+    "sksharp/model_selection": [
+        "tests/test_search_parameters.py",
+        "tests/test_search_resampled.py",
+    ],
     "sksharp/onnx": ["tests/test_onnx.py"],
     "sksharp/optim": ["tests/optim/test_limits.py", "tests/optim/test_sam.py"],
+    "sksharp/options": ["tests/test_options.py"],
+    "sksharp/persistence": ["tests/test_saved_models.py", "tests/test_forged_files.py"],
+    "sksharp/preprocessing": ["tests/test_tabular.py", "tests/test_columns.py"],
     "sksharp/training": ["tests/training"],
 }
 
@@ -86,7 +108,8 @@ def tests_of(file):
     own, folder = own_test(file), str(Path(file).parent)
     if (ROOT / own).exists():
         return [own]
-    found = ELSEWHERE.get(Path(file).stem, FOLDERS.get(folder, []))
+    module = Path(file).relative_to("sksharp").with_suffix("").as_posix()
+    found = ELSEWHERE.get(module, FOLDERS.get(folder, []))
     if not found:
         print(f"{file} has no tests of its own; make test has those around it.")
     return found

@@ -14,7 +14,9 @@ from sklearn.preprocessing import StandardScaler
 
 import sksharp.training
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
-from sksharp._advice import advise, loss_of_constant, sizes_of_columns
+from sksharp.estimators._advice import advise, loss_of_constant, sizes_of_columns
+from sksharp.estimators._network import FitData
+from sksharp.estimators._parameters import read_parameters
 from sksharp.exceptions import ScalingWarning
 
 rng = np.random.RandomState(0)
@@ -77,12 +79,12 @@ def test_the_losses_it_tells_are_those_of_the_network_and_of_the_best_constant()
     assert f"best constant {np.var(target) / 2:.4g}," in message
 
 
-def test_a_radius_that_was_chosen_among_too_large_ones_names_the_grid():
-    params = {**QUICK, "rho": "auto", "rho_grid": [3.0, 4.0], "cv": 2}
+def test_a_radius_that_was_chosen_among_too_large_ones_is_named():
+    params = {**QUICK, "rho": [3.0, 4.0], "cv": 2}
     clf = SAMMLPClassifier((8,), base_solver="sgd", **params)
     ((_, message),) = said(clf, X, labels)
     assert CONSTANT in message
-    assert message.endswith("lower rho_grid.")
+    assert message.endswith("The radius 3 is too large; lower rho.")
 
 
 NOT_THE_RADIUS = {
@@ -174,7 +176,7 @@ def test_the_network_that_predicts_is_judged_not_the_one_that_was_trained():
     reg.loss_ = 1e9  # as if an average had made up for a bad last epoch
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        advise(reg, X, 20 * target[:, None], None)
+        advise(reg, read_parameters(reg), FitData(X, 20 * target[:, None]))
 
 
 def test_large_targets_that_are_learnt_all_the_same_do_not():
@@ -279,7 +281,7 @@ def test_advice_needs_little_memory_of_a_fit_that_went_well():
     indicators[:, :2] = True
     tracemalloc.start()
     try:
-        advise(clf, many, indicators, np.ones(40_000))
+        advise(clf, read_parameters(clf), FitData(many, indicators, np.ones(40_000)))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

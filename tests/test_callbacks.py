@@ -16,7 +16,10 @@ from skorch.callbacks import (
 from skorch.history import History
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
-from sksharp.optim import SOLVERS, solver_parameters
+from sksharp.options import SWA, LookSAM
+from sksharp.options.solvers import SOLVERS, as_solver
+
+from .solvers import reads
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn.exceptions.ConvergenceWarning",
@@ -43,8 +46,8 @@ SHARED = {
 
 def with_shared(params):
     """Return parameters with the shared ones that the solver reads."""
-    solver = SOLVERS.get(params.get("solver", "sam"))
-    has_radius = solver is not None and "rho" in solver.arguments.values()
+    solver = params.get("solver", "sam")
+    has_radius = solver != "lbfgs" and as_solver(solver).takes_radius
     shared = {name: SHARED[name] for name in SHARED if name != "rho" or has_radius}
     return {**shared, **params}
 
@@ -244,8 +247,9 @@ class Events(Callback):
 def test_every_epoch_batch_and_gradient_is_told_in_order(solver):
     events = Events()
     # an ascent in every step
-    make_classifier(solver=solver, looksam_k=1, callbacks=[events]).fit(X, three)
-    n_gradients = 2 if SOLVERS[solver].is_ascent else 1
+    held = LookSAM(k=1) if solver == "looksam" else solver
+    make_classifier(solver=held, callbacks=[events]).fit(X, three)
+    n_gradients = 2 if SOLVERS[solver].is_two_gradient else 1
     step = ["batch", *["gradient"] * n_gradients, "end of batch"]
     epochs = ["epoch", *step * 3, "end of epoch"] * 4
     assert events.order == ["training", *epochs, "end of training"]
@@ -372,7 +376,7 @@ def test_early_stopping_of_skorch_ends_training_without_a_warning():
 
 def test_an_average_is_of_the_epochs_until_a_callback_stops():
     epochs = [make_classifier(max_iter=n).fit(X, labels).coefs_[0] for n in (3, 4, 5)]
-    clf = make_classifier(max_iter=8, swa=True, swa_start=2)
+    clf = make_classifier(max_iter=8, swa=SWA(start=2))
     clf.set_params(callbacks=[Stop("on_epoch_end", 5)]).fit(X, labels)
     assert clf.n_averaged_ == 3
     assert_allclose(clf.coefs_[0], np.mean(epochs, axis=0), rtol=1e-12)
@@ -423,12 +427,13 @@ def test_a_scheduler_of_skorch_drives_the_rate():
 
 @pytest.mark.parametrize(
     "solver",
-    [s for s in SOLVERS if "learning_rate_init" in solver_parameters(s, "adam")],
+    [s for s in SOLVERS if "learning_rate_init" in reads(s, "adam")],
 )
 def test_a_scheduler_of_skorch_reaches_the_descent_step(solver):
     # a rate of zero from the second epoch on
     scheduler = LRScheduler("LambdaLR", lr_lambda=lambda epoch: float(epoch == 0))
-    params = {"solver": solver, "lookahead_k": 1, "momentum": 0.0}
+    held = SOLVERS[solver](k=1) if solver in ("lookahead", "ranger") else solver
+    params = {"solver": held, "momentum": 0.0}
     clf = make_classifier(callbacks=[scheduler], **params).fit(X, labels)
     expected = make_classifier(max_iter=1, **params).fit(X, labels)
     assert clf.n_iter_ == 4

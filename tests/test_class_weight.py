@@ -5,7 +5,7 @@ from numpy.testing import assert_array_equal
 from sklearn.utils.class_weight import compute_sample_weight
 
 from sksharp import SAMMLPClassifier
-from sksharp.optim import SOLVERS
+from sksharp.options.solvers import SOLVERS
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),

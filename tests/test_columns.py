@@ -22,8 +22,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import QuantileTransformer, StandardScaler, TargetEncoder
 from sklearn.utils.validation import _get_feature_names
 
-from sksharp import SAMMLPRegressor, _columns, _tabular, tabular_pipeline
+from sksharp import SAMMLPRegressor, tabular_pipeline
 from sksharp.exceptions import ColumnWarning
+from sksharp.preprocessing import _compose, _kinds, _tables
 
 from .storages import (
     CODES,
@@ -300,7 +301,7 @@ def test_columns_of_another_library_are_found_by_name(way):
 
 def test_a_frame_whose_names_scikit_learn_does_not_find_is_to_be_converted(monkeypatch):
     frame = by_pyarrow(TABLE)
-    monkeypatch.setattr(_columns, "_get_feature_names", lambda X: None)
+    monkeypatch.setattr(_tables, "_get_feature_names", lambda X: None)
     with pytest.raises(
         TypeError, match=r"finds by name, got one of pyarrow .*to_pandas"
     ):
@@ -884,7 +885,7 @@ def test_the_features_are_held_once(dtype):
 
 def test_blocks_of_rows_become_what_all_rows_become(monkeypatch):
     expected = fitted(TABLE).transform(TABLE)
-    monkeypatch.setattr(_tabular, "BLOCK", 7)
+    monkeypatch.setattr(_compose, "BLOCK_SIZE", 7)
     assert_array_equal(fitted(TABLE).transform(TABLE), expected)
     named = tabular_pipeline(Ridge()).set_output(transform="pandas").fit(TABLE, TARGET)
     assert_array_equal(named[0].transform(TABLE), expected)
@@ -968,6 +969,6 @@ def test_dates_are_days_since_1970_and_durations_days(unit):
     dates = pd.to_datetime(["1970-01-01T12:00", "2000-01-01T00:00", None]).as_unit(unit)
     spans = pd.to_timedelta([12, 10957 * 24, None], unit="h").as_unit(unit)
     for values in (dates, spans):
-        (column,) = _columns.columns_of(pd.DataFrame({"c": values}))
-        found = _columns.numbers(column, _columns.kind_of(column))
+        (column,) = _tables.columns_of(pd.DataFrame({"c": values}))
+        found = _kinds.numbers(column, _kinds.kind_of(column))
         assert_array_equal(found, days)

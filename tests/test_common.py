@@ -13,7 +13,8 @@ from sklearn.utils.estimator_checks import (
 )
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
-from sksharp.optim import SOLVERS
+from sksharp.options import SAM
+from sksharp.options.solvers import as_solver
 
 from .checks import SEE_THE_TRAINING, with_checks
 
@@ -34,7 +35,7 @@ VARIANTS = [
     {"solver": "friendly_sam"},
     {"solver": "looksam"},
     {"solver": "esam"},
-    {"sam_interval": 2, "sam_start": 0.5},
+    {"solver": SAM(interval=2, start=0.5)},
     {"solver": "ranger"},
     {"solver": "msam"},
     {"solver": "schedule_free"},
@@ -64,8 +65,8 @@ def make_variants():
     """Return every variant once: as the classifier and as the regressor in turn."""
     for i, variant in enumerate(VARIANTS):
         # the search for a radius is the default's
-        solver = SOLVERS[variant.get("solver", "sam")]
-        radius = {"rho": 0.05} if "rho" in solver.arguments.values() else {}
+        solver = as_solver(variant.get("solver", "sam"))
+        radius = {"rho": 0.05} if solver.takes_radius else {}
         yield ESTIMATORS[i % 2](**QUICK, **radius, **variant)
 
 

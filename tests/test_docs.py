@@ -11,9 +11,10 @@ import pytest
 from sklearn.neural_network import MLPClassifier
 
 import sksharp
-from sksharp.averaging import AVERAGERS
-from sksharp.optim import SOLVERS
+from sksharp import averaging, options
 from sksharp.optim import __all__ as OPTIMIZERS
+from sksharp.options.schedules import SCHEDULES
+from sksharp.options.solvers import SOLVERS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -110,7 +111,11 @@ def test_the_page_of_differences_has_a_row_for_every_added_parameter():
 
 def test_the_diagram_of_the_package_has_every_module():
     package = ROOT / "sksharp"
-    modules = [*package.glob("*.py"), *(package / "training").glob("*.py")]
+    modules = [*package.glob("*.py")]
+    for folder in ("estimators", "options", "training"):
+        modules += (package / folder).glob(
+            "[!_]*.py" if folder == "options" else "*.py"
+        )
     modules = {path.name for path in modules} - {"__init__.py"}
     folders = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -199,9 +204,7 @@ def test_what_is_said_of_the_solvers_is_in_the_stored_results():
 
     clean, noisy, cpu = of("'sam'", "chosen")
     assert f"{clean} of the loss, {noisy} with 40 % flipped; CPU {cpu} |" in said
-    both = zip(
-        of("'sam', sam_interval=5", "chosen"), of("'msam'", "chosen"), strict=True
-    )
+    both = zip(of("SAM(interval=5)", "chosen"), of("'msam'", "chosen"), strict=True)
     clean, noisy, cpu = (" and ".join(pair) for pair in both)
     assert f"{clean}, {noisy} with 40 % flipped; CPU {cpu} |" in said
     adam, noisy, cpu = of("'adam'", "searched")
@@ -209,16 +212,15 @@ def test_what_is_said_of_the_solvers_is_in_the_stored_results():
 
     climb = [
         *("'sam'", "'wsam'", "'asam'", "'gsam'", "'fisher_sam'", "'friendly_sam'"),
-        *("'looksam'", "'esam'", "'sam', sam_interval=5", "'sam', sam_start=0.5"),
-        "'sam', micro_batch_size=32",
+        *("'looksam'", "'esam'", "SAM(interval=5)", "SAM(start=0.5)"),
+        "SAM(micro_batch_size=32)",
     ]
     chosen, fixed = ([measured[one, to] for one in climb] for to in ("chosen", "fixed"))
     noisy = sorted(
         (losses[2], solver) for losses, solver in zip(chosen, climb, strict=True)
     )
     for _, solver in noisy[:5]:
-        name = solver.removeprefix("'sam', ")
-        assert f"`{name}`" in page
+        assert f"`{solver}`" in page
     ends = [span([loss for loss, _ in part]) for part in (noisy[:5], noisy[5:])]
     assert f"{ends[0]} with 40 % flipped, and the differences are" in said
     assert f"others {ends[1]}; " in said
@@ -238,8 +240,8 @@ def test_what_is_said_of_the_solvers_is_in_the_stored_results():
         span([measured[one, to][0] for one in slow]) for to in ("default", "searched")
     )
     assert f"too little in 200 epochs: {default}; searched {searched} |" in said
-    cosine = of("'sam', n_snapshots=5", "chosen")[0]
-    triangular = of("'sam', n_snapshots=5, triangular", "chosen")[0]
+    cosine = of("'sam', snapshots=5", "chosen")[0]
+    triangular = of("'sam', snapshots=5, triangular", "chosen")[0]
     assert f"by cosine cycles {cosine}, by triangular ones {triangular} |" in said
     muon = of("'muon'", "searched")[0]
     assert muon > adam
@@ -295,6 +297,7 @@ def test_the_site_has_a_page_for_every_public_name(reference):
     pages = reference.pages()
     public = [f"sksharp.{name}" for name in sksharp.__all__]
     public += [f"sksharp.optim.{name}" for name in OPTIMIZERS]
+    public += [f"sksharp.options.{name}" for name in options.__all__]
     for name in public:
         assert f":: {name.rpartition('.')[2]}\n" in pages[f"{name}.rst"]
         assert f"({name}.rst)" in pages["index.md"]
@@ -313,21 +316,47 @@ def test_the_tables_of_the_site_are_in_markdown_alone(reference):
     assert not found, "roles and double quotes are those of docstrings"
 
 
+def row_of(page, name):
+    """Return the row of a table that begins with a name."""
+    (row,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
+    return row
+
+
+def is_said(row, cls):
+    """Return whether a row links to a class of options and has them with defaults."""
+    link = f"[`{cls.__name__}`](sksharp.options.{cls.__name__}.rst)"
+    return link in row and all(
+        f"`{name}={default!r}`" in row for name, default in cls().get_params().items()
+    )
+
+
 def test_the_site_has_a_row_for_every_entry_of_a_registry(reference):
     pages = reference.pages()
     for name, solver in SOLVERS.items():
-        (row,) = [
-            line
-            for line in pages["solvers.md"].splitlines()
-            if line.startswith(f"| `'{name}'` |")
-        ]
+        row = row_of(pages["solvers.md"], f"'{name}'")
+        assert is_said(row, solver)
         assert f"[`{solver.optimizer}`](sksharp.optim.{solver.optimizer}.rst)" in row
-        assert all(f"`{reads}`" in row for reads in solver.arguments.values())
-    for parameter, averager in AVERAGERS.items():
-        assert (
-            f"| `{parameter}` | [`{averager}`](sksharp.averaging"
-            in (pages["averages.md"])
-        )
+        assert all(f"`{reads}`" in row for reads in solver.reads.values())
+    for name, schedule in SCHEDULES.items():
+        row = row_of(pages["schedules.md"], f"'{name}'")
+        assert is_said(row, schedule)
+        assert row.endswith("| yes |") == schedule().needs_length
+    for parameter, averager, option in (
+        ("swa", averaging.SWA, options.SWA),
+        ("ema_decay", averaging.EMA, None),
+        ("snapshots", averaging.Snapshots, options.Snapshots),
+    ):
+        row = row_of(pages["averages.md"], parameter)
+        name = averager.__name__
+        assert f"[`{name}`](sksharp.averaging.{name}.rst)" in row
+        assert "sksharp.options" not in row if option is None else is_said(row, option)
+
+
+def test_a_page_of_options_shows_what_a_user_sets_and_a_base_what_one_writes(reference):
+    pages = reference.pages()
+    for name in options.__all__:
+        is_base = name in ("Option", "Solver", "LearningRateSchedule")
+        assert (":members:" in pages[f"sksharp.options.{name}.rst"]) == is_base
 
 
 def test_the_cards_that_the_site_links_to_are_there(reference):

@@ -1,6 +1,7 @@
 import contextlib
 import copy
 import dataclasses
+from functools import partial
 
 import joblib
 import numpy as np
@@ -13,7 +14,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPClassifier
 from skorch.callbacks import Callback
 
-from sksharp import SAMMLPClassifier, SAMMLPRegressor
+from sksharp import SAMMLPClassifier, SAMMLPRegressor, options
 from sksharp._numbers import (
     Number,
     check_data,
@@ -21,9 +22,28 @@ from sksharp._numbers import (
     check_range,
     is_real,
 )
-from sksharp._scoring import check_sum
-from sksharp.optim import SOLVERS, solver_parameters
+from sksharp.estimators._validation import check_sum
+from sksharp.options import (
+    ASAM,
+    ESAM,
+    GSAM,
+    SWA,
+    WSAM,
+    AdamW,
+    FisherSAM,
+    FriendlySAM,
+    LearningRateSchedule,
+    Lookahead,
+    LookSAM,
+    Muon,
+    Ranger,
+    ScheduleFree,
+    Solver,
+)
+from sksharp.options.solvers import SOLVERS
 from sksharp.training._gradient import Backprop
+
+from .solvers import reads
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -114,7 +134,7 @@ def test_the_judge_of_states_sees_a_single_bit():
         lambda clf: clf.coefs_[0].__setitem__((0, 0), clf.coefs_[0][0, 0] + 1e-15),
         lambda clf: clf.loss_curve_.append(1.0),
         lambda clf: setattr(clf, "t_", clf.t_ + 1),
-        lambda clf: clf._optimizer.state_dict["state"][0].update(step=0),
+        lambda clf: clf._state.optimizer.state_dict["state"][0].update(step=0),
         lambda clf: clf._label_binarizer.classes_.__setitem__(0, 7),
         lambda clf: delattr(clf, "n_iter_"),
         lambda clf: clf.set_params(rho=0.3),
@@ -148,8 +168,8 @@ class Case:
         self.weights, self.in_partial_fit = weights, in_partial_fit
 
 
-def not_a_parameter(name):
-    return rf"The '{name}' parameter of SAMMLP\w+ must be"
+def not_a_parameter(name, owner=r"SAMMLP\w+"):
+    return rf"The '{name}' parameter of {owner} must be"
 
 
 # in the words of newer versions of scikit-learn, or of the engine
@@ -170,54 +190,104 @@ def beyond(name, dtype="float32"):
     )
 
 
+def own(name, **more):
+    """Return the name of a parameter in errors, and parameters by its value."""
+    return name, lambda value: {name: value, **more}
+
+
+def option(holder, make, name, **more):
+    """Return the name of an option in errors, and parameters by its value."""
+    return f"{holder}__{name}", lambda value: {holder: make(**{name: value}), **more}
+
+
 # what goes into a step as it is, and what it takes to be read
 LARGE = {
-    "alpha": {},
-    "rho": {},
-    "learning_rate_init": {"base_solver": "sgd"},
-    "epsilon": {},
-    "weight_decay": {"base_solver": "adamw"},
-    "asam_eta": {"solver": "asam"},
-    "gsam_alpha": {"solver": "gsam"},
-    "fisher_eta": {"solver": "fisher_sam"},
-    "friendly_sigma": {"solver": "friendly_sam", "batch_size": 10},
-    "looksam_alpha": {"solver": "looksam"},
-    "swa_lr": {"swa": True, "swa_start": 1},
+    "alpha": own("alpha"),
+    "rho": own("rho"),
+    "learning_rate_init": own("learning_rate_init", base_solver="sgd"),
+    "epsilon": own("epsilon"),
+    "eta of ASAM": option("solver", ASAM, "eta"),
+    "alpha of GSAM": option("solver", GSAM, "alpha"),
+    "eta of FisherSAM": option("solver", FisherSAM, "eta"),
+    "sigma of FriendlySAM": option("solver", FriendlySAM, "sigma", batch_size=10),
+    "alpha of LookSAM": option("solver", LookSAM, "alpha"),
+    "weight_decay of AdamW": option("base_solver", AdamW, "weight_decay"),
+    "weight_decay of ScheduleFree": option("base_solver", ScheduleFree, "weight_decay"),
+    "weight_decay of Muon": option("solver", Muon, "weight_decay"),
+    "lr of SWA": option("swa", partial(SWA, start=1), "lr"),
 }
+
+
+def is_number(constraints):
+    return any(isinstance(constraint, Number) for constraint in constraints)
+
+
+def is_unbounded(constraints):
+    return is_real(constraints) and any(
+        getattr(constraint, "right", 0) is None for constraint in constraints
+    )
+
+
 # the estimators' own, which scikit-learn has no word in
 NUMBERS = sorted(
     name
     for name, constraints in SAMMLPClassifier._parameter_constraints.items()
-    if any(isinstance(constraint, Number) for constraint in constraints)
+    if is_number(constraints)
 )
+
+# what the objects in the place of names hold
+OPTIONS = {
+    (cls, name): constraints
+    for cls in map(vars(options).get, options.__all__)
+    for name, constraints in cls._parameter_constraints.items()
+}
+
+
+def holder_of(cls):
+    """Return the parameter that objects of a class belong into."""
+    if issubclass(cls, Solver):
+        return "solver"
+    is_schedule = issubclass(cls, LearningRateSchedule)
+    return "learning_rate" if is_schedule else cls.__name__.lower()
+
 
 CASES = {
     # parameters, one by one
-    "gamma of one": Case(not_a_parameter("gamma"), gamma=1),
-    "gamma of one, float": Case(not_a_parameter("gamma"), gamma=1.0, solver="wsam"),
-    "negative gamma": Case(not_a_parameter("gamma"), gamma=-0.1),
-    "gamma is a word": Case(not_a_parameter("gamma"), gamma="large"),
+    **{
+        f"gamma of {gamma!r}": Case(
+            not_a_parameter("gamma", "WSAM"), solver=WSAM(gamma=gamma)
+        )
+        for gamma in (1, 1.0, -0.1, "large", None)
+    },
     "negative rho": Case(not_a_parameter("rho"), rho=-0.05),
     "rho is NaN": Case(not_a_parameter("rho"), rho=np.nan),
     "infinite rho": Case(not_a_parameter("rho"), rho=np.inf),
     "rho is None": Case(not_a_parameter("rho"), rho=None),
-    "rho is a list": Case(not_a_parameter("rho"), rho=[0.05]),
+    "rho is a word": Case(not_a_parameter("rho"), rho="large"),
     "unknown solver": Case(not_a_parameter("solver"), solver="newton", **IN_FIT),
     "solver is None": Case(not_a_parameter("solver"), solver=None, **IN_FIT),
     "unknown base solver": Case(not_a_parameter("base_solver"), base_solver="x"),
     "lbfgs as a base": Case(not_a_parameter("base_solver"), base_solver="lbfgs"),
     "an ascent as a base": Case(not_a_parameter("base_solver"), base_solver="sam"),
-    "lookahead_k of zero": Case(not_a_parameter("lookahead_k"), lookahead_k=0),
-    "half a step": Case(not_a_parameter("lookahead_k"), lookahead_k=1.5),
-    "lookahead_alpha above one": Case(
-        not_a_parameter("lookahead_alpha"), lookahead_alpha=1.5
+    "a solver in capitals": Case(not_a_parameter("solver"), solver="SAM", **IN_FIT),
+    "lookahead of no step": Case(not_a_parameter("k", "Ranger"), solver=Ranger(k=0)),
+    "half a step": Case(not_a_parameter("k", "Lookahead"), solver=Lookahead(k=1.5)),
+    "slow weights beyond the fast ones": Case(
+        not_a_parameter("alpha", "Ranger"), base_solver=Ranger(alpha=1.5)
     ),
     "swa is a word": Case(not_a_parameter("swa"), swa="yes"),
-    "swa_start of 1.0": Case(not_a_parameter("swa_start"), swa=True, swa_start=1.0),
-    "negative swa_start": Case(not_a_parameter("swa_start"), swa=True, swa_start=-1),
-    "swa_freq of zero": Case(not_a_parameter("swa_freq"), swa=True, swa_freq=0),
-    "swa_freq is no int": Case(not_a_parameter("swa_freq"), swa=True, swa_freq=1.0),
-    "swa_lr of zero": Case(not_a_parameter("swa_lr"), swa=True, swa_lr=0),
+    **{
+        f"{name} of {value!r} of an average": Case(
+            not_a_parameter(name, "SWA"), swa=SWA(**{name: value})
+        )
+        for name, value in (
+            ("start", 1.0),
+            ("start", -1),
+            ("freq", 0),
+            ("freq", 1.0),
+            ("lr", 0),
+        )
+    },
     "class_weight is a list": Case("class_weight must be a dict", class_weight=[1]),
     "unknown class_weight": Case(not_a_parameter("class_weight"), class_weight="even"),
     "device is an int": Case(not_a_parameter("device"), device=0),
@@ -226,14 +296,14 @@ CASES = {
     "negative alpha": Case(not_a_parameter("alpha"), alpha=-1),
     # numbers that the dtype of X does not hold
     **{
-        f"{name} beyond single precision": Case(
-            beyond(name), X=X_single, **{name: 1e39}, **more
+        f"{label} beyond single precision": Case(
+            beyond(name), X=X_single, **params(1e39)
         )
-        for name, more in LARGE.items()
+        for label, (name, params) in LARGE.items()
     },
     **{
-        f"{name} beyond all floats": Case(beyond(name, "float"), **{name: HUGE}, **more)
-        for name, more in {**LARGE, "tol": {}}.items()
+        f"{label} beyond all floats": Case(beyond(label, "float"), **params(HUGE))
+        for label, (_, params) in {**LARGE, "tol": own("tol")}.items()
     },
     "a radius beyond all floats in more digits": Case(
         r"rho must be at most 1\.8e\+308, .*Lower rho",
@@ -246,39 +316,39 @@ CASES = {
         beyond("alpha", "float"), alpha=HUGE, **LBFGS
     ),
     "a radius to try beyond single precision": Case(
-        r"rho_grid must be representable in float32.*got rho_grid=1e\+39",
+        r"rho must be representable in float32.*got rho=1e\+39",
         X=X_single,
-        rho="auto",
-        rho_grid=[0.1, 1e39],
+        rho=[0.1, 1e39],
         cv=2,
         **IN_FIT,
     ),
     "a radius to train with beyond single precision": Case(
-        r"rho_grid must be representable in float32.*got rho_grid=1e\+39",
+        r"rho must be representable in float32.*got rho=1e\+39",
         X=X_single,
-        rho="auto",
-        rho_grid=[1e39],
+        rho=[1e39],
     ),
     "radii of members beyond single precision": Case(
         # a network cannot be continued as two
-        r"rho_grid must be representable in float32.*got rho_grid=1e\+39|as many members",
+        r"rho must be representable in float32.*got rho=1e\+39|as many members",
         X=X_single,
-        rho="auto",
-        rho_grid=[0.1, 1e39],
+        rho=[0.1, 1e39],
         n_members=2,
         **IN_FIT,
     ),
     "a radius to try beyond all floats": Case(
-        "rho_grid must hold at least one radius", rho="auto", rho_grid=[0.1, HUGE]
+        "rho must hold at least one radius", rho=[0.1, HUGE]
     ),
     "radii that are no numbers": Case(
-        "rho_grid must hold at least one radius", rho="auto", rho_grid=[False, True]
+        "rho must hold at least one radius", rho=[False, True]
     ),
+    **{
+        f"radii of {radii!r}": Case("rho must hold at least one radius", rho=radii)
+        for radii in ([], ["a"], [0.1, -0.1], [0.1, np.inf], [np.nan], [[0.1, 0.2]])
+    },
     "radii over a gamma of next to nothing": Case(
         "gamma must be 0 or a weight that can be divided by.*got gamma=5e-324",
         rho="auto",
-        solver="wsam",
-        gamma=5e-324,
+        solver=WSAM(gamma=5e-324),
     ),
     "an epsilon that is zero in single precision": Case(
         r"epsilon must be at least 1\.2e-38.*got epsilon=1e-45\. Raise epsilon, or give",
@@ -290,26 +360,31 @@ CASES = {
         epsilon=5e-324,
     ),
     "a share of the rows that is zero": Case(
-        "esam_fraction must be at least 2.2e-308", solver="esam", esam_fraction=5e-324
+        "solver__fraction must be at least 2.2e-308", solver=ESAM(fraction=5e-324)
     ),
     # True is no number
     **{
         f"{name} is True": Case(not_a_parameter(name), **{name: True})
         for name in NUMBERS
     },
+    **{
+        f"{name} of {cls.__name__} is True": Case(
+            not_a_parameter(name, cls.__name__),
+            **{holder_of(cls): cls(**{name: True})},
+        )
+        for (cls, name), constraints in OPTIONS.items()
+        if is_number(constraints)
+    },
     "a cv of True": Case(not_a_parameter("cv"), cv=True),
     # parameters together
-    "swa_start at max_iter": Case(
-        r"swa_start must lie before max_iter=3, got swa_start=3\..*lower",
-        swa=True,
-        swa_start=3,
+    "an average that never begins": Case(
+        r"swa__start must lie before max_iter=3, got swa__start=3\..*lower",
+        swa=SWA(start=3),
         **IN_FIT,
     ),
-    "swa_freq too long": Case(
-        r"swa_freq must not exceed the 2 epochs.*got swa_freq=3\..*lower",
-        swa=True,
-        swa_start=1,
-        swa_freq=3,
+    "an average of nothing": Case(
+        r"swa__freq must not exceed the 2 epochs.*got swa__freq=3\..*lower",
+        swa=SWA(start=1, freq=3),
         **IN_FIT,
     ),
     "swa with lbfgs": Case(
@@ -537,36 +612,47 @@ def test_a_first_partial_fit_that_fails_leaves_no_trace(case):
 
 
 def test_every_number_of_a_step_has_its_case():
-    read = {name for s in SOLVERS for name in solver_parameters(s, "adamw")}
-    unbounded = {
-        name
-        for name in read | {"alpha", "swa_lr"}
-        if is_real(SAMMLPClassifier._parameter_constraints[name])
-        and any(
-            getattr(c, "right", 0) is None
-            for c in SAMMLPClassifier._parameter_constraints[name]
-        )
+    read = {name for s in SOLVERS for name in reads(s, "adamw")} | {"alpha"}
+    constraints = SAMMLPClassifier._parameter_constraints
+    unbounded = {name for name in read if is_unbounded(constraints[name])}
+    unbounded |= {
+        f"{name} of {cls.__name__}"
+        for (cls, name), constraints in OPTIONS.items()
+        if is_unbounded(constraints) and not issubclass(cls, LearningRateSchedule)
     }
-    assert unbounded == LARGE.keys()
+    # no rate falls to one above learning_rate_init
+    assert unbounded - {"lr_min of Snapshots"} == LARGE.keys()
     own = SAMMLPClassifier().get_params().keys() - MLPClassifier().get_params().keys()
     others = {"base_solver", "callbacks", "class_weight", "cv", "device", "scoring"}
-    others |= {"lr_milestones", "rho_grid", "swa", "swa_anneal_strategy"}
-    assert own - others - {"snapshot_schedule"} == set(NUMBERS)
+    assert own - others - {"swa"} == set(NUMBERS)
+    no_numbers = {
+        name for (_, name), constraints in OPTIONS.items() if not is_number(constraints)
+    }
+    assert no_numbers == {"decouple", "milestones", "shape", "schedule", "strategy"}
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_a_solver_names_the_parameter_that_is_too_large(solver):
-    names = solver_parameters(solver, "adam") & LARGE.keys()
-    for name in names | {"alpha"}:
-        clf = make_classifier(**{"solver": solver, "batch_size": 10, name: 1e39})
+    cls = SOLVERS[solver]
+    cases = [
+        (name, {"solver": solver, name: 1e39})
+        for name in (reads(solver, "adam") & LARGE.keys()) | {"alpha"}
+    ]
+    cases += [
+        (f"solver__{name}", {"solver": cls(**{name: 1e39})})
+        for name, constraints in cls._parameter_constraints.items()
+        if is_unbounded(constraints)
+    ]
+    for name, params in cases:
+        clf = make_classifier(batch_size=10, **params)
         with pytest.raises(ValueError, match=beyond(name)):
             clf.fit(X_single, labels)
 
 
 def test_numbers_at_the_end_of_the_range_are_computed_with():
     largest = float(np.finfo(np.float32).max)
-    for name, more in LARGE.items():
-        clf = make_classifier(**{**more, name: largest})
+    for _, params in LARGE.values():
+        clf = make_classifier(**params(largest))
         # it may diverge, and is not refused
         with contextlib.suppress(ValueError):
             clf.fit(X_single, labels)
@@ -660,8 +746,8 @@ NEXT_CALLS = {
         r"layers of \[3, 4, 1\] units, got \[3, 5, 1\].*hidden_layer_sizes back",
     ),
     "gamma out of range": (
-        lambda clf: clf.set_params(solver="wsam", gamma=1).partial_fit(X, labels),
-        not_a_parameter("gamma"),
+        lambda clf: clf.set_params(solver=WSAM(gamma=1)).partial_fit(X, labels),
+        not_a_parameter("gamma", "WSAM"),
     ),
     "no weight": (
         lambda clf: clf.partial_fit(X, labels, sample_weight=np.zeros(40)),
@@ -676,7 +762,7 @@ NEXT_CALLS = {
 
 @pytest.mark.parametrize(("call", "match"), NEXT_CALLS.values(), ids=NEXT_CALLS)
 def test_a_next_partial_fit_that_fails_leaves_the_last_one(call, match):
-    clf = make_classifier(swa=True, swa_start=1)
+    clf = make_classifier(swa=SWA(start=1))
     for _ in range(3):
         clf.partial_fit(X, labels, classes=[0, 1])
     own, _ = state_of(clf)
@@ -692,9 +778,9 @@ def test_training_continues_after_a_failure_as_if_it_had_not_been():
             model.partial_fit(X, labels, classes=[0, 1])
         with pytest.raises(ValueError, match="NaN"):
             clf.partial_fit(X * np.nan, labels)
-        with pytest.raises(ValueError, match="swa_start"):
-            clf.set_params(swa_start=99).fit(X, labels)
-        clf.set_params(swa_start=0.75)
+        with pytest.raises(ValueError, match="swa__start"):
+            clf.set_params(swa__start=99).fit(X, labels)
+        clf.set_params(swa__start=0.75)
     assert_same(state_of(clf)[0], state_of(undisturbed)[0])
 
 
@@ -799,7 +885,7 @@ def test_an_interrupt_within_an_epoch_keeps_the_steps_that_were_taken(
     params = {"solver": solver, "batch_size": 10, "max_iter": 6}
     make_classifier(callbacks=[steps], **params).fit(X, labels)
     k = 5 if solver == "looksam" else 1  # an ascent every five steps
-    costs = [1 + (SOLVERS[solver].is_ascent and t % k == 0) for t in range(24)]
+    costs = [1 + (SOLVERS[solver].is_two_gradient and t % k == 0) for t in range(24)]
     n_steps = int(np.sum(np.cumsum(costs) < number))
 
     interrupt_gradient(monkeypatch, number)
@@ -855,7 +941,7 @@ def test_an_interrupted_average_is_of_the_epochs_so_far(monkeypatch):
         make_classifier(max_iter=n, **params).fit(X, labels).coefs_[0] for n in (3, 4)
     ]
     interrupt_gradient(monkeypatch, 5)
-    clf = make_classifier(max_iter=20, swa=True, swa_start=2, **params)
+    clf = make_classifier(max_iter=20, swa=SWA(start=2), **params)
     with pytest.warns(UserWarning, match="Training interrupted by user"):
         clf.fit(X, labels)
     assert_allclose(clf.coefs_[0], np.mean(epochs, axis=0), rtol=1e-12)
@@ -935,7 +1021,7 @@ def test_a_warm_start_may_follow_lbfgs_and_precede_it(solver, early_stopping):
     start = copy.deepcopy(clf.coefs_)
     clf.set_params(solver=solver, learning_rate_init=1e-12).fit(X, labels)
     assert len(clf.loss_curve_) == clf.n_iter_ == 3
-    if "learning_rate_init" not in solver_parameters(solver, "adam"):
+    if "learning_rate_init" not in reads(solver, "adam"):
         start = clf.coefs_  # it finds a rate by itself
     for coef, expected in zip(clf.coefs_, start, strict=True):
         assert_allclose(coef, expected, rtol=1e-9, atol=1e-9)

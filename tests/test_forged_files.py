@@ -23,7 +23,8 @@ from sklearn.datasets import make_classification
 
 import sksharp
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
-from sksharp import _persistence as persistence
+from sksharp.options import SWA, Cyclic, LookSAM, Ranger
+from sksharp.persistence import _archive, _encoding
 
 X, y = make_classification(40, 4, n_informative=3, n_redundant=1, random_state=0)
 THREE = np.arange(40) % 3
@@ -61,7 +62,7 @@ KINDS = {
     ),
     "swa": (
         lambda: after_calls(
-            classifier(swa=True, swa_start=1, random_state=generator("PCG64")), X, y
+            classifier(swa=SWA(start=1), random_state=generator("PCG64")), X, y
         ),
         (X, y),
     ),
@@ -73,16 +74,18 @@ KINDS = {
     ),
     "slow weights": (
         lambda: after_calls(
-            regressor(base_solver="ranger", random_state=generator("SFC64")), X, X[:, 0]
+            regressor(base_solver=Ranger(alpha=0.25), random_state=generator("SFC64")),
+            X,
+            X[:, 0],
         ),
         (X, X[:, 0]),
     ),
     "members": (
-        lambda: classifier(n_members=2, rho_grid=[0, 0.1]).fit(X, NAMES.astype(object)),
+        lambda: classifier(n_members=2, rho=[0, 0.1]).fit(X, NAMES.astype(object)),
         (X, NAMES.astype(object)),
     ),
     "chosen radius": (
-        lambda: regressor(rho_grid=[0, 0.1], cv=2).fit(X, X[:, 0]),
+        lambda: regressor(cv=2, rho=[0, 0.1]).fit(X, X[:, 0]),
         (X, X[:, 0]),
     ),
     "early stopping": (
@@ -90,14 +93,14 @@ KINDS = {
         (X, LABELS),
     ),
     "snapshots": (
-        lambda: classifier(n_snapshots=2, random_state=generator("PCG64DXSM")).fit(
-            X, y
-        ),
+        lambda: classifier(random_state=generator("PCG64DXSM"), snapshots=2).fit(X, y),
         (X, y),
     ),
     "yellowfin": (lambda: classifier(solver="yellowfin").fit(X, y), (X, y)),
     "schedule_free": (
-        lambda: classifier(solver="looksam", base_solver="schedule_free").fit(X, y),
+        lambda: classifier(
+            solver=LookSAM(k=2), base_solver="schedule_free", learning_rate=Cyclic()
+        ).fit(X, y),
         (X, y),
     ),
     "lbfgs": (lambda: classifier(solver="lbfgs", warm_start=True).fit(X, y), (X, y)),
@@ -110,10 +113,10 @@ def file_of(kind):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         estimator = KINDS[kind][0]()
-    writer = persistence._Writer()
-    tree = writer.encode(estimator, "estimator")
-    manifest = {"format": persistence.FORMAT, "format_version": 1, "estimator": tree}
-    return manifest, writer.arrays
+    encoder = _encoding.Encoder()
+    tree = encoder.encode(estimator, "estimator")
+    manifest = {"format": _archive.FORMAT, "format_version": 1, "estimator": tree}
+    return manifest, encoder.arrays
 
 
 # -- one field at a time -------------------------------------------------------------------
@@ -205,10 +208,12 @@ def with_entry(name, value):
     return lambda tree: {**tree, "items": [*tree["items"], [name, value]]}
 
 
-STATE = ("_optimizer", "state_dict", "state")
+OPTIMIZER = ("_state", "optimizer")
+AVERAGING = ("_state", "averaging")
+STATE = (*OPTIMIZER, "state_dict", "state")
 OF_ALL = (*STATE, 0)
-GROUP = ("_optimizer", "state_dict", "param_groups", 0)
-AVERAGE = ("_averaging", "scheme_state")
+GROUP = (*OPTIMIZER, "state_dict", "param_groups", 0)
+AVERAGE = (*AVERAGING, "scheme_state")
 
 WRONG = {
     "n_features_in_": [("calls", -4), ("calls", 5), ("calls", 4.0), ("calls", None)],
@@ -231,13 +236,17 @@ WRONG = {
     "validation_scores_": [("early stopping", 1.0), ("early stopping", ["1"])],
     "best_validation_score_": [("early stopping", "1")],
     "_no_improvement_count": [("calls", -1), ("calls", None), ("calls", 0.5)],
-    "_scored_by": [
-        ("early stopping", None),
+    ("_state", "validated_by"): [
+        ("early stopping", "r2"),
         ("early stopping", words("r2", 1)),
         ("early stopping", words("r2")),
     ],
-    "_fold_seed": [("members", -1), ("members", 2**32), ("members", "1")],
-    "_holds_snapshots": [("snapshots", False), ("snapshots", 1), ("calls", True)],
+    ("_state", "fold_seed"): [("members", -1), ("members", 2**32), ("members", "1")],
+    ("_state", "holds_snapshots"): [
+        ("snapshots", False),
+        ("snapshots", 1),
+        ("calls", True),
+    ],
     "rho_": [
         ("members", -0.1),
         ("members", real("nan")),
@@ -245,16 +254,22 @@ WRONG = {
         ("members", "auto"),
         ("members", True),
     ],
-    "_rho_solver": [("members", "lbfgs"), ("members", 0)],
+    ("_state", "rho_solver"): [("members", "lbfgs"), ("members", 0)],
     "_random_state": [("calls", 0), ("calls", None)],
-    "_iterate": [
-        ("calls", None),
+    ("_state", "iterate"): [
+        ("calls", 0),
         ("calls", words()),
         ("calls", words(None, None)),
         ("calls", words([], "digest")),
     ],
-    "_optimizer": [("calls", 0), ("calls", []), ("calls", typed("dict", items=[]))],
-    "_averaging": [("swa", 0), ("swa", "swa")],
+    ("_state",): [("calls", 0), ("calls", None), ("calls", typed("dict", items=[]))],
+    ("_state", "digest"): [("calls", 0)],
+    ("_state", "optimizer"): [
+        ("calls", 0),
+        ("calls", []),
+        ("calls", typed("dict", items=[])),
+    ],
+    ("_state", "averaging"): [("swa", 0), ("swa", "swa")],
     "_coef_indptr": [("lbfgs", 0), ("lbfgs", [0.5]), ("lbfgs", [words(-1, 3)])],
     "classes_": [("calls", ["ant", "bee", "cow"]), ("calls", None), ("calls", "abc")],
     "_label_binarizer": [("calls", None), ("calls", "multiclass")],
@@ -323,7 +338,9 @@ def turn_classes(manifest, arrays):
 def narrow(manifest, arrays):
     """Let the second member have a narrower hidden layer, which is sound by itself."""
     member = ("members_", 1)
-    edit(*member, how=without("_optimizer", "_iterate", "_averaging"))(manifest, arrays)
+    forget = {"optimizer": None, "iterate": None, "averaging": None}
+    for name, value in forget.items():
+        put(*member, "_state", name, value=value)(manifest, arrays)
     put_array(*member, "coefs_", 0, how=lambda a: a[:, :2])(manifest, arrays)
     put_array(*member, "coefs_", 1, how=lambda a: a[:2])(manifest, arrays)
     put_array(*member, "intercepts_", 0, how=lambda a: a[:2])(manifest, arrays)
@@ -335,8 +352,8 @@ def rows_of(*columns):
 
 CHANGES = [
     *(
-        (kind, put(name, value=value))
-        for name, cases in WRONG.items()
+        (kind, put(*([keys] if isinstance(keys, str) else keys), value=value))
+        for keys, cases in WRONG.items()
         for kind, value in cases
     ),
     # arrays of another shape or dtype
@@ -376,7 +393,7 @@ CHANGES = [
     ("chosen radius", put_array("oof_prediction_", how=rows_of(2))),
     ("members", put_array("rho_grid_", how=lambda a: a.astype(int))),
     ("members", put("rho_scores_", value=1.0)),
-    ("members", put("members_", 0, "_score_freq", value=0)),
+    ("members", put("members_", 0, "_state", "score_freq", value=0)),
     ("lbfgs", put("_intercept_indptr", value=0)),
     # labels
     ("calls", put("_label_binarizer", "y_type_", value="binary")),
@@ -417,11 +434,11 @@ CHANGES = [
     ("members", cast("members_", 1, dtype="f4")),  # which is sound by itself
     ("members", put("coefs_", value=[])),
     # the solver
-    ("calls", put("_optimizer", "solvers", value=words("sam"))),
-    ("calls", put("_optimizer", "solvers", value=words("adam", "sam"))),
-    ("calls", put("_optimizer", "solvers", value=["sam", "adam"])),
-    ("calls", put("_optimizer", "solvers", value=words("sam", "yellowfin"))),
-    ("calls", put("_optimizer", "epochs", value=-1)),
+    ("calls", put(*OPTIMIZER, "solvers", value=words("sam"))),
+    ("calls", put(*OPTIMIZER, "solvers", value=words("adam", "sam"))),
+    ("calls", put(*OPTIMIZER, "solvers", value=["sam", "adam"])),
+    ("calls", put(*OPTIMIZER, "solvers", value=words("sam", "yellowfin"))),
+    ("calls", put(*OPTIMIZER, "epochs", value=-1)),
     ("calls", put_array(*OF_ALL, "mean", how=lambda a: a[1:])),
     ("calls", put_array(*OF_ALL, "mean", how=lambda a: a[None])),
     ("calls", put_array(*OF_ALL, "mean", how=lambda a: a.astype(int))),
@@ -461,18 +478,18 @@ CHANGES = [
     ("yellowfin", put(*GROUP, "tuner", "rate", value="1")),
     ("yellowfin", put(*GROUP, "tuner", "step", value=-1)),
     # the average, and what training goes on from
-    ("swa", put("_averaging", "scheme", value="n_snapshots")),
-    ("swa", put("_averaging", "epochs", value=-1)),
-    ("swa", put("_averaging", "began", value="0")),
-    ("swa", put("_averaging", "lr", value="0")),
+    ("swa", put(*AVERAGING, "scheme", value="snapshots")),
+    ("swa", put(*AVERAGING, "epochs", value=-1)),
+    ("swa", put(*AVERAGING, "began", value="0")),
+    ("swa", put(*AVERAGING, "lr", value="0")),
     ("swa", put(*AVERAGE, "n_averaged", value=0)),
     ("swa", put(*AVERAGE, "n_averaged", value=True)),
     ("swa", put(*AVERAGE, "averaged", value=[])),
     ("swa", edit(*AVERAGE, "averaged", how=lambda average: words(*average))),
     ("swa", put_array(*AVERAGE, "averaged", 0, how=lambda a: a[1:])),
-    ("swa", edit("_averaging", "scheme_state", how=with_entry("members", []))),
-    ("slow weights", put_array("_iterate", 0, "coefs", 0, how=np.transpose)),
-    ("slow weights", put("_iterate", 0, "intercepts", value=[])),
+    ("swa", edit(*AVERAGING, "scheme_state", how=with_entry("members", []))),
+    ("slow weights", put_array("_state", "iterate", "coefs", 0, how=np.transpose)),
+    ("slow weights", put("_state", "iterate", "intercepts", value=[])),
     # what is missing
     *(("calls", edit(how=without(name))) for name in ("t_", "coefs_", "classes_")),
     ("chosen radius", edit(how=without("rho_grid_"))),
@@ -523,16 +540,14 @@ BITS = ["MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64"]
 
 def file_with(state, path):
     """Write an estimator whose random_state has a state, as numpy gives it."""
-    writer = persistence._Writer()
-    tree = writer.encode(SAMMLPClassifier(), "estimator")
+    encoder = _encoding.Encoder()
+    tree = encoder.encode(SAMMLPClassifier(), "estimator")
     tree["params"]["random_state"] = typed(
-        "RandomState", place=0, state=writer.encode(state, "random_state")
+        "RandomState", place=0, state=encoder.encode(state, "random_state")
     )
-    manifest = {"format": persistence.FORMAT, "format_version": 1, "estimator": tree}
-    n_arrays = len(writer.arrays)
-    path.write_bytes(
-        persistence._pack({**manifest, "n_arrays": n_arrays}, writer.arrays)
-    )
+    manifest = {"format": _archive.FORMAT, "format_version": 1, "estimator": tree}
+    n_arrays = len(encoder.arrays)
+    path.write_bytes(_archive.pack({**manifest, "n_arrays": n_arrays}, encoder.arrays))
 
 
 @pytest.mark.parametrize("bits", BITS)
@@ -638,6 +653,11 @@ def set_parameter(value, array=None):
     return change
 
 
+def set_option(name, **options):
+    """Return a change that puts an object with options where anything may be."""
+    return set_parameter(typed("option", name=name, options=options))
+
+
 def name_by_truth(manifest, arrays):
     """Let the array with the number 1 be named by True, which equals 1."""
     nodes = [look_up(manifest, path) for path in all_places("early stopping")]
@@ -650,7 +670,7 @@ ARRAY, SCALAR = typed("array", array=0), typed("scalar", array=0)
 LAYER = ("estimator", "state", "coefs_", 0)
 NOT_VALID = "its content is not valid"
 ODD = {
-    "an array in two places": (set_parameter(ARRAY), "no array 0 that is not taken"),
+    "an array in two places": (set_parameter(ARRAY), "no array 0 that is not used yet"),
     "an array by a truth value": (name_by_truth, "no array True"),
     "an array before the first": (set_at(*LAYER, "array", value=-1), "no array -1"),
     "an array too many": (
@@ -671,7 +691,7 @@ ODD = {
     ),
     "a word for a number": (
         set_parameter(typed("float", value="1e5")),
-        "'1e5' for a number",
+        "'1e5' in place of inf",
     ),
     "an integer of 129 bits": (set_parameter(2**128), "more than 128 bits"),
     "a negative one": (set_parameter(-(2**128)), "more than 128 bits"),
@@ -693,6 +713,20 @@ ODD = {
         set_at("estimator", "state", "_random_state", "place", value=5),
         "random generators are not in order",
     ),
+    "options of no class": (set_option("Pipeline"), "options of 'Pipeline', which"),
+    "options of a class of Python's": (set_option("dict"), "options of 'dict', which"),
+    "options of the base of all": (set_option("Option"), "options of 'Option', which"),
+    "options of a base of ours": (set_option("Solver"), "options of 'Solver', which"),
+    "options of a list": (set_option(["SAM"]), NOT_VALID),
+    "an option of no name": (
+        set_option("SAM", depth=1),
+        r"of 'SAM' that .*\['depth'\]",
+    ),
+    "a method for an option": (set_option("SAM", validate=1), r"\['validate'\]"),
+    "options without a name for them": (
+        set_parameter(typed("option", name="SAM", options=[1])),
+        NOT_VALID,
+    ),
     "deep nesting": (
         set_at(
             "estimator",
@@ -711,6 +745,36 @@ def test_what_save_does_not_write_is_refused(case, tmp_path):
     path.write_bytes(forged("early stopping", change, tidy=False))
     with pytest.raises(ValueError, match=f"forged' cannot be loaded: .*{match}"):
         sksharp.load(path)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "name", "options", "match"),
+    [
+        ("solver", "SAM", {"interval": 0}, "The 'interval' parameter of SAM"),
+        ("solver", "SAM", {"interval": True}, "The 'interval' parameter of SAM"),
+        ("solver", "SWA", {}, "The 'solver' parameter"),
+        ("swa", "SWA", {"start": "late"}, "The 'start' parameter of SWA"),
+        ("swa", "SWA", {"anneal": 3}, "anneal needs lr"),
+        (
+            "swa",
+            "SWA",
+            {"start": typed("option", name="SAM", options={})},
+            "The 'start' parameter of SWA",
+        ),
+        ("learning_rate", "MultiStep", {"milestones": "12"}, "milestones"),
+    ],
+)
+def test_options_are_checked_by_fit_like_parameters(
+    parameter, name, options, match, tmp_path
+):
+    path = tmp_path / "forged"
+    option = typed("option", name=name, options=options)
+    change = set_at("estimator", "params", parameter, value=option)
+    path.write_bytes(forged("early stopping", change, tidy=False))
+    loaded = sksharp.load(path)
+    loaded.predict(np.zeros((2, loaded.n_features_in_)))
+    with pytest.raises(ValueError, match=match):
+        loaded.fit(np.zeros((10, 2)), np.arange(10) % 2)
 
 
 def test_integers_of_128_bits_and_sound_arrays_are_read(tmp_path):
@@ -734,8 +798,8 @@ def test_integers_of_128_bits_and_sound_arrays_are_read(tmp_path):
 def test_parts_that_lie_upon_each_other_are_refused_before_they_unfold(tmp_path):
     # 100 entries of the archive for the same million bytes
     arrays = [np.zeros(10**6, np.uint8), *(np.zeros(1, np.uint8) for _ in range(99))]
-    manifest = {"format": persistence.FORMAT, "format_version": 1, "n_arrays": 100}
-    content = bytearray(persistence._pack(manifest, arrays))
+    manifest = {"format": _archive.FORMAT, "format_version": 1, "n_arrays": 100}
+    content = bytearray(_archive.pack(manifest, arrays))
     first = content.index(b"PK\x01\x02")
     entry = content.index(b"PK\x01\x02", first + 1)  # of the large array
     size_and_place = {at: content[entry + at :][:4] for at in (16, 20, 24, 42)}
@@ -744,7 +808,7 @@ def test_parts_that_lie_upon_each_other_are_refused_before_they_unfold(tmp_path)
         other = content.index(b"PK\x01\x02", other + 1)
         for at, value in size_and_place.items():
             content[other + at : other + at + 4] = value
-    body = bytes(content[: -persistence.DIGEST_LENGTH])
+    body = bytes(content[: -_archive.DIGEST_LENGTH])
     path = tmp_path / "forged"
     path.write_bytes(body + sha256(body).hexdigest().encode())
     with pytest.raises(ValueError, match="its parts overlap"):
@@ -785,8 +849,11 @@ VALUES = [
     {"type": "RandomState", "same_as": 0},
     {"type": "Weights", "fields": {"type": "dict", "items": []}},
     {"type": "SAMMLPRegressor", "params": {}, "state": {}},
+    {"type": "option", "name": "LookSAM", "options": {}},
 ]
-TYPES = ["tuple", "dict", "array", "scalar", "objects", "RandomState", "Weights"]
+TYPES = [
+    *("tuple", "dict", "array", "scalar", "objects", "option", "RandomState", "Weights")
+]
 # names that mean something to the estimator, to scikit-learn or to Python
 ADDED = [
     "_trainer",
@@ -909,7 +976,7 @@ def forged(kind, change, tidy=True):
     change(manifest, arrays)
     if tidy:
         arrays = in_their_order(manifest, arrays)
-    return persistence._pack({**manifest, "n_arrays": len(arrays)}, arrays)
+    return _archive.pack({**manifest, "n_arrays": len(arrays)}, arrays)
 
 
 def in_their_order(tree, arrays):

@@ -18,7 +18,17 @@ from torch.optim import lr_scheduler
 from torch.optim.swa_utils import SWALR
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor, VectorizedGridSearchCV
-from sksharp._schedules import SCHEDULES
+from sksharp.estimators._parameters import read_parameters
+from sksharp.options import (
+    SWA,
+    Cosine,
+    Cyclic,
+    Exponential,
+    MultiStep,
+    Snapshots,
+    Step,
+)
+from sksharp.options.schedules import SCHEDULES
 
 from .solvers import PAIRS_WITH_A_RATE, is_usual
 
@@ -101,11 +111,11 @@ def per_epoch(make):
 # parameters, and torch's scheduler
 SETTINGS = {
     "cosine": (
-        {"learning_rate": "cosine", "lr_min": 0.01},
+        {"learning_rate": Cosine(lr_min=0.01)},
         lambda: torchs(lambda o: lr_scheduler.CosineAnnealingLR(o, 24, 0.01)),
     ),
     "flat, then cosine": (
-        {"learning_rate": "flat_cosine", "lr_flat": 0.5},
+        {"learning_rate": Cosine(flat=0.5)},
         lambda: (
             [INITIAL] * 12 + torchs(lambda o: lr_scheduler.CosineAnnealingLR(o, 12), 12)
         ),
@@ -119,16 +129,28 @@ SETTINGS = {
         ),
     ),
     "drops": (
-        {"learning_rate": "step", "lr_step_size": 2},
+        {"learning_rate": Step(size=2)},
         per_epoch(lambda o: lr_scheduler.StepLR(o, 2)),
     ),
     "drops at milestones": (
-        {"learning_rate": "multistep", "lr_milestones": [1, 4], "lr_gamma": 0.3},
+        {"learning_rate": MultiStep(milestones=[1, 4], gamma=0.3)},
         per_epoch(lambda o: lr_scheduler.MultiStepLR(o, [1, 4], 0.3)),
     ),
     "decay": (
         {"learning_rate": "exponential"},
         per_epoch(lambda o: lr_scheduler.ExponentialLR(o, 0.99)),
+    ),
+    "restarts": (
+        {"learning_rate": Cyclic(length=1, growth=2, lr_min=0.01)},
+        lambda: torchs(
+            lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 4, 2, 0.01)
+        ),
+    ),
+    "triangles": (
+        {"learning_rate": Cyclic(shape="triangular", length=0.5, lr_min=0.01)},
+        lambda: torchs(
+            lambda o: lr_scheduler.CyclicLR(o, 0.01, INITIAL, 6, cycle_momentum=False)
+        ),
     ),
     "warm-up": (
         {"warmup": 2},
@@ -196,11 +218,11 @@ def assert_same_training(regr, other):
 
 
 CONSTANTS = {
-    "a cosine to where it begins": {"learning_rate": "cosine", "lr_min": INITIAL},
-    "drops by one": {"learning_rate": "step", "lr_step_size": 1, "lr_gamma": 1.0},
-    "no milestone on the way": {"learning_rate": "multistep", "lr_milestones": [99]},
-    "a decay by one": {"learning_rate": "exponential", "lr_gamma": 1.0},
-    "one snapshot": {"n_snapshots": 1, "snapshot_schedule": "triangular"},
+    "a cosine to where it begins": {"learning_rate": Cosine(lr_min=INITIAL)},
+    "drops by one": {"learning_rate": Step(size=1, gamma=1.0)},
+    "no milestone on the way": {"learning_rate": MultiStep(milestones=[99])},
+    "a decay by one": {"learning_rate": Exponential(gamma=1.0)},
+    "restarts to where they begin": {"learning_rate": Cyclic(length=2, lr_min=INITIAL)},
 }
 
 
@@ -237,7 +259,7 @@ def test_a_training_whose_rate_has_come_to_its_end_was_not_cut_off(learning_rate
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         make_regressor(learning_rate=learning_rate, warmup=1).fit(X, target)
-    ends = learning_rate in ("cosine", "flat_cosine", "onecycle")
+    ends = learning_rate in ("cosine", "onecycle")
     assert [w.category for w in caught] == ([] if ends else [ConvergenceWarning])
 
 
@@ -252,24 +274,21 @@ def test_a_warm_start_begins_the_schedule_anew(case):
 # -- partial_fit -------------------------------------------------------------------------
 
 WITHOUT_LENGTH = {
-    "drops": {"learning_rate": "step", "lr_step_size": 2},
-    "drops at epochs": {"learning_rate": "multistep", "lr_milestones": (1, 4)},
-    "decay": {"learning_rate": "exponential", "lr_gamma": 0.7},
+    "drops": {"learning_rate": Step(size=2)},
+    "drops at epochs": {"learning_rate": MultiStep(milestones=(1, 4))},
+    "decay": {"learning_rate": Exponential(gamma=0.7)},
+    "restarts": {"learning_rate": Cyclic(length=1, growth=2)},
+    "warm-up, then triangles": {
+        "warmup": 1,
+        "learning_rate": Cyclic(shape="triangular", length=3, lr_min=0.01),
+    },
     "warm-up": {"warmup": 3},
-    "warm-up, then drops": {"warmup": 3, "learning_rate": "step", "lr_step_size": 2},
+    "warm-up, then drops": {"warmup": 3, "learning_rate": Step(size=2)},
     "annealed averaging": {
-        "swa": True,
-        "swa_start": 2,
-        "swa_lr": 0.001,
-        "swa_anneal": 3,
+        "swa": SWA(start=2, lr=0.001, anneal=3),
         "learning_rate": "exponential",
     },
-    "averaging in cycles": {
-        "swa": True,
-        "swa_start": 2,
-        "swa_lr": 0.001,
-        "swa_cycle": 2,
-    },
+    "averaging in cycles": {"swa": SWA(start=2, lr=0.001, cycle=2)},
 }
 
 
@@ -311,7 +330,7 @@ Path({str(after)!r}).write_bytes(pickle.dumps(part))
 
 
 def test_partial_fit_goes_on_where_fit_has_left_the_schedule():
-    regr = make_linear(learning_rate="step", lr_step_size=4, lr_gamma=0.5)
+    regr = make_linear(learning_rate=Step(size=4, gamma=0.5))
     regr.fit(X, target)
     for _ in range(4):
         regr.partial_fit(X, target)
@@ -322,12 +341,24 @@ def test_partial_fit_goes_on_where_fit_has_left_the_schedule():
 # parameters, and what the error names
 NEED_A_LENGTH = {
     "cosine": ({"learning_rate": "cosine"}, "learning_rate='cosine'"),
-    "flat": ({"learning_rate": "flat_cosine"}, "learning_rate='flat_cosine'"),
+    "flat": (
+        {"learning_rate": Cosine(flat=0.75)},
+        r"learning_rate=Cosine\(flat=0\.75\)",
+    ),
     "one cycle": ({"learning_rate": "onecycle"}, "learning_rate='onecycle'"),
-    "shares": ({"learning_rate": "multistep"}, r"lr_milestones=\(0.5, 0.75\)"),
+    "shares": ({"learning_rate": "multistep"}, "learning_rate='multistep'"),
+    "a share of several": (
+        {"learning_rate": MultiStep(milestones=(1, 0.5))},
+        r"learning_rate=MultiStep\(milestones=\(1, 0\.5\)\)",
+    ),
+    "cycles of a share": ({"learning_rate": "cyclic"}, "learning_rate='cyclic'"),
+    "triangles of a share": (
+        {"learning_rate": Cyclic(shape="triangular", length=0.5)},
+        r"learning_rate=Cyclic\(shape='triangular', length=0\.5\)",
+    ),
     "a share": ({"warmup": 0.1}, r"warmup=0\.1"),
     "an average": ({"ema_decay": "auto"}, "ema_decay='auto'"),
-    "snapshots": ({"n_snapshots": 3}, "n_snapshots=3"),
+    "snapshots": ({"snapshots": 3}, "snapshots=3"),
 }
 
 
@@ -362,52 +393,56 @@ REFUSED = {
         r"shorter than the 6 epochs of max_steps=22, got warmup=6.*raise max_steps",
     ),
     "a rate that would rise": (
-        {"learning_rate": "cosine", "lr_min": 0.06},
-        r"lr_min must not exceed learning_rate_init.*lr_min=0\.06 with .*=0\.05",
+        {"learning_rate": Cosine(lr_min=0.06)},
+        r"learning_rate__lr_min must not exceed learning_rate_init.*lr_min=0\.06.*=0\.05",
+    ),
+    "cycles of a rate that would rise": (
+        {"learning_rate": Cyclic(lr_min=0.06)},
+        r"learning_rate__lr_min must not exceed learning_rate_init.*lr_min=0\.06.*=0\.05",
     ),
     "a rate of snapshots that would rise": (
-        {"n_snapshots": 2, "lr_min": 0.06},
-        "lr_min must not exceed learning_rate_init",
+        {"snapshots": Snapshots(n=2, lr_min=0.06)},
+        "snapshots__lr_min must not exceed learning_rate_init",
     ),
     "an epoch that is a float": (
-        {"learning_rate": "multistep", "lr_milestones": (0.5, 2.0)},
-        r"lr_milestones must hold .*, got 2\.0 among \(0\.5, 2\.0\)\..*as an int",
+        {"learning_rate": MultiStep(milestones=(0.5, 2.0))},
+        r"milestones must hold .*, got 2\.0 among \(0\.5, 2\.0\)\..*as an int",
     ),
     "a negative milestone": (
-        {"learning_rate": "multistep", "lr_milestones": [-1]},
-        "lr_milestones must hold .*got -1",
+        {"learning_rate": MultiStep(milestones=[-1])},
+        "milestones must hold .*got -1",
     ),
     "no milestone": (
-        {"learning_rate": "multistep", "lr_milestones": []},
-        "lr_milestones must hold at least one",
+        {"learning_rate": MultiStep(milestones=[])},
+        "milestones must hold at least one",
     ),
     "annealing to nowhere": (
-        {"swa": True, "swa_anneal": 2},
-        "swa_anneal needs swa_lr.*got swa_lr=None with swa_anneal=2",
+        {"swa": SWA(anneal=2)},
+        r"anneal needs lr, .*got SWA\(anneal=2\)",
     ),
     "cycles to nowhere": (
-        {"swa": True, "swa_cycle": 2},
-        "swa_cycle needs swa_lr.*got swa_lr=None with swa_cycle=2",
+        {"swa": SWA(cycle=2)},
+        r"cycle needs lr, .*got SWA\(cycle=2\)",
     ),
     "annealing and cycles": (
-        {"swa": True, "swa_lr": 0.01, "swa_cycle": 1, "swa_anneal": 1},
-        "swa_anneal and swa_cycle both say",
+        {"swa": SWA(lr=0.01, cycle=1, anneal=1)},
+        r"anneal and cycle both say.*got SWA\(lr=0\.01, anneal=1, cycle=1\)",
     ),
     "cycles and a frequency": (
-        {"swa": True, "swa_lr": 0.01, "swa_cycle": 1, "swa_freq": 2},
-        "swa_freq must be 1 with swa_cycle.*got swa_freq=2",
+        {"swa": SWA(lr=0.01, cycle=1, freq=2)},
+        r"freq must be 1 with cycle.*got SWA\(freq=2, lr=0\.01, cycle=1\)",
     ),
     "cycles that rise": (
-        {"swa": True, "swa_lr": 0.05, "swa_cycle": 1},
-        r"swa_lr must be below learning_rate_init.*got swa_lr=0\.05",
+        {"swa": SWA(lr=0.05, cycle=1)},
+        r"swa__lr must be below learning_rate_init.*got swa=SWA\(lr=0\.05, cycle=1\)",
     ),
     "a cycle longer than the averaging": (
-        {"swa": True, "swa_lr": 0.01, "swa_cycle": 3, "swa_start": 4},
-        "swa_cycle must not exceed the 2 epochs after swa_start=4, got swa_cycle=3",
+        {"swa": SWA(lr=0.01, cycle=3, start=4)},
+        "swa__cycle must not exceed the 2 epochs after swa__start=4, got swa__cycle=3",
     ),
     "annealing longer than the averaging": (
-        {"swa": True, "swa_lr": 0.01, "swa_anneal": 3, "swa_start": 4},
-        "swa_anneal must not exceed the 2 epochs after swa_start=4, got swa_anneal=3",
+        {"swa": SWA(lr=0.01, anneal=3, start=4)},
+        "swa__anneal must not exceed the 2 epochs after swa__start=4, got swa__anneal=3",
     ),
     "a schedule of lbfgs": (
         {"solver": "lbfgs", "learning_rate": "cosine"},
@@ -418,67 +453,67 @@ REFUSED = {
         "warmup needs a stochastic solver, got solver='lbfgs'",
     ),
     "snapshots of lbfgs": (
-        {"solver": "lbfgs", "n_snapshots": 3},
-        "n_snapshots needs a stochastic solver, got solver='lbfgs'",
+        {"solver": "lbfgs", "snapshots": 3},
+        "snapshots needs a stochastic solver, got solver='lbfgs'",
     ),
     "snapshots and a schedule": (
-        {"n_snapshots": 3, "learning_rate": "cosine"},
-        "n_snapshots=3 needs learning_rate to be 'constant', got learning_rate='cosine'",
+        {"learning_rate": "cosine", "snapshots": 3},
+        "snapshots=3 needs learning_rate to be 'constant', got learning_rate='cosine'",
     ),
     "snapshots and early stopping": (
-        {"n_snapshots": 3, "early_stopping": True},
-        "n_snapshots=3 needs early_stopping to be False, got early_stopping=True",
+        {"early_stopping": True, "snapshots": 3},
+        "snapshots=3 needs early_stopping to be False, got early_stopping=True",
     ),
     "snapshots and members": (
-        {"n_snapshots": 3, "n_members": 2},
-        "n_snapshots=3 needs n_members to be 1, got n_members=2",
+        {"n_members": 2, "snapshots": 3},
+        "snapshots=3 needs n_members to be 1, got n_members=2",
     ),
     "snapshots and an average": (
-        {"n_snapshots": 3, "swa": True},
-        "n_snapshots=3 needs swa to be False, got swa=True",
+        {"swa": True, "snapshots": 3},
+        "snapshots=3 needs swa to be False, got swa=True",
     ),
     "snapshots and a moving average": (
-        {"n_snapshots": 3, "ema_decay": "auto"},
-        "n_snapshots=3 needs ema_decay to be None, got ema_decay='auto'",
+        {"ema_decay": "auto", "snapshots": 3},
+        "snapshots=3 needs ema_decay to be None, got ema_decay='auto'",
     ),
     "a schedule of a rate that is found": (
         {"solver": "yellowfin", "learning_rate": "cosine"},
         "solver='yellowfin' finds its learning rate.*got learning_rate='cosine'",
     ),
     "an average at a rate that is found": (
-        {"solver": "yellowfin", "swa": True, "swa_lr": 0.1},
-        "solver='yellowfin' finds its learning rate.*got swa_lr=0.1",
+        {"solver": "yellowfin", "swa": SWA(lr=0.1)},
+        r"solver='yellowfin' finds its learning rate.*got swa=SWA\(lr=0\.1\)",
     ),
     "snapshots of a rate that is found": (
-        {"solver": "yellowfin", "n_snapshots": 2},
-        "solver='yellowfin' finds its learning rate.*got n_snapshots=2",
+        {"solver": "yellowfin", "snapshots": 2},
+        "solver='yellowfin' finds its learning rate.*got snapshots=2",
     ),
     "more snapshots than epochs": (
-        {"n_snapshots": 7},
-        "n_snapshots=7 with .*'cosine' needs at least 7 epochs, got 6 after .*max_iter",
+        {"snapshots": 7},
+        "snapshots=7 needs at least 7 epochs, got 6 after snapshots__start=0 of max_iter",
     ),
     "more snapshots than can be counted": (
-        {"n_snapshots": 10**20},
+        {"snapshots": 10**20},
         f"needs at least {10**20} epochs, got 6 after .*max_iter",
     ),
     "more triangles than epochs": (
-        {"n_snapshots": 3, "snapshot_schedule": "triangular", "snapshot_start": 2},
-        "'triangular' needs at least 5 epochs, got 4 after snapshot_start=2 of max_iter",
+        {"snapshots": Snapshots(n=3, schedule="triangular", start=2)},
+        "'triangular'.* at least 5 epochs, got 4 after snapshots__start=2 of max_iter",
     ),
     "more snapshots than steps": (
-        {"n_snapshots": 7, "max_steps": 20},
-        "at least 7 epochs, got 5 after snapshot_start=0 of max_steps=20",
+        {"max_steps": 20, "snapshots": 7},
+        "at least 7 epochs, got 5 after snapshots__start=0 of max_steps=20",
     ),
     "snapshots that never begin": (
-        {"n_snapshots": 2, "snapshot_start": 9},
-        "at least 2 epochs, got 0 after snapshot_start=9",
+        {"snapshots": Snapshots(n=2, start=9)},
+        "at least 2 epochs, got 0 after snapshots__start=9",
     ),
     "a warm-up longer than a cycle": (
-        {"n_snapshots": 3, "warmup": 2},
+        {"warmup": 2, "snapshots": 3},
         "warmup must end before the first cycle .* after 2 epochs, got warmup=2",
     ),
     "a share of warm-up longer than a cycle": (
-        {"n_snapshots": 3, "warmup": 0.5},
+        {"warmup": 0.5, "snapshots": 3},
         "warmup must end before the first cycle .* after 2 epochs, got warmup=0.5",
     ),
     "two averages": (
@@ -496,20 +531,11 @@ def test_parameters_that_contradict_each_other_are_refused(case):
 
 
 INVALID = {
-    "learning_rate": ["cyclic", None, 0.1],
+    "learning_rate": ["cycles", None, 0.1],
     "warmup": [-1, 1.0, -0.1, "long", None],
-    "lr_min": [-0.1, None],
-    "lr_gamma": [0, 1.1, "half"],
-    "lr_step_size": [0, 1.5, None],
-    "lr_milestones": [3, None],
-    "lr_flat": [1.0, -0.1],
     "ema_decay": [1.0, -0.1, "long"],
-    "swa_anneal": [-1, 1.5, None],
-    "swa_anneal_strategy": ["cos", None],
-    "swa_cycle": [0, 1.5],
-    "n_snapshots": [0, 1.5, None],
-    "snapshot_schedule": ["step", None],
-    "snapshot_start": [-1, 1.0],
+    "swa": [None, 1, "cosine"],
+    "snapshots": [0, 1, 1.5, "cosine"],
 }
 
 
@@ -521,13 +547,81 @@ def test_a_value_out_of_range_is_refused(name, value):
         make_regressor(**{name: value}).fit(X, target)
 
 
+# parameters that hold an object, and values that its class does not take
+INVALID_OPTIONS = {
+    Cosine: ("learning_rate", {"lr_min": [-0.1, None], "flat": [1.0, -0.1]}),
+    Step: ("learning_rate", {"gamma": [0, 1.1, "half"], "size": [0, 1.5, None]}),
+    MultiStep: ("learning_rate", {"gamma": [0, 1.1, None], "milestones": [3, None]}),
+    Exponential: ("learning_rate", {"gamma": [0, 1.1, "half"]}),
+    Cyclic: (
+        "learning_rate",
+        {
+            "shape": ["step", None],
+            "length": [0, 0.0, -1, 1.5, True, None],
+            "growth": [0, 1.5, None],
+            "lr_min": [-0.1, None],
+        },
+    ),
+    SWA: (
+        "swa",
+        {
+            "anneal": [-1, 1.5, None],
+            "strategy": ["cos", None],
+            "cycle": [0, 1.5],
+        },
+    ),
+    Snapshots: (
+        "snapshots",
+        {
+            "n": [0, 1, 1.5, None],
+            "schedule": ["step", None],
+            "start": [-1, 1.0],
+            "lr_min": [-0.1, None],
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize(
+    ("cls", "name", "value"),
+    [
+        (cls, name, value)
+        for cls, (_, values) in INVALID_OPTIONS.items()
+        for name in values
+        for value in values[name]
+    ],
+)
+def test_a_value_of_an_option_out_of_range_is_refused(cls, name, value, method):
+    holder, _ = INVALID_OPTIONS[cls]
+    regr = make_regressor(**{holder: cls(**{name: value})})
+    with pytest.raises(ValueError, match=rf"The '{name}' parameter of {cls.__name__} "):
+        getattr(regr, method)(X, target)
+
+
 @pytest.mark.parametrize("number", [np.int64, np.float64], ids=str)
 def test_numbers_may_be_numpys(number):
     warmup = number(2) if number is np.int64 else number(0.25)
-    params = {"learning_rate": "multistep", "lr_gamma": np.float32(0.25)}
-    plain = make_regressor(**params, warmup=warmup.item(), lr_milestones=(1, 3))
-    theirs = make_regressor(**params, warmup=warmup, lr_milestones=np.array([1, 3]))
+    theirs = make_regressor(
+        warmup=warmup,
+        learning_rate=MultiStep(milestones=np.array([1, 3]), gamma=np.float32(0.25)),
+    )
+    plain = make_regressor(
+        warmup=warmup.item(), learning_rate=MultiStep(milestones=(1, 3), gamma=0.25)
+    )
     assert rates_of(theirs)[0] == rates_of(plain)[0]
+
+
+@pytest.mark.parametrize("number", [np.int64(2), np.float64(0.5)], ids=repr)
+def test_numbers_of_cycles_may_be_numpys(number):
+    theirs = Cyclic(length=number, growth=np.int32(2), lr_min=np.float32(0.25 / 16))
+    plain = Cyclic(length=number.item(), growth=2, lr_min=0.25 / 16)
+    assert theirs.needs_length == plain.needs_length
+    rates, expected = (
+        rates_of(make_regressor(learning_rate=schedule))[0]
+        for schedule in (theirs, plain)
+    )
+    assert rates == expected
 
 
 # -- searches ----------------------------------------------------------------------------
@@ -539,8 +633,13 @@ def test_a_search_over_schedules_is_scikit_learns():
     )
     grid = [
         {"learning_rate": ["constant", *SCHEDULES], "warmup": [0, 0.25]},
-        {"learning_rate": ["cosine"], "lr_min": [0.0, 0.01], "rho": [0, 0.2]},
-        {"n_snapshots": [2, 3]},
+        {
+            "learning_rate": ["cosine"],
+            "learning_rate__lr_min": [0.0, 0.01],
+            "rho": [0, 0.2],
+        },
+        {"learning_rate": [Cyclic(shape="triangular", length=3), MultiStep(gamma=0.3)]},
+        {"snapshots": [2, 3, Snapshots(n=2, lr_min=0.01)]},
     ]
     found = VectorizedGridSearchCV(network, grid, cv=2).fit(X, labels)
     expected = GridSearchCV(network, grid, cv=2).fit(X, labels)
@@ -555,7 +654,7 @@ def test_members_follow_their_schedules_on_their_own_rows():
     # two minibatches of 20 rows: the last of 12 steps has all but come to the end
     last = INITIAL / 2 * (1 + np.cos(np.pi * 11 / 12))
     for member in regr.members_:
-        assert_allclose(member._optimizer.learning_rate, last, rtol=1e-12)
+        assert_allclose(member._state.optimizer.learning_rate, last, rtol=1e-12)
 
 
 def jobs_of(estimator):
@@ -565,18 +664,18 @@ def jobs_of(estimator):
     class Trainer:
         """Train as always, and see the jobs."""
 
-        def train(self, estimator, jobs, watch=None):
+        def train(self, estimator, jobs, observer=None):
             from sksharp.training import fit_models
 
             seen.append(jobs)
-            return fit_models(jobs, watch=watch)
+            return fit_models(jobs, observer=observer)
 
     estimator._trainer = Trainer()
     estimator.fit(X, target)
     return seen
 
 
-AUTO = {"rho": "auto", "rho_grid": [0.1], "cv": 2}
+AUTO = {"rho": [0.1], "cv": 2}
 
 
 @pytest.mark.parametrize("case", SETTINGS)
@@ -589,8 +688,8 @@ def test_the_network_of_a_chosen_radius_follows_the_schedule_of_the_whole_length
 
 
 def test_a_chosen_radius_may_be_that_of_snapshots():
-    regr = make_regressor(**AUTO, n_snapshots=3, batch_size=10).fit(X, target)
-    plain = make_regressor(rho=0.1, n_snapshots=3, batch_size=10).fit(X, target)
+    regr = make_regressor(batch_size=10, snapshots=3, **AUTO).fit(X, target)
+    plain = make_regressor(rho=0.1, batch_size=10, snapshots=3).fit(X, target)
     assert regr.rho_ == 0.1
     assert len(regr.members_) == 3
     assert_array_equal(regr.predict(X), plain.predict(X))
@@ -607,9 +706,8 @@ def test_the_decay_is_that_of_a_tenth_of_all_steps(epochs, decay):
     n_steps = epochs * N_STEPS
     expected = np.clip(1 - 1 / (0.1 * n_steps), 0.9, 0.999)
     assert_allclose(expected, decay, rtol=1e-12)
-    found = regr.set_params(ema_decay="auto")._averaging_decay(
-        n_steps, is_automatic=False
-    )
+    plan = read_parameters(regr.set_params(ema_decay="auto"))
+    found = plan._decay(n_steps, is_automatic=False)
     assert_allclose(found, expected, rtol=1e-15)
 
 
@@ -625,27 +723,27 @@ def test_an_average_of_a_length_is_that_of_its_decay(length):
 # parameters of averaging that begins after two of six epochs, and its epochs' rates
 ANNEALED = {
     "cosine": (
-        {"swa_anneal": 3},
+        {"anneal": 3},
         lambda: torchs(lambda o: SWALR(o, 0.001, anneal_epochs=3), 5)[1:],
     ),
     "linear": (
-        {"swa_anneal": 4, "swa_anneal_strategy": "linear"},
+        {"anneal": 4, "strategy": "linear"},
         lambda: torchs(
             lambda o: SWALR(o, 0.001, anneal_epochs=4, anneal_strategy="linear"), 5
         )[1:],
     ),
     "a share": (
-        {"swa_anneal": 0.5},
+        {"anneal": 0.5},
         lambda: torchs(lambda o: SWALR(o, 0.001, anneal_epochs=2), 5)[1:],
     ),
-    "at once": ({"swa_anneal": 0}, lambda: [0.001] * 4),
+    "at once": ({"anneal": 0}, lambda: [0.001] * 4),
 }
 
 
 @pytest.mark.parametrize("case", ANNEALED)
 def test_the_rate_goes_to_that_of_averaging_as_under_torchs_scheduler(case):
-    params, expected = ANNEALED[case]
-    regr = make_linear(swa=True, swa_start=2, swa_lr=0.001, **params)
+    options, expected = ANNEALED[case]
+    regr = make_linear(swa=SWA(start=2, lr=0.001, **options))
     rates, fitted = rates_of(regr)
     expected = np.repeat([INITIAL, INITIAL, *expected()], N_STEPS)
     assert_allclose(rates, expected, rtol=1e-12)
@@ -654,9 +752,7 @@ def test_the_rate_goes_to_that_of_averaging_as_under_torchs_scheduler(case):
 
 
 def test_annealing_begins_at_the_rate_of_the_schedule():
-    regr = make_linear(
-        swa=True, swa_start=2, swa_lr=0.001, swa_anneal=4, learning_rate="cosine"
-    )
+    regr = make_linear(swa=SWA(start=2, lr=0.001, anneal=4), learning_rate="cosine")
     rates, _ = rates_of(regr)
     at_start = INITIAL / 2 * (1 + np.cos(np.pi * 8 / 24))
     t = (1 - np.cos(np.pi * np.arange(1, 5) / 4)) / 2
@@ -665,7 +761,7 @@ def test_annealing_begins_at_the_rate_of_the_schedule():
 
 
 def test_averages_of_cycles_are_of_their_lowest_points():
-    regr = make_linear(swa=True, swa_start=2, swa_lr=0.001, swa_cycle=2)
+    regr = make_linear(swa=SWA(start=2, lr=0.001, cycle=2))
     rates, fitted = rates_of(regr)
     t = np.tile(np.arange(1, 9) / 8, 2)
     expected = [*[INITIAL] * 8, *((1 - t) * INITIAL + t * 0.001)]
@@ -677,11 +773,7 @@ def test_averages_of_cycles_are_of_their_lowest_points():
 
 def test_a_stall_begins_the_annealing_too():
     regr = make_linear(
-        swa=True,
-        swa_start=4,
-        swa_lr=0.001,
-        swa_anneal=2,
-        swa_anneal_strategy="linear",
+        swa=SWA(start=4, lr=0.001, anneal=2, strategy="linear"),
         tol=1e9,
         n_iter_no_change=1,
     )

@@ -29,8 +29,11 @@ from sklearn.model_selection import (
 from sklearn.utils.class_weight import compute_sample_weight
 from skorch.callbacks import Callback
 
-from sksharp import SAMMLPClassifier, SAMMLPRegressor, _members, _race
+from sksharp import SAMMLPClassifier, SAMMLPRegressor
+from sksharp.estimators import _rho_search, _strategies
+from sksharp.options import SAM, SWA, WSAM
 from sksharp.training._net import MLPNet
+from sksharp.training._step import Step
 
 from .checks import with_checks
 
@@ -54,13 +57,7 @@ SMALL = {
     "random_state": 0,
 }
 ENSEMBLE = {**SMALL, "n_members": 3, "cv": FOLDS}
-AUTO = {
-    **SMALL,
-    "rho": "auto",
-    "rho_grid": [0.0, 0.05, 0.5],
-    "cv": FOLDS,
-    "ema_decay": 0.0,
-}
+AUTO = {**SMALL, "rho": [0.0, 0.05, 0.5], "cv": FOLDS, "ema_decay": 0.0}
 
 # (estimator, targets, sample_weight)
 KINDS = {
@@ -252,7 +249,7 @@ def test_a_row_of_no_fold_has_no_prediction():
 
 @pytest.mark.filterwarnings("ignore::sksharp.exceptions.UnusedParameterWarning")
 @pytest.mark.parametrize("n_members", [1, 3])
-@pytest.mark.parametrize("rho", ["auto", 0.1])
+@pytest.mark.parametrize("rho", [AUTO["rho"], "auto", 0.1], ids=str)
 def test_out_of_fold_predictions_are_those_of_the_last_fit(rho, n_members):
     clf = SAMMLPClassifier(**{**AUTO, "n_members": n_members}, warm_start=True)
     clf.set_params(cv=3).fit(X, LABELS)
@@ -279,7 +276,7 @@ class SmallNetwork(SAMMLPRegressor):
         return super()._forward_pass_fast(X, check_input=check_input) + self._shift
 
 
-@pytest.mark.parametrize("params", [{}, {"n_members": 2}, {"n_snapshots": 3}], ids=repr)
+@pytest.mark.parametrize("params", [{}, {"n_members": 2}, {"snapshots": 3}], ids=repr)
 def test_a_subclass_may_have_a_signature_of_its_own(params):
     network = SmallNetwork(alpha=0.1, random_state=0)
     for name, value in params.items():
@@ -309,13 +306,13 @@ def test_labels_that_are_noise_are_learnt_by_heart_and_not_out_of_fold():
 @pytest.fixture
 def folds(monkeypatch):
     """Record the folds of every fit."""
-    made, make = [], _members.make_folds
+    made, make = [], _strategies.make_folds
 
     def make_folds(*args, **kwargs):
         made.append(make(*args, **kwargs))
         return made[-1]
 
-    monkeypatch.setattr(_members, "make_folds", make_folds)
+    monkeypatch.setattr(_strategies, "make_folds", make_folds)
     return made
 
 
@@ -423,9 +420,9 @@ def test_a_splitter_that_cannot_split_is_named(splitter, match):
 @pytest.mark.parametrize(
     ("rows", "match"),
     [
-        ([0.0, 1.0], "cv must give the places of rows, or masks, of n_samples=60"),
-        (np.ones(59, dtype=bool), "cv must give the places of rows, or masks"),
-        ([59, 60], "cv must give the places of rows, or masks.* out of bounds"),
+        ([0.0, 1.0], "cv must give the indices of rows, or masks, of n_samples=60"),
+        (np.ones(59, dtype=bool), "cv must give the indices of rows, or masks"),
+        ([59, 60], "cv must give the indices of rows, or masks.* out of bounds"),
         ([[0, 1], [2, 3]], r"in one dimension, got 2 of shape \(2, 2\)"),
     ],
 )
@@ -459,17 +456,16 @@ def test_the_loss_of_the_radius_is_that_of_the_rows_out_of_fold(kind, n_members)
     losses = np.where(to_the_end, estimator.rho_losses_, np.inf)
     assert_allclose(losses.min(), loss, rtol=1e-9)
     assert estimator.rho_ == estimator.rho_grid_[losses.argmin()]
-    assert_array_equal(estimator.rho_grid_, AUTO["rho_grid"])
+    assert_array_equal(estimator.rho_grid_, AUTO["rho"])
 
 
-@pytest.mark.parametrize("solver", ["sam", "wsam"])
-@pytest.mark.parametrize("average", [{}, {"swa": True, "swa_start": 3}])
-def test_a_grid_of_one_radius_is_that_radius(solver, average):
-    shared = {**ENSEMBLE, **average, "solver": solver, "gamma": 0.8}
-    radius = 0.2 if solver == "sam" else 0.2 * (1 - 0.8) / 0.8
-    auto = SAMMLPClassifier(
-        **{**shared, "rho": "auto"}, rho_grid=[0.2], ema_decay=0
-    ).fit(X, LABELS)
+@pytest.mark.parametrize(
+    ("solver", "radius"), [(SAM(), 0.2), (WSAM(gamma=0.8), 0.2 * (1 - 0.8) / 0.8)]
+)
+@pytest.mark.parametrize("average", [{}, {"swa": SWA(start=3)}], ids=str)
+def test_a_grid_of_one_radius_is_that_radius(solver, radius, average):
+    shared = {**ENSEMBLE, **average, "solver": solver}
+    auto = SAMMLPClassifier(**{**shared, "rho": [0.2], "ema_decay": 0}).fit(X, LABELS)
     fixed = SAMMLPClassifier(**{**shared, "rho": radius}).fit(X, LABELS)
     assert auto.rho_ == radius
     assert_same_members(auto, fixed)
@@ -480,10 +476,10 @@ def test_a_grid_of_one_radius_is_that_radius(solver, average):
 @pytest.mark.parametrize("n_members", [1, 3])
 def test_the_radii_of_wsam_are_those_of_its_perturbation(n_members):
     network = SAMMLPClassifier(
-        **{**AUTO, "max_iter": 2}, n_members=n_members, solver="wsam", gamma=0.6
+        **{**AUTO, "max_iter": 2}, n_members=n_members, solver=WSAM(gamma=0.6)
     ).fit(X, LABELS)
     assert_allclose(
-        network.rho_grid_ * 0.6 / (1 - 0.6), AUTO["rho_grid"], rtol=1e-12, atol=0
+        network.rho_grid_ * 0.6 / (1 - 0.6), AUTO["rho"], rtol=1e-12, atol=0
     )
     assert network.rho_ in network.rho_grid_
 
@@ -491,7 +487,7 @@ def test_the_radii_of_wsam_are_those_of_its_perturbation(n_members):
 @pytest.mark.parametrize("n_members", [1, 3])
 def test_wsam_without_weight_of_the_sharpness_has_no_radius_to_choose(n_members):
     cv = FOLDS if n_members > 1 else None
-    shared = {"n_members": n_members, "cv": cv, "solver": "wsam", "gamma": 0.0}
+    shared = {"n_members": n_members, "cv": cv, "solver": WSAM(gamma=0.0)}
     auto, fixed = (
         SAMMLPClassifier(**{**SMALL, **shared, "rho": rho}).fit(X, LABELS)
         for rho in ("auto", 0.3)
@@ -516,17 +512,17 @@ def test_radii_are_given_up_at_the_first_looks_after_their_stages(freq, epochs):
         for n in (epochs - 1, epochs)
     ]
     expected = {}
-    for share, left in _race.RACE:
+    for share, left in _rho_search.RUNGS:
         looks = [n for n in range(freq, epochs, freq) if n >= share * epochs]
         if looks:
             expected[looks[0]] = left
-    assert _race.pauses_of(jobs, _race.RACE) == expected
+    assert _rho_search.pauses_of(jobs, _rho_search.RUNGS) == expected
 
 
 def test_hopeless_radii_are_given_up_and_leave_no_trace():
     grid = [0.0, 0.02, 0.1, 0.5, 1.0, 3.0]
     network = SAMMLPClassifier(
-        **{**AUTO, "rho_grid": grid, "max_iter": 20}, n_members=3
+        **{**AUTO, "rho": grid, "max_iter": 20}, n_members=3
     ).fit(X, LABELS)
     # of six radii three go on after 15 % of the epochs, two after 40 %, one after 70 %
     assert sorted(network.rho_epochs_) == [3, 3, 3, 8, 14, 20]
@@ -544,11 +540,11 @@ def test_of_a_short_training_as_many_radii_are_given_up(n_members):
 
 
 def test_without_a_race_every_radius_is_trained_to_the_end(monkeypatch):
-    monkeypatch.setattr(SAMMLPClassifier, "_race_stages", ())
+    monkeypatch.setattr(_rho_search, "RUNGS", ())
     network = SAMMLPClassifier(**AUTO, n_members=3).fit(X, LABELS)
     assert_array_equal(network.rho_epochs_, [6, 6, 6])
     assert network.rho_ == network.rho_grid_[network.rho_losses_.argmin()]
-    for radius, loss in zip(AUTO["rho_grid"], network.rho_losses_, strict=True):
+    for radius, loss in zip(AUTO["rho"], network.rho_losses_, strict=True):
         fixed = SAMMLPClassifier(**{**ENSEMBLE, "rho": radius}).fit(X, LABELS)
         out = fixed.oof_decision_function_
         assert_allclose(log_loss(LABELS, out), loss, rtol=1e-9)
@@ -557,7 +553,7 @@ def test_without_a_race_every_radius_is_trained_to_the_end(monkeypatch):
 def test_the_order_and_the_copies_of_radii_do_not_matter():
     shared = {**AUTO, "n_members": 3}
     a = SAMMLPClassifier(**shared).fit(X, LABELS)
-    shared["rho_grid"] = np.array([0.5, 0.05, 0.0, 0.5])
+    shared["rho"] = np.array([0.5, 0.05, 0.0, 0.5])
     b = SAMMLPClassifier(**shared).fit(X, LABELS)
     assert_array_equal(a.rho_grid_, b.rho_grid_)
     assert_same_members(a, b)
@@ -568,7 +564,7 @@ def test_the_order_and_the_copies_of_radii_do_not_matter():
 def test_one_network_trains_as_long_as_was_good_for_the_folds(
     max_iter, weighted, monkeypatch
 ):
-    monkeypatch.setattr(_race, "PATIENCE_OF_ONE", math.inf)
+    monkeypatch.setattr(_rho_search, "PATIENCE_OF_ONE", math.inf)
     shared = {"max_iter": max_iter, "learning_rate_init": 0.05}
     weights = WEIGHTS if weighted else None
     network = SAMMLPRegressor(**{**AUTO, **shared}).fit(X, TARGETS, weights)
@@ -620,7 +616,7 @@ def test_an_automatic_minibatch_is_a_twentieth_of_the_rows(
 ):
     rows = np.resize(ROWS, (n_rows, 4))
     y = rows[:, 0]
-    params = {**QUICK, "max_iter": 2, "n_members": n_members, "rho_grid": [0.1]}
+    params = {**QUICK, "max_iter": 2, "n_members": n_members, "rho": [0.1]}
     automatic = SAMMLPRegressor(**params).fit(rows, y)
     given = SAMMLPRegressor(**params, batch_size=batch_size).fit(rows, y)
     assert_array_equal(automatic.predict(rows), given.predict(rows))
@@ -703,16 +699,16 @@ def test_with_too_few_rows_training_is_that_of_a_number(weighted):
 @pytest.mark.parametrize(
     ("params", "radius"),
     [
-        ({"rho_grid": [0]}, 0.0),
-        ({"rho_grid": np.array([0.3])}, 0.3),
-        ({"rho_grid": (0.3,), "solver": "wsam", "gamma": 0.75}, 0.1),
+        ({"rho": [0]}, 0.0),
+        ({"rho": np.array([0.3])}, 0.3),
+        ({"solver": WSAM(gamma=0.75), "rho": (0.3,)}, 0.1),
     ],
 )
 def test_a_grid_of_one_radius_is_that_radius_with_few_rows_and_call_by_call(
     params, radius
 ):
     rows, y = ROWS[:60], SIGNS[:60]
-    fixed = {name: value for name, value in params.items() if name != "rho_grid"}
+    fixed = {name: value for name, value in params.items() if name != "rho"}
     automatic = SAMMLPClassifier(**QUICK, **params).fit(rows, y)
     assert automatic.rho_ == pytest.approx(radius, rel=1e-15)
     plain = SAMMLPClassifier(**QUICK, **fixed, rho=automatic.rho_).fit(rows, y)
@@ -812,7 +808,7 @@ def test_a_training_of_one_look_at_the_folds_is_cut_off(params, length):
     network = SAMMLPRegressor(**{**QUICK, **params, **length, "tol": 1e9})
     (message,) = messages_of(network)
     assert re.search(
-        rf"Maximum iterations \(1\) .* the rows left out was looked at once\. Increase "
+        rf"Maximum iterations \(1\) .* the rows left out was evaluated once\. Increase "
         rf"{next(iter(length))}",
         message,
     )
@@ -854,10 +850,10 @@ def test_folds_that_gave_up_were_not_cut_off():
     noise = np.random.default_rng(1).normal(size=300)
     network = SAMMLPRegressor(
         hidden_layer_sizes=(32,),
-        rho_grid=[0],
         max_iter=60,
         learning_rate_init=0.02,
         random_state=0,
+        rho=[0],
     )
     network.set_params(n_iter_no_change=50)  # longer than they wait for a better epoch
     with warnings.catch_warnings():
@@ -942,16 +938,16 @@ def test_an_interrupt_while_radii_are_tried_ends_the_fit(
     n_members, number, monkeypatch
 ):
     count = itertools.count(1)
-    step = MLPNet.train_step
+    step = Step.__call__
 
-    def interrupted(net, *args, **kwargs):
+    def interrupted(self, *args):
         if next(count) == number:
             raise KeyboardInterrupt
-        return step(net, *args, **kwargs)
+        return step(self, *args)
 
     network = SAMMLPClassifier(**QUICK, n_members=n_members)
     before = set(vars(network))
-    monkeypatch.setattr(MLPNet, "train_step", interrupted)
+    monkeypatch.setattr(Step, "__call__", interrupted)
     with pytest.raises(KeyboardInterrupt):
         network.fit(ROWS, SIGNS)
     assert set(vars(network)) == before
@@ -960,8 +956,8 @@ def test_an_interrupt_while_radii_are_tried_ends_the_fit(
 @pytest.mark.parametrize("average", ["early_stopping", "swa"])
 def test_one_network_may_end_in_another_way(average):
     # steps so long that an average is better than all that it is of
-    shared = {"learning_rate_init": 0.2, "max_iter": 12, "swa_start": 2}
-    shared |= {average: True}
+    shared = {"learning_rate_init": 0.2, "max_iter": 12}
+    shared |= {"early_stopping": True} if average != "swa" else {"swa": SWA(start=2)}
     network = SAMMLPRegressor(**{**AUTO, **shared}).fit(X, TARGETS)
     plain = SAMMLPRegressor(**{**SMALL, **shared, "rho": network.rho_}).fit(X, TARGETS)
     assert network.n_averaged_ == plain.n_averaged_ == 10 * (average == "swa")
@@ -1037,14 +1033,14 @@ def test_a_warm_start_keeps_the_radius(n_members):
     network = SAMMLPRegressor(**AUTO, n_members=n_members, warm_start=True)
     radius = network.fit(X, TARGETS).rho_
     losses = network.rho_losses_
-    network.set_params(rho_grid=[7.0]).fit(X, TARGETS)
+    network.set_params(rho=[7.0]).fit(X, TARGETS)
     assert network.rho_ == radius
     assert network.rho_losses_ is losses
 
 
 def test_members_of_a_chosen_radius_go_on_as_those_of_a_given_one():
     chosen = SAMMLPRegressor(**AUTO, n_members=3, warm_start=True).fit(X, TARGETS)
-    given = clone(chosen).set_params(rho=chosen.rho_, rho_grid=None).fit(X, TARGETS)
+    given = clone(chosen).set_params(rho=chosen.rho_).fit(X, TARGETS)
     assert_same_members(chosen, given, rtol=1e-9)
     chosen.fit(X, TARGETS)
     assert_same_members(chosen, given.fit(X, TARGETS), rtol=1e-9)
@@ -1064,10 +1060,10 @@ def test_a_warm_start_by_lbfgs_leaves_nothing_of_a_choice(n_members):
 def test_a_warm_start_with_another_solver_chooses_its_radius(n_members):
     network = SAMMLPRegressor(**AUTO, n_members=n_members, warm_start=True)
     network.fit(X, TARGETS)
-    network.set_params(solver="asam", rho_grid=[0.7, 7.0]).fit(X, TARGETS)
+    network.set_params(solver="asam", rho=[0.7, 7.0]).fit(X, TARGETS)
     assert_array_equal(network.rho_grid_, [0.7, 7.0])
     assert network.rho_ in (0.7, 7.0)
-    network.set_params(rho_grid=[9.0]).fit(X, TARGETS)
+    network.set_params(rho=[9.0]).fit(X, TARGETS)
     assert network.rho_ in (0.7, 7.0)
 
 
@@ -1079,7 +1075,7 @@ def test_partial_fit_with_another_solver_does_not_take_its_radius():
 
 
 def test_what_is_printed_names_the_network(capsys):
-    shared = {**AUTO, "rho_grid": [0.0, 0.5], "max_iter": 2, "verbose": True}
+    shared = {**AUTO, "rho": [0.0, 0.5], "max_iter": 2, "verbose": True}
     network = SAMMLPRegressor(**shared).fit(X, TARGETS)
     lines = capsys.readouterr().out.splitlines()
     trained = [line for line in lines if "Iteration 1, loss" in line]
@@ -1087,7 +1083,7 @@ def test_what_is_printed_names_the_network(capsys):
     folds = [f"[rho={rho}, fold {i}/3] " for rho in ("0", "0.5") for i in (1, 2, 3)]
     # the network of all rows is the one that the user has asked for
     assert names == [*folds, ""]
-    network.set_params(rho=0.1, rho_grid=None, n_members=3).fit(X, TARGETS)
+    network.set_params(rho=0.1, n_members=3).fit(X, TARGETS)
     members = [f"[member {i}/3" for i in (1, 2, 3)]
     lines = capsys.readouterr().out.splitlines()
     assert {line.partition("]")[0] for line in lines} == set(members)
@@ -1101,7 +1097,7 @@ def test_a_cold_start_draws_and_chooses_anew(folds):
     network = SAMMLPRegressor(
         **{**AUTO, "n_members": 3, "cv": None, "random_state": state}
     )
-    network.fit(X, TARGETS).set_params(rho_grid=[7.0]).fit(X, TARGETS)
+    network.fit(X, TARGETS).set_params(rho=[7.0]).fit(X, TARGETS)
     assert network.rho_ == 7.0
     assert not np.array_equal(folds[0][0][1], folds[1][0][1])
     assert [len(member.loss_curve_) for member in network.members_] == [6, 6, 6]
@@ -1109,7 +1105,7 @@ def test_a_cold_start_draws_and_chooses_anew(folds):
 
 def test_fewer_networks_leave_nothing_of_the_members():
     network = SAMMLPRegressor(**AUTO, n_members=3).fit(X, TARGETS)
-    network.set_params(n_members=1, rho=0.05, rho_grid=None, cv=None)
+    network.set_params(n_members=1, rho=0.05, cv=None)
     network.fit(X, TARGETS)
     plain = SAMMLPRegressor(**SMALL).fit(X, TARGETS)
     assert vars(network).keys() == vars(plain).keys()
@@ -1162,7 +1158,7 @@ def test_partial_fit_after_a_fit_goes_on_from_it():
 
 
 CHECKED = {"max_iter": 20, "learning_rate_init": 0.03}
-CHOOSING = {**CHECKED, "rho": "auto", "rho_grid": (0.0, 0.05)}
+CHOOSING = {**CHECKED, "rho": (0.0, 0.05)}
 # one of the checks sets cv to three splits
 too_few_of_a_class = pytest.mark.filterwarnings("ignore:The least populated class")
 unused = pytest.mark.filterwarnings("ignore::sksharp.exceptions.UnusedParameterWarning")
@@ -1233,7 +1229,7 @@ def test_a_member_is_the_same_to_rounding_in_a_group_of_any_size(monkeypatch):
     sizes, groups, train = [1, 2, 3], [], MLPNet.train
 
     def noted(net):
-        groups.append(len(net.jobs))
+        groups.append(len(net.networks.jobs))
         return train(net)
 
     monkeypatch.setattr(MLPNet, "train", noted)
@@ -1252,8 +1248,9 @@ def test_a_member_is_the_same_to_rounding_in_a_group_of_any_size(monkeypatch):
 def test_a_fit_that_fails_leaves_the_estimator_as_it_was(mode, warm_start, monkeypatch):
     network = SAMMLPRegressor(**MODES[mode], warm_start=warm_start).fit(X, TARGETS)
     before, predictions = dict(vars(network)), network.predict(X)
-    # with a radius that is known there is one network to train
-    n_networks = {"members": 3, "rho": 1 if warm_start else 4, "both": 3}[mode]
+    generators = [m._random_state for m in before.get("members_", [])]
+    states = [generator.get_state()[1:3] for generator in generators]
+    n_networks = {"members": 3, "rho": 1, "both": 3}[mode]
     taken, take = [], SAMMLPRegressor._take
 
     def fail_at_last(self, result):
@@ -1270,6 +1267,10 @@ def test_a_fit_that_fails_leaves_the_estimator_as_it_was(mode, warm_start, monke
     for name in ("rho_", "rho_losses_", "oof_prediction_", "n_iter_", "t_"):
         assert getattr(network, name, None) is before.get(name)
     assert_array_equal(network.predict(X), predictions)
+    # a warm start goes on with them
+    for generator, (words, place) in zip(generators, states, strict=True):
+        assert_array_equal(generator.get_state()[1], words)
+        assert generator.get_state()[2] == place
 
 
 # -- errors ------------------------------------------------------------------------------
@@ -1293,21 +1294,21 @@ ERRORS = {
     "no member": ({"n_members": 0}, "The 'n_members' parameter of SAMMLPClassifier"),
     "half a member": ({"n_members": 1.5}, "The 'n_members' parameter"),
     "no radius": (
-        {"rho": "auto", "rho_grid": []},
-        r"rho_grid must hold at least one radius.*got rho_grid=\[\]",
+        {"rho": []},
+        r"rho must hold at least one radius.*got rho=\[\]",
     ),
     "a negative radius": (
-        {"rho": "auto", "rho_grid": [0.1, -0.1]},
-        r"neither negative nor infinite, got rho_grid=\[0\.1, -0\.1\]",
+        {"rho": [0.1, -0.1]},
+        r"neither negative nor infinite, got rho=\[0\.1, -0\.1\]",
     ),
     "a radius that is none": (
-        {"rho": "auto", "rho_grid": [0.1, np.nan]},
-        "rho_grid must hold.*nan",
+        {"rho": [0.1, np.nan]},
+        "rho must hold.*nan",
     ),
-    "a grid of grids": ({"rho": "auto", "rho_grid": [[0.1]]}, "rho_grid must hold"),
-    "a grid of words": ({"rho": "auto", "rho_grid": ["a"]}, "rho_grid must hold.*'a'"),
-    "a set": ({"rho": "auto", "rho_grid": {0.1}}, "rho_grid must hold"),
-    "a dict": ({"rho": "auto", "rho_grid": {0.1: 1}}, "rho_grid must hold"),
+    "a grid of grids": ({"rho": [[0.1]]}, "rho must hold"),
+    "a grid of words": ({"rho": ["a"]}, "rho must hold.*'a'"),
+    "a set": ({"rho": {0.1}}, "rho must hold"),
+    "a dict": ({"rho": {0.1: 1}}, "rho must hold"),
     "another word": ({"rho": "best"}, "The 'rho' parameter of SAMMLPClassifier"),
     "callbacks of members": (
         {"callbacks": [Callback()]},
@@ -1328,12 +1329,12 @@ ERRORS = {
         NO_WEIGHT,
     ),
     "averaging after the last step": (
-        {**ALONE, "max_steps": 60, "swa": True, "swa_start": 2},
-        r"swa_start must lie before max_steps=60, got swa_start=2\..*raise max_steps",
+        {**ALONE, "max_steps": 60, "swa": SWA(start=2)},
+        r"swa__start must lie before max_steps=60, got swa__start=2\..*raise max_steps",
     ),
     "averaging too seldom for the steps": (
-        {**ALONE, "max_steps": 90, "swa": True, "swa_start": 2, "swa_freq": 2},
-        r"swa_freq must not exceed the 1 epochs.*raise max_steps",
+        {**ALONE, "max_steps": 90, "swa": SWA(start=2, freq=2)},
+        r"swa__freq must not exceed the 1 epochs.*raise max_steps",
     ),
 }
 
@@ -1421,7 +1422,7 @@ def test_the_rows_that_are_trained_on_make_the_epoch(settings, n_rows):
 
 
 def test_averaging_begins_at_a_share_of_the_steps():
-    shared = {**SMALL, "swa": True, "swa_start": 0.5, "batch_size": 20, "tol": 0.0}
+    shared = {**SMALL, "swa": SWA(start=0.5), "batch_size": 20, "tol": 0.0}
     by_steps = SAMMLPRegressor(**shared, max_steps=24).fit(X, TARGETS)
     by_epochs = SAMMLPRegressor(**{**shared, "max_iter": 8}).fit(X, TARGETS)
     assert by_steps.n_averaged_ == 4

@@ -6,7 +6,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
-from sksharp.optim import SOLVERS
+from sksharp.options import AdamW, Lookahead, Muon, Ranger, ScheduleFree
+from sksharp.options.solvers import SOLVERS
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -22,7 +23,6 @@ def make_regressor(**params):
         "batch_size": 16,
         "learning_rate_init": 0.02,
         "max_iter": 4,
-        "lookahead_k": 4,
         "random_state": 0,
     }
     return SAMMLPRegressor(**{**defaults, **params})
@@ -47,14 +47,14 @@ REDUCTIONS = {
         {"solver": "adam"},
     ),
     "lookahead that follows at once": (
-        {"solver": "lookahead", "lookahead_k": 1, "lookahead_alpha": 1.0},
+        {"solver": Lookahead(k=1, alpha=1.0)},
         {"solver": "adam"},
     ),
     "lookahead over radam": (
-        {"solver": "lookahead", "base_solver": "radam"},
-        {"solver": "ranger"},
+        {"solver": Lookahead(k=4), "base_solver": "radam"},
+        {"solver": Ranger(k=4)},
     ),
-    "adamw without decay": ({"solver": "adamw", "weight_decay": 0}, {"solver": "adam"}),
+    "adamw without decay": ({"solver": AdamW(weight_decay=0)}, {"solver": "adam"}),
     "muon without a hidden layer": (
         {"solver": "muon", "hidden_layer_sizes": ()},
         {"solver": "adamw", "hidden_layer_sizes": ()},
@@ -78,12 +78,15 @@ def test_a_special_case_is_the_solver_it_reduces_to(special, plain):
     assert first.loss_curve_ == second.loss_curve_
 
 
-@pytest.mark.parametrize("solver", ["adamw", "schedule_free", "muon"])
-def test_a_step_decays_the_weights_and_not_the_biases(solver):
-    params = {"solver": solver, "batch_size": 40, "max_iter": 1}
-    start = make_regressor(**params, learning_rate_init=1e-300).fit(X, target)
-    decayed = make_regressor(**params, weight_decay=0.5).fit(X, target)
-    plain = make_regressor(**params, weight_decay=0.0).fit(X, target)
+@pytest.mark.parametrize("Solver", [AdamW, ScheduleFree, Muon])
+def test_a_step_decays_the_weights_and_not_the_biases(Solver):
+    params = {"batch_size": 40, "max_iter": 1}
+    start = make_regressor(**params, solver=Solver(), learning_rate_init=1e-300)
+    start.fit(X, target)
+    decayed, plain = (
+        make_regressor(**params, solver=Solver(weight_decay=decay)).fit(X, target)
+        for decay in (0.5, 0.0)
+    )
     for i in range(2):
         decay = 0.02 * 0.5 * start.coefs_[i]
         assert_allclose(decayed.coefs_[i], plain.coefs_[i] - decay, rtol=0, atol=1e-15)
@@ -92,7 +95,7 @@ def test_a_step_decays_the_weights_and_not_the_biases(solver):
 
 def perturbation(regr):
     """Return how far the solver's own weights are from the estimator's."""
-    state = regr._optimizer.state_dict["state"][0]
+    state = regr._state.optimizer.state_dict["state"][0]
     return state["start"] - np.concatenate([w.ravel() for w in parameters(regr)])
 
 
@@ -101,7 +104,7 @@ def test_msam_predicts_and_goes_on_from_the_weights_without_perturbation(base_so
     regr = make_regressor(solver="msam", base_solver=base_solver, rho=0.5)
     regr.fit(X, target)
     assert_array_equal(perturbation(regr), 0)
-    assert regr._iterate[0] is None  # nothing else to go on from
+    assert regr._state.iterate is None  # nothing else to go on from
 
 
 @pytest.mark.parametrize("solver", ["msam", "schedule_free"])
@@ -183,38 +186,46 @@ def test_a_base_solver_that_is_not_read_is_not_judged():
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("params", "name"),
     [
-        ("weight_decay", -0.1),
-        ("muon_momentum", 1.0),
-        ("schedule_free_warmup", -1),
-        ("schedule_free_warmup", 0.5),
-        ("base_solver", "yellowfin"),
-        ("base_solver", "lookahead"),
+        ({"solver": AdamW(weight_decay=-0.1)}, "weight_decay"),
+        ({"solver": ScheduleFree(weight_decay=-0.1)}, "weight_decay"),
+        ({"solver": ScheduleFree(warmup_steps=-1)}, "warmup_steps"),
+        ({"solver": ScheduleFree(warmup_steps=0.5)}, "warmup_steps"),
+        ({"solver": Muon(weight_decay=-0.1)}, "weight_decay"),
+        ({"base_solver": Muon(momentum=1.0)}, "momentum"),
+        ({"solver": Ranger(k=0)}, "k"),
+        ({"base_solver": Ranger(alpha=1.5)}, "alpha"),
+        ({"solver": Lookahead(k=2.0)}, "k"),
+        ({"solver": Lookahead(alpha=-0.1)}, "alpha"),
+        ({"base_solver": "yellowfin"}, "base_solver"),
+        ({"base_solver": "lookahead"}, "base_solver"),
     ],
+    ids=repr,
 )
-def test_a_parameter_out_of_its_range_is_named(name, value):
+def test_a_parameter_out_of_its_range_is_named(params, name):
     with pytest.raises(ValueError, match=f"'{name}' parameter"):
-        make_regressor(**{name: value}).fit(X, target)
+        make_regressor(**params).fit(X, target)
 
 
 def test_the_radius_of_msam_can_be_chosen_by_folds():
-    regr = make_regressor(solver="msam", rho="auto", rho_grid=[0.0, 0.5], cv=2)
+    regr = make_regressor(solver="msam", rho=[0.0, 0.5], cv=2)
     regr.fit(X, target)
     assert regr.rho_ in (0.0, 0.5)
-    again = clone(regr).set_params(rho=regr.rho_, rho_grid=None)
+    again = clone(regr).set_params(rho=regr.rho_)
     assert again.fit(X, target).predict(X).shape == (40,)
 
 
 def test_the_warm_up_goes_on_in_the_next_call():
     """A step of the warm-up at a tenth of the rate moves a tenth as far."""
-    params = {"solver": "schedule_free", "batch_size": 40, "shuffle": False}
-    regr = make_regressor(**params, schedule_free_warmup=10, max_iter=6).fit(X, target)
+    solver = ScheduleFree(warmup_steps=10)
+    params = {"solver": solver, "batch_size": 40, "shuffle": False, "max_iter": 6}
+    regr = make_regressor(**params).fit(X, target)
     called = clone(regr)
     for _ in range(6):
         called.partial_fit(X, target)
     assert_same(regr, called)
-    without = clone(regr).set_params(schedule_free_warmup=0).fit(X, target)
+    without = clone(regr).set_params(solver__warmup_steps=0).fit(X, target)
     assert abs(without.coefs_[0] - regr.coefs_[0]).max() > 1e-3
 
 

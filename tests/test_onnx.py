@@ -44,8 +44,9 @@ skl2onnx = pytest.importorskip("skl2onnx")
 
 from skl2onnx.common.data_types import DoubleTensorType  # noqa: E402
 
-from sksharp.onnx import _steps as steps  # noqa: E402
+from sksharp.onnx import _functions as functions  # noqa: E402
 from sksharp.onnx import make_inputs, register_converters, to_onnx  # noqa: E402
+from sksharp.options import SWA  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -76,8 +77,8 @@ CASES = {
     "members": (SAMMLPClassifier(**SMALL, n_members=3), STRINGS),
     "members for two classes": (SAMMLPClassifier(**SMALL, n_members=2), y > 1),
     "members of outputs": (SAMMLPRegressor(**SMALL, n_members=2), TARGETS),
-    "snapshots": (SAMMLPClassifier(**SMALL, n_snapshots=2), y),
-    "average": (SAMMLPRegressor(**SMALL, swa=True, swa_start=2), TARGETS[:, 0]),
+    "snapshots": (SAMMLPClassifier(**SMALL, snapshots=2), y),
+    "average": (SAMMLPRegressor(**SMALL, swa=SWA(start=2)), TARGETS[:, 0]),
     "lbfgs": (SAMMLPClassifier(**{**SMALL, "rho": 0}, solver="lbfgs"), y),
     "no hidden layer": (
         SAMMLPRegressor(**{**SMALL, "hidden_layer_sizes": ()}),
@@ -245,7 +246,7 @@ TABLE_TARGETS = {
         (SAMMLPRegressor(**SMALL, n_members=2), "outputs"),
         (SAMMLPRegressor("poisson", **SMALL), "counts"),
         (CLASSIFIER, "words"),
-        (SAMMLPClassifier(**SMALL, n_snapshots=2), "words"),
+        (SAMMLPClassifier(**SMALL, snapshots=2), "words"),
     ],
 )
 def test_a_tabular_pipeline_predicts_the_same_in_its_float32(estimator, target):
@@ -671,8 +672,8 @@ def test_columns_that_are_missing_or_of_another_kind_are_errors():
 
 def test_a_conversion_that_predicts_otherwise_is_an_error(monkeypatch):
     model = piped(FunctionTransformer(np.square))
-    wrong = {**steps.FUNCTIONS, np.square: steps.FUNCTIONS[np.abs]}
-    monkeypatch.setattr(steps, "FUNCTIONS", wrong)
+    wrong = {**functions.FUNCTIONS, np.square: functions.FUNCTIONS[np.abs]}
+    monkeypatch.setattr(functions, "FUNCTIONS", wrong)
     with pytest.raises(
         ValueError, match="predicts otherwise than the estimator, by up"
     ):

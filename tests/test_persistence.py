@@ -14,6 +14,7 @@ from sklearn.base import clone, is_classifier
 from sklearn.datasets import make_classification
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
+from sksharp.options import SWA, Ranger, Step
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -23,17 +24,15 @@ VARIANTS = {
     "sam": SAMMLPClassifier(**SMALL),
     "sam-over-sgd": SAMMLPRegressor(**SMALL, base_solver="sgd"),
     "wsam": SAMMLPRegressor(**SMALL, solver="wsam"),
-    "ranger": SAMMLPClassifier(**SMALL, solver="ranger", lookahead_k=3),
+    "ranger": SAMMLPClassifier(solver=Ranger(k=3), **SMALL),
     "adam": SAMMLPRegressor(**SMALL, solver="adam"),
     "sgd": SAMMLPClassifier(**SMALL, solver="sgd", learning_rate="invscaling"),
-    "swa": SAMMLPClassifier(**SMALL, swa=True, swa_start=2, learning_rate_init=0.01),
-    "swa-of-ranger": SAMMLPRegressor(**SMALL, swa=True, swa_start=2, solver="ranger"),
+    "swa": SAMMLPClassifier(swa=SWA(start=2), learning_rate_init=0.01, **SMALL),
+    "swa-of-ranger": SAMMLPRegressor(swa=SWA(start=2), solver="ranger", **SMALL),
     "decay": SAMMLPClassifier(
-        **SMALL, learning_rate="step", lr_step_size=2, warmup=1, solver="ranger"
+        learning_rate=Step(size=2), warmup=1, solver="ranger", **SMALL
     ),
-    "annealed-swa": SAMMLPRegressor(
-        **SMALL, swa=True, swa_start=1, swa_lr=1e-4, swa_anneal=3
-    ),
+    "annealed-swa": SAMMLPRegressor(swa=SWA(start=1, lr=1e-4, anneal=3), **SMALL),
     "random-state": SAMMLPClassifier(
         **{**SMALL, "random_state": np.random.RandomState(3)}
     ),
@@ -162,7 +161,7 @@ def test_a_pickle_loads_and_predicts_without_torch_and_skorch(tmp_path):
     estimators = [
         trained(variant, history) for variant in VARIANTS for history in HISTORIES
     ]
-    for params in ({"n_members": 3}, {"rho": "auto", "cv": 2}, {"n_snapshots": 2}):
+    for params in ({"n_members": 3}, {"rho": "auto", "cv": 2}, {"snapshots": 2}):
         estimators.append(SAMMLPClassifier(**SMALL, **params).fit(X, y))
     (tmp_path / "estimators.pickle").write_bytes(pickle.dumps((estimators, X)))
     program = WITHOUT_TORCH + (
@@ -189,13 +188,13 @@ import sksharp
 for Estimator in (sksharp.SAMMLPClassifier, sksharp.SAMMLPRegressor):
     estimator = sklearn.base.clone(Estimator(rho=0.1, swa=True))
     repr(estimator), estimator._repr_html_(), estimator.get_params()
-    estimator.set_params(gamma=2.0)
+    estimator.set_params(swa__start=2.0)
     try:
         estimator.fit([[0.0], [1.0]], [0, 1])
     except ValueError as error:
-        assert "'gamma'" in str(error)
+        assert "'start' parameter of SWA" in str(error)
     else:
-        raise AssertionError("gamma=2.0 is not valid")
+        raise AssertionError("start=2.0 is not valid")
     Estimator(solver="lbfgs").fit([[0.0], [1.0]], [0, 1]).predict([[0.5]])
 assert not {"torch", "skorch"} & sys.modules.keys()
 """

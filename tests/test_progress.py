@@ -21,10 +21,10 @@ from sksharp import (
     SAMMLPClassifier,
     SAMMLPRegressor,
     VectorizedGridSearchCV,
-    _progress,
     progress,
 )
-from sksharp._watching import Watchers
+from sksharp.observers import _bar
+from sksharp.observers._observers import Observers
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn.exceptions.ConvergenceWarning",
@@ -53,14 +53,8 @@ def make_regressor(**params):
     return SAMMLPRegressor(**{"rho": 0.1, **SMALL, **params})
 
 
-# four radii that are more than those of one stage, looked at after every epoch
-RACE = {
-    "rho": "auto",
-    "rho_grid": [0.1, 0.2],
-    "n_members": 3,
-    "batch_size": 4,
-    "max_iter": 20,
-}
+# four radii that are more than those of one rung, evaluated after every epoch
+RACE = {"rho": [0.1, 0.2], "n_members": 3, "batch_size": 4, "max_iter": 20}
 
 
 class Terminal(io.StringIO):
@@ -93,7 +87,7 @@ def lines_of(file):
 
 def fit_all():
     make_classifier().fit(X, labels)
-    make_regressor(rho="auto", rho_grid=[0.1], cv=2).fit(X, target)
+    make_regressor(rho=[0.1], cv=2).fit(X, target)
     VectorizedGridSearchCV(make_classifier(), {"rho": [0, 0.1]}, cv=2).fit(X, labels)
 
 
@@ -178,7 +172,7 @@ def set_clock(monkeypatch, minutes):
     """Let so much time pass whenever somebody looks."""
     looks = itertools.count()
     clock = SimpleNamespace(monotonic=lambda: round(60 * minutes) * next(looks))
-    monkeypatch.setattr(_progress, "time", clock)
+    monkeypatch.setattr(_bar, "time", clock)
 
 
 def test_the_time_left_is_that_of_the_epochs_left(monkeypatch):
@@ -204,13 +198,13 @@ def test_the_first_line_comes_after_the_delay_and_others_now_and_then(monkeypatc
     assert times == ["00:09", "00:19", "00:29", "00:33"]
 
 
-def test_the_race_of_the_radii_is_told_by_stages():
+def test_the_choice_of_a_radius_is_shown_by_rungs():
     file = io.StringIO()
     with everything(file):
         clf = make_classifier(**RACE).fit(X, labels)
     lines = lines_of(file)
     first, second = (
-        f"SAMMLPClassifier, choosing rho, stage {k} of 4, {n} networks"
+        f"SAMMLPClassifier, choosing rho, rung {k} of 4, {n} networks"
         for k, n in ((1, 6), (2, 3))
     )
     assert list(dict.fromkeys(line["title"] for line in lines)) == [first, second]
@@ -239,10 +233,10 @@ def test_the_race_is_told_by_the_scores_if_there_is_a_scorer():
 def test_the_training_after_a_choice_is_told_apart():
     file = io.StringIO()
     with everything(file):
-        make_classifier(rho="auto", rho_grid=[0.1], cv=2).fit(X, labels)
+        make_classifier(rho=[0.1], cv=2).fit(X, labels)
     titles = [line["title"] for line in lines_of(file)]
     assert list(dict.fromkeys(titles)) == [
-        "SAMMLPClassifier, choosing rho, stage 1 of 1, 2 networks",
+        "SAMMLPClassifier, choosing rho, rung 1 of 1, 2 networks",
         "SAMMLPClassifier, training with the chosen rho",
     ]
 
@@ -284,9 +278,9 @@ def test_showing_changes_nothing(options):
 
 
 def test_a_bar_stays_at_home_when_an_estimator_travels():
-    watch = Watchers(_progress.Bar("fit", _progress.Display(0, 0, sys.stderr)))
-    assert watch
-    assert not pickle.loads(pickle.dumps(watch))
+    observer = Observers(_bar.Bar("fit", _bar.Display(0, 0, sys.stderr)))
+    assert observer
+    assert not pickle.loads(pickle.dumps(observer))
 
 
 # -- on a terminal and in a notebook ---------------------------------------------------
@@ -334,20 +328,20 @@ def test_an_error_leaves_a_whole_line():
     line, after, rest = shown_by(terminal)
     assert " 2/5 " in line
     assert (after, rest) == ("next", "")
-    assert "_watch" not in vars(clf)
+    assert "_observer" not in vars(clf)
 
 
 def test_an_interrupt_leaves_a_whole_line(monkeypatch):
-    from sksharp.training import _net
+    from sksharp.training._loop import Loop
 
     def interrupted(*args, **kwargs):
         epochs.append(args)
         if len(epochs) == 3:
             raise KeyboardInterrupt
-        return run_epoch(*args, **kwargs)
+        return train_epoch(*args, **kwargs)
 
-    epochs, run_epoch = [], _net.MLPNet.run_single_epoch
-    monkeypatch.setattr(_net.MLPNet, "run_single_epoch", interrupted)
+    epochs, train_epoch = [], Loop.train_epoch
+    monkeypatch.setattr(Loop, "train_epoch", interrupted)
     terminal = Terminal()
     with everything(terminal), pytest.warns(UserWarning, match="interrupted by user"):
         make_classifier().fit(X, labels)
@@ -357,12 +351,12 @@ def test_an_interrupt_leaves_a_whole_line(monkeypatch):
 
 
 def test_an_interrupt_in_a_race_leaves_a_whole_line(monkeypatch):
-    from sksharp.training import _net
+    from sksharp.training._loop import Loop
 
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_net.MLPNet, "run_single_epoch", interrupted)
+    monkeypatch.setattr(Loop, "train_epoch", interrupted)
     terminal = Terminal()
     with everything(terminal), pytest.raises(KeyboardInterrupt):
         make_classifier(**RACE).fit(X, labels)
@@ -387,7 +381,7 @@ def test_a_notebook_shows_the_bar_of_tqdm(monkeypatch):
             bars.append(self)
             super().__init__(**{**kwargs, "file": io.StringIO()})
 
-    monkeypatch.setattr(_progress, "notebook_bar", lambda: NotebookBar)
+    monkeypatch.setattr(_bar, "notebook_bar", lambda: NotebookBar)
     with progress(delay=0):
         clf = make_classifier().fit(X, labels)
     (bar,) = bars
@@ -398,7 +392,7 @@ def test_a_notebook_shows_the_bar_of_tqdm(monkeypatch):
 
 
 def test_this_is_no_notebook():
-    assert _progress.notebook_bar() is None
+    assert _bar.notebook_bar() is None
 
 
 def test_a_program_without_an_error_stream_is_silent(monkeypatch):
@@ -504,8 +498,8 @@ def test_a_choice_says_which_radius_and_fold_prints(capsys):
     shown = capsys.readouterr().out.splitlines()
     plain = [line for line in shown if not line.startswith("[")]
     assert plain == [
-        "Choosing rho, stage 1 of at most 4: 2 radii, 6 networks.",
-        "Choosing rho, stage 2 of at most 4: 1 radius, 3 networks.",
+        "Choosing rho, rung 1 of at most 4: 2 radii, 6 networks.",
+        "Choosing rho, rung 2 of at most 4: 1 radius, 3 networks.",
         f"Chose rho={clf.rho_:g}.",
     ]
     for radius, epochs in zip(clf.rho_grid_, clf.rho_epochs_, strict=True):
@@ -515,7 +509,7 @@ def test_a_choice_says_which_radius_and_fold_prints(capsys):
 
 
 def test_the_training_after_a_choice_prints_the_lines_of_scikit_learn(capsys):
-    clf = make_classifier(rho="auto", rho_grid=[0.1], cv=2, verbose=True).fit(X, labels)
+    clf = make_classifier(rho=[0.1], cv=2, verbose=True).fit(X, labels)
     shown = capsys.readouterr().out.splitlines()
     start = shown.index("Training a network on all rows.")
     assert shown[start - 1] == "Chose rho=0.1."

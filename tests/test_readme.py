@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sksharp.optim import SOLVERS
+from sksharp.options import SAM
+from sksharp.options.schedules import SCHEDULES
+from sksharp.options.solvers import SOLVERS
 
 ROOT = Path(__file__).parents[1]
 # a real fit is long: here it is as long as shows that the code runs
@@ -76,16 +78,45 @@ def test_the_result_table_is_that_of_the_stored_run():
     assert list(table_rows(ROOT / "README.md", "data")) == expected
 
 
+def options_in(cell):
+    """Return the options with defaults that a cell of a table names."""
+    named = set(re.findall(r"`(\w+=[^`]+)`", cell))
+    return named | options_of(SAM) if "those of `SAM`" in cell else named
+
+
+def options_of(cls):
+    return {f"{name}={default!r}" for name, default in cls().get_params().items()}
+
+
 def test_the_table_of_solvers_is_that_of_the_registry():
     page = ROOT / "docs" / "differences-from-scikit-learn.md"
     listed = {
-        solver.strip("`'"): set(re.findall(r"`(\w+)`", names))
-        for solver, names in table_rows(page, "solver")
+        solver.strip("`'"): (cls.strip("`"), options_in(options), {*names(reads)})
+        for solver, cls, options, reads in table_rows(page, "solver")
     }
     assert listed == {
-        name: set(solver.arguments.values())
-        | ({"base_solver"} if solver.takes_base else set())
-        | ({"learning_rate", "power_t"} if solver.has_schedule else set())
-        | ({"micro_batch_size"} if solver.is_ascent else set())
-        for name, solver in SOLVERS.items()
+        name: (
+            cls.__name__,
+            options_of(cls),
+            set(cls.reads.values())
+            | ({"base_solver"} if cls.takes_base else set())
+            | ({"learning_rate", "power_t"} if cls.has_schedule else set()),
+        )
+        for name, cls in SOLVERS.items()
+    }
+
+
+def names(cell):
+    """Return what a cell of a table has as code."""
+    return re.findall(r"`(\w+)`", cell)
+
+
+def test_the_table_of_schedules_is_that_of_the_registry():
+    page = ROOT / "docs" / "learning-rate-schedules.md"
+    listed = {
+        name.strip("`'"): (cls.strip("`"), options_in(options))
+        for name, cls, _, _, options in table_rows(page, "name")
+    }
+    assert listed == {
+        name: (cls.__name__, options_of(cls)) for name, cls in SCHEDULES.items()
     }

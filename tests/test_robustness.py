@@ -2,6 +2,7 @@
 
 import threading
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import EpochScoring
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
+from sksharp.options import SAM, SWA, WSAM, FisherSAM, FriendlySAM, Ranger, Step
+from sksharp.options.solvers import SOLVERS
 from sksharp.training import _validation
 from sksharp.training._device import deserved_threads
 
@@ -27,24 +30,33 @@ NUMBERS = {
     "batch_size": 16,
     "max_iter": 2,
     "rho": 0.25,
-    "gamma": 0.5,
     "beta_1": 0.75,
     "beta_2": 0.875,
     "epsilon": 0.125,
     "momentum": 0.5,
     "alpha": 0.25,
     "learning_rate_init": 0.125,
-    "lookahead_k": 3,
-    "lookahead_alpha": 0.25,
-    "swa_freq": 1,
-    "swa_lr": 0.125,
     "n_iter_no_change": 4,
     "tol": 0.0,
 }
+OPTIONS = {
+    "sam": (SAM, {"interval": 2, "start": 1, "micro_batch_size": 8}),
+    "wsam": (WSAM, {"gamma": 0.5}),
+    "ranger": (Ranger, {"k": 3, "alpha": 0.25}),
+}
+AVERAGE = {"start": 1, "freq": 1, "lr": 0.125, "anneal": 1}
 
 
 def parameters(estimator):
     return [*estimator.coefs_, *estimator.intercepts_]
+
+
+def with_numbers(values, to_float, to_int):
+    """Return parameters with other kinds of numbers."""
+    return {
+        name: to_int(value) if isinstance(value, int) else to_float(value)
+        for name, value in values.items()
+    }
 
 
 @pytest.mark.parametrize("base_solver", ["adam", "sgd", "ranger"])
@@ -52,12 +64,17 @@ def parameters(estimator):
 def test_numbers_of_numpy_are_as_good_as_pythons(solver, base_solver):
     fits = []
     for to_float, to_int in ((float, int), (np.float64, np.int64), (np.float32, int)):
-        numbers = {
-            name: to_int(value) if isinstance(value, int) else to_float(value)
-            for name, value in NUMBERS.items()
-        }
-        settings = {**SMALL, **numbers, "swa": True, "swa_start": to_int(1)}
-        clf = SAMMLPClassifier(solver=solver, base_solver=base_solver, **settings)
+        converted = partial(with_numbers, to_float=to_float, to_int=to_int)
+        solvers = []
+        for name in (solver, base_solver):
+            cls, values = OPTIONS.get(name, (SOLVERS[name], {}))
+            solvers.append(cls(**converted(values)))
+        clf = SAMMLPClassifier(
+            solver=solvers[0],
+            base_solver=solvers[1],
+            swa=SWA(**converted(AVERAGE)),
+            **{**SMALL, **converted(NUMBERS)},
+        )
         fits.append(parameters(clf.fit(X, y)))
     for others in fits[1:]:
         for array, other in zip(fits[0], others, strict=True):
@@ -65,16 +82,18 @@ def test_numbers_of_numpy_are_as_good_as_pythons(solver, base_solver):
 
 
 @pytest.mark.parametrize(
-    ("solver", "name", "value"),
+    ("params", "value"),
     [
-        ("sgd", "momentum", True),
-        ("friendly_sam", "friendly_sigma", 1),
-        ("fisher_sam", "fisher_eta", 10**20),
+        (lambda number: {"solver": "sgd", "momentum": number}, True),
+        (lambda number: {"solver": FriendlySAM(sigma=number)}, 1),
+        (lambda number: {"solver": FisherSAM(eta=number)}, 10**20),
+        (lambda number: {"swa": SWA(start=1, lr=number)}, 1),
+        (lambda number: {"learning_rate": Step(size=1, gamma=number)}, 1),
     ],
 )
-def test_an_integer_is_the_real_number_that_it_equals(solver, name, value):
+def test_an_integer_is_the_real_number_that_it_equals(params, value):
     coefs, expected = (
-        SAMMLPClassifier(**{**SMALL, "batch_size": 30, "solver": solver, name: number})
+        SAMMLPClassifier(**{**SMALL, "batch_size": 30, **params(number)})
         .fit(X, y)
         .coefs_
         for number in (value, float(value))

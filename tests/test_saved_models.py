@@ -40,11 +40,38 @@ from sksharp import (
     SAMMLPClassifier,
     SAMMLPRegressor,
     VectorizedGridSearchCV,
+    _version,
+    options,
     tabular_pipeline,
 )
-from sksharp import _persistence as persistence
 from sksharp.exceptions import InconsistentVersionWarning
-from sksharp.optim import SOLVERS
+from sksharp.options import (
+    ASAM,
+    ESAM,
+    GSAM,
+    SAM,
+    SWA,
+    WSAM,
+    AdamW,
+    Cosine,
+    Cyclic,
+    Exponential,
+    FisherSAM,
+    FriendlySAM,
+    LearningRateSchedule,
+    Lookahead,
+    LookSAM,
+    MultiStep,
+    Muon,
+    Option,
+    Ranger,
+    ScheduleFree,
+    Snapshots,
+    Solver,
+    Step,
+)
+from sksharp.options.solvers import SOLVERS
+from sksharp.persistence import _encoding, _file
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -53,13 +80,12 @@ STRINGS = np.array(["ant", "bee", "cow"])[y]
 LABELS = np.column_stack([y == 0, y > 1, X[:, 0] > 0]).astype(int)
 TARGETS = X[:, :2] @ [[1.0, 2.0], [3.0, 4.0]]
 SMALL = {"max_iter": 4, "hidden_layer_sizes": (7,), "batch_size": 16, "random_state": 0}
-SWA = {"swa": True, "swa_start": 2}
 CASES = {
     **{name: (SAMMLPClassifier(**SMALL, solver=name), y) for name in SOLVERS},
     "lbfgs": (SAMMLPClassifier(**SMALL, solver="lbfgs"), y),
     "over sgd": (SAMMLPRegressor(**SMALL, base_solver="sgd"), TARGETS),
     "over ranger": (SAMMLPRegressor(**SMALL, base_solver="ranger"), TARGETS[:, 0]),
-    "swa": (SAMMLPClassifier(**SMALL, **SWA), y),
+    "swa": (SAMMLPClassifier(**SMALL, swa=SWA(start=2)), y),
     "ema": (SAMMLPClassifier(**SMALL, ema_decay=0.9), y),
     "strings": (SAMMLPClassifier(**SMALL), STRINGS),
     "objects": (SAMMLPClassifier(**SMALL), STRINGS.astype(object)),
@@ -84,12 +110,12 @@ CASES = {
         TARGETS[:, 0],
     ),
     "rho": (
-        SAMMLPRegressor(**SMALL, rho="auto", rho_grid=[0, 0.5], cv=3),
+        SAMMLPRegressor(**SMALL, rho=[0, 0.5], cv=3),
         TARGETS[:, 0],
     ),
     "rho of members": (
         SAMMLPClassifier(
-            **SMALL, rho="auto", n_members=2, rho_grid=np.array([0, 0.5]), **SWA
+            **SMALL, rho=np.array([0, 0.5]), n_members=2, swa=SWA(start=2)
         ),
         y,
     ),
@@ -108,13 +134,37 @@ CASES = {
         f"members of {name}": (SAMMLPClassifier(**SMALL, solver=name, n_members=2), y)
         for name in ("ranger", "schedule_free", "yellowfin")
     },
-    "snapshots": (SAMMLPClassifier(**SMALL, n_snapshots=2), y),
+    "snapshots": (SAMMLPClassifier(**SMALL, snapshots=2), y),
     "sparse labels": (SAMMLPClassifier(**SMALL), csr_matrix(LABELS)),
     "one class": (SAMMLPClassifier(**SMALL), np.zeros(60)),
     "early stopping": (SAMMLPClassifier(**SMALL, early_stopping=True), y),
     "infinite patience": (SAMMLPClassifier(**SMALL, n_iter_no_change=np.inf), y),
     "array of sizes": (
         SAMMLPClassifier(**{**SMALL, "hidden_layer_sizes": np.array([5, 4])}),
+        y,
+    ),
+    "ascents with options": (
+        SAMMLPClassifier(
+            **SMALL,
+            solver=LookSAM(k=2, interval=2, micro_batch_size=8),
+            base_solver=Muon(momentum=0.9, weight_decay=0.1),
+            learning_rate=Cyclic(length=1, growth=2, lr_min=1e-4),
+            swa=SWA(start=0.5, freq=2),
+        ),
+        y,
+    ),
+    "options of numpy": (
+        SAMMLPClassifier(
+            **SMALL,
+            solver=Ranger(k=np.int64(2), alpha=np.float32(0.25)),
+            learning_rate=MultiStep(milestones=np.array([1, 3])),
+        ),
+        y,
+    ),
+    "triangular snapshots": (
+        SAMMLPClassifier(
+            **SMALL, snapshots=Snapshots(n=2, schedule="triangular", start=1)
+        ),
         y,
     ),
     "numpy numbers": (
@@ -197,7 +247,7 @@ def test_training_goes_on_bit_for_bit(case, tmp_path):
     targets = CASES[case][1]
     estimator.set_params(warm_start=True)
     twin = round_trip(estimator, tmp_path)
-    can_go_on = not estimator.early_stopping and estimator.n_snapshots == 1
+    can_go_on = not estimator.early_stopping and estimator.snapshots is None
     for method in ["partial_fit"] * can_go_on + ["fit"]:
         for one in (twin, estimator):
             getattr(one, method)(X, targets)
@@ -205,13 +255,100 @@ def test_training_goes_on_bit_for_bit(case, tmp_path):
 
 
 def test_partial_fit_goes_on_bit_for_bit(tmp_path):
-    estimator = SAMMLPClassifier(**SMALL, swa=True, swa_start=2, solver="wsam")
+    estimator = SAMMLPClassifier(**SMALL, swa=SWA(start=2), solver="wsam")
     for _ in range(3):
         estimator.partial_fit(X, y, classes=[0, 1, 2])
     twin = round_trip(estimator, tmp_path)
     for one in (estimator, twin):
         one.partial_fit(X, y)
     assert_same(twin, estimator)
+
+
+ASCENT = {"interval": 2, "start": 0.25, "micro_batch_size": 8}
+# no option of them but the last ones' is the default
+CHANGED = [
+    SAM(**ASCENT),
+    WSAM(gamma=0.5, decouple=True, **ASCENT),
+    ASAM(eta=0.1, **ASCENT),
+    GSAM(alpha=0.1, **ASCENT),
+    FisherSAM(eta=0.1, **ASCENT),
+    FriendlySAM(sigma=0.5, decay=0.5, **ASCENT),
+    LookSAM(k=2, alpha=0.1, **ASCENT),
+    ESAM(fraction=0.25, **ASCENT),
+    Ranger(k=2, alpha=0.25),
+    Lookahead(k=2, alpha=0.25),
+    AdamW(weight_decay=0.1),
+    ScheduleFree(weight_decay=0.1, warmup_steps=3),
+    Muon(momentum=0.5, weight_decay=0.1),
+    Cosine(lr_min=1e-4, flat=0.5),
+    Step(size=2, gamma=0.5),
+    MultiStep(milestones=(1, 0.75), gamma=0.5),
+    Exponential(gamma=0.5),
+    Cyclic(shape="triangular", length=2, growth=3, lr_min=1e-4),
+    SWA(start=2, freq=2, lr=0.1, anneal=0.5, strategy="linear"),
+    SWA(lr=0.1, cycle=3),
+    Snapshots(n=2, schedule="triangular", start=1, lr_min=1e-4),
+]
+OPTIONS = [cls() for cls in _encoding.OPTIONS.values()] + CHANGED
+
+
+def holding(option):
+    """Return an estimator with an object in the parameter that takes it."""
+    kinds = {Solver: "solver", LearningRateSchedule: "learning_rate"}
+    kinds |= {SWA: "swa", Snapshots: "snapshots"}
+    (name,) = [name for kind, name in kinds.items() if isinstance(option, kind)]
+    return SAMMLPClassifier(**SMALL, **{name: option})
+
+
+def test_every_option_of_every_class_is_tried():
+    public = {getattr(options, name) for name in options.__all__}
+    bases = {base for cls in public for base in cls.__mro__[1:]}
+    assert {*_encoding.OPTIONS.values()} == public - bases
+    for cls in _encoding.OPTIONS.values():
+        defaults = cls().get_params()
+        tried = [option.get_params() for option in CHANGED if type(option) is cls]
+        for name, default in defaults.items():
+            assert any(values[name] != default for values in tried), (cls, name)
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=repr)
+def test_an_object_with_options_comes_back(option, tmp_path):
+    estimator = holding(option)
+    twin = round_trip(estimator, tmp_path)
+    assert_same(twin, estimator)
+    assert twin.get_params() == estimator.get_params()
+
+
+@pytest.mark.parametrize(
+    ("option", "match"),
+    [
+        (ASAM(eta=-1), "The 'eta' parameter of ASAM must be"),
+        (Cyclic(shape="sine"), "The 'shape' parameter of Cyclic must be"),
+        (SWA(anneal=3), "anneal needs lr"),
+        (MultiStep(milestones=(1, "2")), "milestones must hold shares"),
+    ],
+    ids=repr,
+)
+def test_options_that_no_method_takes_are_saved_and_refused_by_fit(
+    option, match, tmp_path
+):
+    estimator = holding(option)
+    twin = round_trip(estimator, tmp_path)
+    assert twin.get_params() == estimator.get_params()
+    with pytest.raises(ValueError, match=match):
+        twin.fit(X, y)
+
+
+class Tilted(Cosine):
+    """Somebody's own, which no other process knows."""
+
+    name = ""
+
+
+def test_a_class_of_the_users_is_not_saved(tmp_path):
+    estimator = SAMMLPClassifier(**SMALL, learning_rate=Tilted())
+    with pytest.raises(TypeError, match=r"learning_rate must be data.*got Tilted\(\)"):
+        sksharp.save(estimator, tmp_path / "model")
 
 
 def test_a_generator_that_is_shared_stays_shared(tmp_path):
@@ -267,14 +404,14 @@ assert not {"torch", "skorch"} & sys.modules.keys()
 
 
 def unfitted_and_fitted():
-    yield SAMMLPClassifier(**SMALL, solver="ranger", swa=True, swa_start=2)
+    yield SAMMLPClassifier(**SMALL, solver=Ranger(k=4), swa=SWA(start=2))
     yield fitted("swa")
     yield fitted("members")
     yield PiecewiseLinearEncoder().fit(X)
     yield VectorizedGridSearchCV(SAMMLPClassifier(**SMALL), {"rho": [0, 0.1]})
 
 
-@pytest.mark.parametrize("package", [sksharp, sklearn])
+@pytest.mark.parametrize("package", [_version, sklearn])
 def test_a_pickle_of_another_version_warns_of_both_versions(package, monkeypatch):
     here = package.__version__
     for estimator in unfitted_and_fitted():
@@ -299,7 +436,7 @@ def test_a_pickle_of_another_version_warns_of_both_versions(package, monkeypatch
 def test_the_warning_is_of_scikit_learns_category_and_tells_the_versions(monkeypatch):
     content = pickle.dumps(SAMMLPClassifier())
     here = sksharp.__version__
-    monkeypatch.setattr(sksharp, "__version__", "9.9")
+    monkeypatch.setattr(_version, "__version__", "9.9")
     with pytest.warns(SklearnVersionWarning, match=r"read by sksharp 9\.9") as caught:
         pickle.loads(content)
     message = caught[0].message
@@ -336,11 +473,11 @@ def test_the_stamp_is_in_pickles_and_not_among_the_attributes():
 
 
 def skops_round_trip(estimator):
-    """Return what comes back, and the types that had to be trusted."""
+    """Return what comes back, and the types that had to be trusted, sorted."""
     skops = pytest.importorskip("skops.io")
     content = skops.dumps(estimator)
     trusted = skops.get_untrusted_types(data=content)
-    return skops.loads(content, trusted=trusted), trusted
+    return skops.loads(content, trusted=trusted), sorted(trusted)
 
 
 def full_name(obj):
@@ -352,10 +489,11 @@ def full_name(obj):
     "case",
     [name for name in CASES if name != "generator of another kind"],
 )
-def test_skops_has_to_trust_the_class_alone_and_brings_all_back(case):
+def test_skops_has_to_trust_the_class_and_its_options_and_brings_all_back(case):
     estimator = fitted(case)
     twin, trusted = skops_round_trip(estimator)
-    assert trusted == [full_name(type(estimator))]
+    held = [v for v in estimator.get_params().values() if isinstance(v, Option)]
+    assert trusted == sorted(full_name(type(one)) for one in (estimator, *held))
     assert_same(twin, estimator)
     is_shared = estimator.random_state is getattr(estimator, "_random_state", None)
     assert (twin.random_state is getattr(twin, "_random_state", None)) == is_shared
@@ -363,7 +501,7 @@ def test_skops_has_to_trust_the_class_alone_and_brings_all_back(case):
 
 @pytest.mark.parametrize("case", ["snapshots", "ranger", "swa"])
 def test_training_goes_on_bit_for_bit_after_skops(case):
-    estimator = SAMMLPClassifier(**SMALL, n_snapshots=2, warm_start=True)
+    estimator = SAMMLPClassifier(**SMALL, warm_start=True, snapshots=2)
     estimator = estimator.fit(X, y) if case == "snapshots" else fitted(case)
     twin, _ = skops_round_trip(estimator.set_params(warm_start=True))
     for one in (twin, estimator):
@@ -631,6 +769,20 @@ FOREIGN = {
         {},
         r"parameters that this version does not know, \['depth'\]",
     ),
+    "options of a later class": (
+        lambda m: m["estimator"]["params"].update(
+            solver={"type": "option", "name": "QSAM", "options": {}}
+        ),
+        {},
+        "options of 'QSAM', which this version does not know",
+    ),
+    "a later option": (
+        lambda m: m["estimator"]["params"].update(
+            solver={"type": "option", "name": "SAM", "options": {"depth": 3}}
+        ),
+        {},
+        r"options of 'SAM' that this version does not know, \['depth'\]",
+    ),
     "a method": (
         lambda m: m["estimator"]["state"].update(predict=3),
         {},
@@ -811,7 +963,7 @@ def fail(*args):
 
 
 FAILURES = {
-    "a full disk": (persistence, "open", open_full),
+    "a full disk": (_file, "open", open_full),
     "what the disk has not taken": (os, "fsync", fail),
     "a move": (os, "replace", fail),
 }
@@ -914,7 +1066,7 @@ def test_another_group_may_not_read_what_the_old_group_could(
     path.write_text("new")
     old = SimpleNamespace(st_mode=stat.S_IFREG | 0o664, st_gid=path.stat().st_gid + 1)
     monkeypatch.setattr(os, "chown", fail)
-    persistence._take_mode(path, old)
+    _file._take_mode(path, old)
     assert mode_of(path) == 0o604
 
 

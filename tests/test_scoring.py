@@ -34,7 +34,9 @@ from sksharp import (
     VectorizedGridSearchCV,
     training,
 )
+from sksharp.estimators import _rho_search
 from sksharp.exceptions import UnusedParameterWarning
+from sksharp.options import SWA
 from sksharp.training import _fit
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -60,7 +62,7 @@ SMALL = {
 }
 EARLY = {**SMALL, "early_stopping": True, "validation_fraction": 0.3, "max_iter": 12}
 MEMBERS = {**SMALL, "n_members": 3, "cv": FOLDS}
-AUTO = {**SMALL, "rho": "auto", "rho_grid": [0.0, 0.5], "cv": FOLDS, "ema_decay": 0.0}
+AUTO = {**SMALL, "rho": [0.0, 0.5], "cv": FOLDS, "ema_decay": 0.0}
 BOTH = {**AUTO, "n_members": 3}
 
 # estimator, targets, its metric, another scorer, and one of its probabilities
@@ -241,7 +243,7 @@ def test_the_average_that_competes_is_scored_by_the_scorer(of_average, wins):
         return scores[len(seen) - 1]
 
     params = {**EARLY, "n_iter_no_change": 99}
-    regr = SAMMLPRegressor(**params, swa=True, swa_start=2, scoring=scorer)
+    regr = SAMMLPRegressor(**params, swa=SWA(start=2), scoring=scorer)
     regr.fit(X, TARGETS)
     assert len(seen) == 13
     assert_array_equal(regr.coefs_[0], seen[-1 if wins else 5].coefs_[0])
@@ -320,12 +322,12 @@ def test_the_loss_by_name_is_the_default_of_folds(params):
 @pytest.mark.parametrize("kind", ["three words", "a target"])
 def test_the_score_of_a_radius_is_the_mean_of_its_folds(kind, weights, monkeypatch):
     scoring = KINDS[kind][3]
-    params = {"rho_grid": [0.0, 0.3, 2.0], "scoring": scoring}
+    params = {"rho": [0.0, 0.3, 2.0], "scoring": scoring}
     estimator, y = make_kind(kind, **{**BOTH, **params})
-    monkeypatch.setattr(type(estimator), "_race_stages", ())
+    monkeypatch.setattr(_rho_search, "RUNGS", ())
     estimator.fit(X, y, weights)
     assert not hasattr(estimator, "rho_losses_")
-    for radius, score in zip(params["rho_grid"], estimator.rho_scores_, strict=True):
+    for radius, score in zip(params["rho"], estimator.rho_scores_, strict=True):
         fixed, _ = make_kind(kind, **MEMBERS, scoring=scoring)
         fixed.set_params(rho=radius).fit(X, y, weights)
         scores = [member.best_validation_score_ for member in fixed.members_]
@@ -338,7 +340,7 @@ def test_the_score_of_a_radius_is_the_mean_of_its_folds(kind, weights, monkeypat
 
 def test_equal_scores_choose_the_smallest_radius():
     constant = SAMMLPClassifier(**AUTO, scoring=lambda clf, X, y: 0.5)
-    constant.set_params(rho_grid=[0.5, 0.1]).fit(X, LABELS)
+    constant.set_params(rho=[0.5, 0.1]).fit(X, LABELS)
     assert constant.rho_ == 0.1
     assert_array_equal(constant.rho_scores_, [0.5, 0.5])
 
@@ -352,7 +354,7 @@ def test_one_network_trains_until_the_last_epoch_of_the_best_score():
         count = counts[len(counts)] = len(counts)
         return scores[count // len(FOLDS)]
 
-    params = {**AUTO, "rho_grid": [0.1]}
+    params = {**AUTO, "rho": [0.1]}
     network = SAMMLPRegressor(**params, scoring=scorer).fit(X, TARGETS)
     assert network.n_iter_ == 4
     plain = SAMMLPRegressor(
@@ -432,9 +434,9 @@ def test_every_member_trains_on_all_rows_if_rows_are_given(kind):
 @pytest.mark.parametrize("scoring", [None, "neg_log_loss"])
 @pytest.mark.parametrize("n_members", [1, 3])
 def test_given_rows_choose_the_radius(n_members, scoring, monkeypatch):
-    monkeypatch.setattr(SAMMLPClassifier, "_race_stages", ())
+    monkeypatch.setattr(_rho_search, "RUNGS", ())
     radii = [0.0, 0.3, 2.0]
-    params = {**BOTH, "cv": None, "rho_grid": radii, "scoring": scoring}
+    params = {**BOTH, "cv": None, "rho": radii, "scoring": scoring}
     network = SAMMLPClassifier(**{**params, "n_members": n_members})
     data = {"X_val": X_VAL, "y_val": WORDS[50:]}
     network.fit(X_TRAIN, WORDS[:50], **data)
@@ -460,14 +462,14 @@ def test_few_rows_choose_if_others_are_given():
     network = SAMMLPClassifier(**params)
     network.fit(X_TRAIN, WORDS[:50], X_val=X_VAL, y_val=WORDS[50:])
     assert_array_equal(network.rho_grid_, [0, 0.1, 0.5])
-    assert network._averaging.scheme == "ema_decay"
+    assert network._state.averaging.scheme == "ema_decay"
 
 
 @pytest.mark.parametrize("scoring", [None, "neg_log_loss"])
 def test_early_stopping_at_the_chosen_radius_is_by_the_given_rows(scoring):
     params = {**EARLY, "scoring": scoring, "n_iter_no_change": 2}
     data = {"X_val": X_VAL, "y_val": WORDS[50:]}
-    auto = {"rho": "auto", "rho_grid": [0.0, 0.5], "ema_decay": 0.0}
+    auto = {"rho": [0.0, 0.5], "ema_decay": 0.0}
     network = SAMMLPClassifier(**{**params, **auto})
     network.fit(X_TRAIN, WORDS[:50], **data)
     fixed = SAMMLPClassifier(**{**params, "rho": network.rho_})
@@ -613,10 +615,10 @@ def test_a_fit_without_a_judge_ends_what_the_last_one_chose(judge):
 
 @pytest.mark.parametrize("second", ["drawn", "given", "other rows"])
 @pytest.mark.parametrize("first", ["drawn", "given"])
-@pytest.mark.parametrize("radii", [("auto", "auto"), (0.1, "auto"), ("auto", 0.1)])
+@pytest.mark.parametrize("radii", [([0.1], [0.1]), (0.1, [0.1]), ([0.1], 0.1)])
 def test_the_choice_of_a_radius_goes_on_with_the_judge(radii, first, second):
     params = {**EARLY, **BRIEF}
-    clf = SAMMLPClassifier(**params, rho_grid=[0.1], ema_decay=0.0, warm_start=True)
+    clf = SAMMLPClassifier(**params, ema_decay=0.0, warm_start=True)
     for radius, judge in zip(radii, (first, second), strict=True):
         fit_judged(clf.set_params(rho=radius), judge)
     assert len(clf.validation_scores_) == (4 if first == second else 2)

@@ -44,9 +44,11 @@ from sksharp import (
     VectorizedRandomizedSearchCV,
     training,
 )
-from sksharp._prefetch import TransformerCache, find_network
+from sksharp.model_selection._cache import TransformerCache
+from sksharp.model_selection._results import find_network
+from sksharp.options import SWA
 from sksharp.training import _fit
-from sksharp.training._net import MLPNet
+from sksharp.training._step import Step
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -76,9 +78,9 @@ SOLVERS = {
 }
 TRAININGS = {
     "early stopping": {"early_stopping": True, "n_iter_no_change": 2, "max_iter": 12},
-    "swa": {"swa": True, "swa_start": 2},
+    "swa": {"swa": SWA(start=2)},
     "ema": {"ema_decay": 0.8},
-    "early stopping and swa": {"early_stopping": True, "swa": True, "swa_start": 2},
+    "early stopping and swa": {"early_stopping": True, "swa": SWA(start=2)},
     "early stopping and ema": {"early_stopping": True, "ema_decay": 0.8},
     "max_steps": {"max_steps": 12},
 }
@@ -518,7 +520,7 @@ def test_processes_give_the_same_results_and_leave_no_folder(monkeypatch, tmp_pa
     assert_same_search(two, one, rtol=1e-9)
     assert len(folders) == 1
     assert list(tmp_path.iterdir()) == []
-    assert b"_prefetch" not in pickle.dumps(two)
+    assert b"_pretraining" not in pickle.dumps(two)
 
 
 def no_folder(monkeypatch):
@@ -531,9 +533,10 @@ def full_disk(monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(
-        "sksharp._prefetch.pickle", types.SimpleNamespace(**vars(pickle))
+        "sksharp.model_selection._results.pickle",
+        types.SimpleNamespace(**vars(pickle)),
     )
-    monkeypatch.setattr("sksharp._prefetch.pickle.dump", dump)
+    monkeypatch.setattr("sksharp.model_selection._results.pickle.dump", dump)
 
 
 def cut_short(monkeypatch):
@@ -541,16 +544,16 @@ def cut_short(monkeypatch):
         file.write(pickle.dumps(result)[:40])
 
     full_disk(monkeypatch)
-    monkeypatch.setattr("sksharp._prefetch.pickle.dump", dump)
+    monkeypatch.setattr("sksharp.model_selection._results.pickle.dump", dump)
 
 
 def numpy_raises(monkeypatch):
     fit_group = _fit._fit_group
 
-    def fit_one(jobs, watch=None):
+    def fit_one(jobs, observer=None):
         if len(jobs) > 1:
             raise FloatingPointError("overflow encountered in square")
-        return fit_group(jobs, watch)
+        return fit_group(jobs, observer)
 
     monkeypatch.setattr(_fit, "_fit_group", fit_one)
 
@@ -586,7 +589,7 @@ def test_a_backend_chosen_by_its_name_trains_what_one_process_trains(backend, n_
 def test_the_time_of_a_fit_has_its_share_of_the_training(monkeypatch):
     seconds = iter([0.0, 1200.0])
     clock = types.SimpleNamespace(perf_counter=lambda: next(seconds))
-    monkeypatch.setattr("sksharp._prefetch.time", clock)
+    monkeypatch.setattr("sksharp.model_selection._pretraining.time", clock)
     search = VectorizedGridSearchCV(make_classifier(), GRID, cv=3).fit(X, LABELS)
     times = search.cv_results_["mean_fit_time"]
     # 1200 seconds for 12 networks, and what the fits take themselves
@@ -597,7 +600,7 @@ def test_the_share_of_a_split_is_that_of_its_own_fits(monkeypatch):
     # split by split: 0, 400 and 800 seconds for four networks each
     seconds = iter([0.0, 0.0, 0.0, 400.0, 400.0, 1200.0])
     clock = types.SimpleNamespace(perf_counter=lambda: next(seconds))
-    monkeypatch.setattr("sksharp._prefetch.time", clock)
+    monkeypatch.setattr("sksharp.model_selection._pretraining.time", clock)
     search = VectorizedGridSearchCV(make_classifier(), GRID, cv=3, memory_budget=1)
     results = search.fit(X, LABELS).cv_results_
     assert_allclose(results["mean_fit_time"], 100, atol=10)
@@ -627,7 +630,7 @@ def test_candidates_that_train_by_themselves_are_among_the_others(calls):
     grid = [
         {"rho": [0.05, 0.5]},
         {"solver": ["lbfgs"]},
-        {"rho": ["auto"], "rho_grid": [[0.0, 0.1]], "cv": [2]},
+        {"rho": [[0.0, 0.1]], "cv": [2]},
         {"n_members": [2]},
         {"callbacks": [[Silent()]], "rho": [0.05]},
     ]
@@ -693,7 +696,8 @@ FAILURES = {
     ),
     "the penalty overflows": ({"alpha": [1e-4, 1e300], "solver": ["sgd"]}, {}),
     "a layer has no unit": ({"hidden_layer_sizes": [(3,), (0,)]}, {}),
-    "averaging would never begin": ({"swa": [True], "swa_start": [1, 9]}, {}),
+    "averaging would never begin": ({"swa": [True], "swa__start": [1, 9]}, {}),
+    "an option is invalid": ({"solver__interval": [2, 0]}, {}),
 }
 
 
@@ -717,6 +721,14 @@ def test_a_candidate_that_fails_scores_as_in_scikit_learn(case, calls):
     assert len(messages[0]) == len(messages[1]) == 1
     # without the traceback, the same words
     assert messages[0][0].splitlines()[-1] == messages[1][0].splitlines()[-1]
+
+
+@pytest.mark.parametrize("Search", [VectorizedGridSearchCV, GridSearchCV])
+def test_an_option_that_a_method_does_not_have_ends_the_search(Search):
+    grid = {"solver": ["sam", "adam"], "solver__interval": [2]}
+    search = Search(make_classifier(), grid, cv=2)
+    with pytest.raises(ValueError, match=r"Invalid parameter 'interval' for .* Adam"):
+        search.fit(X, LABELS)
 
 
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
@@ -778,7 +790,7 @@ def test_a_fit_leaves_the_parameters_and_no_trainer(kind):
     )
     for fitted in (search, search.best_estimator_):
         stored = pickle.dumps(fitted)
-        for name in (b"_prefetch", b"_trainer", b"FrozenSplits"):
+        for name in (b"_pretraining", b"_trainer", b"FrozenSplits"):
             assert name not in stored
     if isinstance(search.best_estimator_, Pipeline):
         assert search.best_estimator_.memory is None
@@ -797,7 +809,7 @@ def test_an_error_leaves_the_search_as_it_was(error, monkeypatch):
         search.fit(X, y)
     assert parameters(search) == before
     assert attributes(search)[1:] == tuple(of_estimator)
-    assert not {"_prefetch", "_train_all"} & vars(search).keys()
+    assert not {"_pretraining", "_pretrain"} & vars(search).keys()
     assert estimator.memory is None
     monkeypatch.undo()
     assert hasattr(search.fit(X, y), "best_estimator_")
@@ -814,10 +826,10 @@ def test_the_memory_of_a_pipeline_is_its_own(tmp_path, calls):
 
 @pytest.mark.parametrize("n_groups", [1, 2])
 def test_an_interrupt_of_the_common_training_ends_the_search(n_groups, monkeypatch):
-    def interrupted(net, *args, **kwargs):
+    def interrupted(step, *args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(MLPNet, "train_step", interrupted)
+    monkeypatch.setattr(Step, "__call__", interrupted)
     grid = {"rho": [0.1, 0.2], "batch_size": [8, 16][:n_groups]}
     search = VectorizedGridSearchCV(make_classifier(), grid, cv=2)
     with pytest.raises(KeyboardInterrupt):
@@ -837,7 +849,7 @@ def test_a_scorer_finds_nothing_of_the_search_in_a_candidate(n_jobs):
     def n_traces(estimator, X, y):
         stored = pickle.dumps(estimator)
         assert pickle.loads(stored).memory is None
-        return sum(name in stored for name in (b"_trainer", b"_prefetch"))
+        return sum(name in stored for name in (b"_trainer", b"_pretraining"))
 
     pipeline = make_pipeline(StandardScaler(), make_classifier())
     grid = {"sammlpclassifier__rho": [0.05, 0.5]}
@@ -1096,10 +1108,10 @@ def test_other_processes_know_a_training_by_the_same_key():
     program = """
 import numpy as np
 from sksharp import SAMMLPClassifier
-from sksharp._prefetch import JobCollected, Prefetched
+from sksharp.model_selection._results import JobCollected, PretrainedResults
 
 clf = SAMMLPClassifier((4,), max_iter=3, random_state=0, early_stopping=True)
-clf._trainer = Prefetched()
+clf._trainer = PretrainedResults()
 clf._trainer.is_collecting = True
 try:
     clf.fit(np.arange(80.0).reshape(40, 2) / 80, np.arange(40) % 2)

@@ -7,12 +7,25 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor, VectorizedGridSearchCV, training
-from sksharp._contract import Settings
-from sksharp._prefetch import FREE, JobCollected, Prefetched, data_digests, job_key
+from sksharp._jobs import Settings
+from sksharp.model_selection._pretraining import START_PARAMETERS, Pretraining
+from sksharp.model_selection._results import (
+    JobCollected,
+    PretrainedResults,
+    data_digests,
+    job_key,
+)
+from sksharp.options import SWA, LookSAM, Option, Snapshots, Step
+from sksharp.options.schedules import SCHEDULES
+from sksharp.options.solvers import SOLVERS
 from sksharp.training import _fit
+from sksharp.training._plan import plan
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -33,17 +46,12 @@ SMALL = {
 SGD = {"base_solver": "sgd"}
 EARLY = {"early_stopping": True, "validation_fraction": 0.3, "max_iter": 5}
 SLOW = {**EARLY, "learning_rate_init": 0.005}
-AUTO = {"rho": "auto", "rho_grid": [0.0, 2.0], "cv": 2, "max_iter": 2}
-SWA = {"swa": True, "swa_start": 1, "max_iter": 5}
-SWA_RATE = {**SWA, "swa_lr": 0.01}
-SNAPSHOTS = {"n_snapshots": 2, "max_iter": 6}
 
 # what a candidate may vary: two values that train to different networks, and the
 # parameters that let them be read
-TABLE = {
+PARAMETERS = {
     "activation": (["relu", "logistic"], {}),
     "alpha": ([1e-4, 1.0], {}),
-    "asam_eta": ([0.01, 1.0], {"solver": "asam", "rho": 0.5}),
     "base_solver": (["adam", "radam"], {}),
     # as many minibatches
     "batch_size": ([5, 6], {}),
@@ -54,58 +62,29 @@ TABLE = {
     "early_stopping": ([False, True], {"validation_fraction": 0.3}),
     "ema_decay": ([None, 0.5], {}),
     "epsilon": ([1e-8, 0.1], {}),
-    "esam_fraction": ([0.5, 1.0], {"solver": "esam"}),
-    "fisher_eta": ([1e4, 1.0], {"solver": "fisher_sam"}),
-    "friendly_decay": ([0.9, 0.1], {"solver": "friendly_sam"}),
-    "friendly_sigma": ([1.0, 0.1], {"solver": "friendly_sam"}),
-    "gamma": ([0.9, 0.5], {"solver": "wsam"}),
-    "gsam_alpha": ([0.4, 0.0], {"solver": "gsam"}),
     "hidden_layer_sizes": ([(3,), (2, 2)], {}),
     "learning_rate": (["constant", "cosine"], {}),
     "learning_rate_init": ([0.05, 0.01], {}),
-    "lookahead_alpha": ([0.5, 0.9], {"solver": "ranger"}),
-    "lookahead_k": ([6, 2], {"solver": "ranger"}),
-    "looksam_alpha": ([0.7, 0.1], {"solver": "looksam"}),
-    "looksam_k": ([5, 2], {"solver": "looksam"}),
     "loss": (["squared_error", "poisson"], {}),
-    "lr_flat": ([0.75, 0.1], {"learning_rate": "flat_cosine"}),
-    "lr_gamma": ([None, 0.5], {"learning_rate": "exponential"}),
-    "lr_milestones": ([(0.5,), (1, 2)], {"learning_rate": "multistep"}),
-    "lr_min": ([0.0, 0.04], {"learning_rate": "cosine"}),
-    "lr_step_size": ([2, 1], {"learning_rate": "step"}),
     "max_fun": ([2, 20], {"solver": "lbfgs", "max_iter": 20}),
     "max_iter": ([3, 2], {}),
     "max_steps": ([3, 9], {}),
-    "micro_batch_size": ([2, 3], {}),
     "momentum": ([0.9, 0.5], SGD),
-    "muon_momentum": ([0.95, 0.5], {"solver": "muon"}),
     "n_iter_no_change": ([1, 9], {**EARLY, "tol": 1.0}),
     "n_members": ([1, 2], {}),
-    "n_snapshots": ([1, 2], {"max_iter": 4}),
     "nesterovs_momentum": ([True, False], SGD),
     "power_t": ([0.5, 0.1], {**SGD, "learning_rate": "invscaling"}),
     "random_state": ([0, 1], {}),
     "rho": ([0.1, 0.5], {}),
-    "rho_grid": ([[0.0], [2.0]], AUTO),
-    "sam_interval": ([1, 2], {}),
-    "sam_start": ([0.0, 1], {}),
-    "schedule_free_warmup": ([0, 5], {"solver": "schedule_free"}),
+    "rho of lists": ([[0.0], [2.0]], {"cv": 2, "max_iter": 2}),
     "scoring": ([None, "loss"], SLOW),
     "shuffle": ([True, False], {}),
-    "snapshot_schedule": (["cosine", "triangular"], {**SNAPSHOTS, "snapshot_start": 0}),
-    "snapshot_start": ([None, 2], SNAPSHOTS),
+    "snapshots": ([None, 2], {"max_iter": 4}),
     "solver": (["sam", "gsam"], {}),
-    "swa": ([False, True], {"swa_start": 1}),
-    "swa_anneal": ([0, 3], SWA_RATE),
-    "swa_anneal_strategy": (["cosine", "linear"], {**SWA_RATE, "swa_anneal": 4}),
-    "swa_cycle": ([None, 2], SWA_RATE),
-    "swa_freq": ([1, 2], SWA),
-    "swa_lr": ([None, 0.01], SWA),
-    "swa_start": ([1, 3], SWA),
+    "swa": ([False, SWA(start=1)], {}),
     "tol": ([1e-4, 1.0], {**SLOW, "n_iter_no_change": 1, "scoring": "loss"}),
     "validation_fraction": ([0.3, 0.2], EARLY),
     "warmup": ([0, 1], {}),
-    "weight_decay": ([0.01, 0.5], {"solver": "adamw"}),
 }
 # what changes no network of a search
 WITHOUT_EFFECT = {
@@ -116,11 +95,98 @@ WITHOUT_EFFECT = {
     "warm_start": "finds nothing to go on from in a clone",
 }
 # how many of the two candidates have one training, which can be done before their fits
-TRAINED_BEFORE = {"cv": 0, "max_fun": 0, "rho_grid": 0, "n_members": 1}
+TRAINED_BEFORE = {"cv": 0, "max_fun": 0, "n_members": 1, "rho of lists": 0}
+
+# the same for the options of every method, by the methods' names
+ASCENTS = [name for name, cls in SOLVERS.items() if cls.is_two_gradient]
+OPTIONS_OF_SOLVERS = {
+    **{("interval", name): [1, 2] for name in ASCENTS},
+    **{("start", name): [0.0, 1] for name in ASCENTS},
+    **{("micro_batch_size", name): [2, 3] for name in ASCENTS},
+    ("alpha", "gsam"): [0.4, 0.0],
+    ("alpha", "lookahead"): [0.5, 0.9],
+    ("alpha", "looksam"): [0.7, 0.1],
+    ("alpha", "ranger"): [0.5, 0.9],
+    ("decay", "friendly_sam"): [0.9, 0.1],
+    ("decouple", "wsam"): [False, True],
+    ("eta", "asam"): [0.01, 1.0],
+    ("eta", "fisher_sam"): [1e4, 1.0],
+    ("fraction", "esam"): [0.5, 1.0],
+    ("gamma", "wsam"): [0.9, 0.5],
+    ("k", "lookahead"): [6, 2],
+    ("k", "looksam"): [5, 2],
+    ("k", "ranger"): [6, 2],
+    ("momentum", "muon"): [0.95, 0.5],
+    ("sigma", "friendly_sam"): [1.0, 0.1],
+    ("warmup_steps", "schedule_free"): [0, 5],
+    ("weight_decay", "adamw"): [0.01, 0.5],
+    ("weight_decay", "muon"): [0.01, 0.5],
+    ("weight_decay", "schedule_free"): [0.01, 0.5],
+}
+OPTIONS_OF_SCHEDULES = {
+    ("flat", "cosine"): [0.75, 0.1],
+    ("gamma", "exponential"): [0.99, 0.5],
+    ("gamma", "multistep"): [0.1, 0.5],
+    ("gamma", "step"): [0.1, 0.5],
+    ("growth", "cyclic"): [1, 2],
+    ("length", "cyclic"): [0.2, 2],
+    ("lr_min", "cosine"): [0.0, 0.04],
+    ("lr_min", "cyclic"): [0.0, 0.04],
+    ("milestones", "multistep"): [(0.5,), (1, 2)],
+    ("shape", "cyclic"): ["cosine", "triangular"],
+    ("size", "step"): [2, 1],
+}
+OPTIONS_OF_AVERAGES = {
+    "swa": {
+        "start": ([1, 3], SWA()),
+        "freq": ([1, 2], SWA(start=1)),
+        "lr": ([None, 0.01], SWA(start=1)),
+        "anneal": ([0, 3], SWA(start=1, lr=0.01)),
+        "strategy": (["cosine", "linear"], SWA(start=1, lr=0.01, anneal=4)),
+        "cycle": ([None, 2], SWA(start=1, lr=0.01)),
+    },
+    "snapshots": {
+        "n": ([2, 3], 2),
+        "schedule": (["cosine", "triangular"], Snapshots(n=2, start=0)),
+        "start": ([None, 2], 2),
+        "lr_min": ([0.0, 0.04], 2),
+    },
+}
+
+
+def option_cases():
+    """Yield an option of every method, in every parameter that holds the method."""
+    for (option, name), values in OPTIONS_OF_SOLVERS.items():
+        yield f"solver__{option} of {name}", (values, {"solver": name})
+        if SOLVERS[name].is_base:
+            yield f"base_solver__{option} of {name}", (values, {"base_solver": name})
+    for (option, name), values in OPTIONS_OF_SCHEDULES.items():
+        # time for a drop, and for a second cycle
+        held = Step(size=2) if name == "step" else name
+        params = {"learning_rate": held, "max_iter": 6}
+        yield f"learning_rate__{option} of {name}", (values, params)
+    for holder, options in OPTIONS_OF_AVERAGES.items():
+        for option, (values, held) in options.items():
+            yield f"{holder}__{option}", (values, {holder: held, "max_iter": 6})
+
+
+OPTIONS = dict(option_cases())
+TABLE = {**PARAMETERS, **OPTIONS}
+
+# arguments of a solver that networks have in common which are trained together
+SHARED = {
+    f"{option} of {name}"
+    for name, cls in SOLVERS.items()
+    for argument, option in cls.option_arguments().items()
+    if argument in cls.shared
+} | {f"micro_batch_size of {name}" for name in ASCENTS}
 
 
 def make(name="", **params):
     """Return an estimator that has a parameter, and targets for it."""
+    params = {
+        key: clone(v) if isinstance(v, Option) else v for key, v in params.items()
+    }
     if "loss" in (name, *params):
         return SAMMLPRegressor(**{**SMALL, **params}), COUNTS
     return SAMMLPClassifier(**{**SMALL, **params}), LABELS
@@ -165,18 +231,60 @@ def calls(monkeypatch):
     return sizes
 
 
+@pytest.fixture
+def groups(monkeypatch):
+    """Count the groups of networks that every call of the engine trains together."""
+    sizes = []
+
+    def fit_models(jobs, **kwargs):
+        sizes.append([len(group) for group in plan(jobs)])
+        return _fit.fit_models(jobs, **kwargs)
+
+    monkeypatch.setattr(training, "fit_models", fit_models)
+    return sizes
+
+
+@pytest.fixture
+def fits(monkeypatch):
+    """Note the candidates whose own fit was begun, to see what it trains."""
+    begun, collect = [], Pretraining._collect_fit
+
+    def collect_fit(self, candidate, *args):
+        begun.append(candidate)
+        return collect(self, candidate, *args)
+
+    monkeypatch.setattr(Pretraining, "_collect_fit", collect_fit)
+    return begun
+
+
 def test_every_parameter_is_in_the_table():
     names = {*SAMMLPClassifier().get_params(), *SAMMLPRegressor().get_params()}
-    assert sorted([*TABLE, *WITHOUT_EFFECT]) == sorted(names)
-    assert {*FREE} <= {*TABLE}
+    names = {name for name in names if "__" not in name}
+    listed = {key.partition(" of ")[0] for key in PARAMETERS}
+    assert listed | {*WITHOUT_EFFECT} == names
+    assert {*START_PARAMETERS} <= names
 
 
-@pytest.mark.parametrize("name", TABLE)
-def test_two_values_of_a_parameter_are_two_trainings(name, calls):
-    values, params = TABLE[name]
+def test_every_option_is_in_the_table():
+    for methods, listed in (
+        (SOLVERS, OPTIONS_OF_SOLVERS),
+        (SCHEDULES, OPTIONS_OF_SCHEDULES),
+    ):
+        expected = {
+            (n, name) for name, cls in methods.items() for n in cls().get_params()
+        }
+        assert {*listed} == expected
+    for holder, cls in {"swa": SWA, "snapshots": Snapshots}.items():
+        assert OPTIONS_OF_AVERAGES[holder].keys() == cls().get_params().keys()
+
+
+@pytest.mark.parametrize("key", TABLE)
+def test_two_values_of_a_parameter_are_two_trainings(key, calls):
+    values, params = TABLE[key]
+    name = key.partition(" of ")[0]
     estimator, y = make(name, **params)
     ours = searched(VectorizedGridSearchCV, estimator, {name: values}, y)
-    n_before = TRAINED_BEFORE.get(name, 2)
+    n_before = TRAINED_BEFORE.get(key, 2)
     assert calls[:1] == [2 * n_before] or n_before == 0
     assert (len(calls) == 1) == (n_before == 2)
     expected = searched(GridSearchCV, estimator, {name: values}, y)
@@ -185,6 +293,18 @@ def test_two_values_of_a_parameter_are_two_trainings(name, calls):
     assert np.isfinite(expected).all()
     first, second = expected
     assert (first != second).any(axis=-1).all()
+
+
+@pytest.mark.parametrize("key", OPTIONS)
+def test_values_of_an_option_begin_as_one_fit_and_train_together(key, fits, groups):
+    """One fit a split prepares the data and the weights for all candidates."""
+    values, params = OPTIONS[key]
+    name = key.partition(" of ")[0]
+    estimator, y = make(**params)
+    searched(VectorizedGridSearchCV, estimator, {name: values}, y)
+    assert fits == [{name: values[0]}] * 2
+    is_shared = key.partition("__")[2] in SHARED
+    assert groups == [[2, 2] if is_shared else [4]]
 
 
 # parameters that meet, of which a training has to be told as a whole
@@ -202,8 +322,7 @@ CROSSED = {
         "alpha": [1e-4, 1.0],
     },
     "what is averaged": {
-        "swa": [False, True],
-        "swa_start": [1, 3],
+        "swa": [False, SWA(start=1), SWA(start=3)],
         "early_stopping": [False, True],
         "max_iter": [4, 5],
     },
@@ -227,6 +346,82 @@ def test_parameters_that_meet_are_as_many_trainings(case, calls):
     assert_allclose(
         ours, searched(GridSearchCV, estimator, CROSSED[case], y), rtol=1e-9
     )
+
+
+GIVEN, AVERAGE = LookSAM(interval=2), SWA(start=1)
+# of every option, the candidates after it have what they had without it
+ONE_OPTION_AT_A_TIME = [
+    {"solver__interval": [2]},
+    {"solver__start": [1]},
+    {"solver": ["asam"], "solver__eta": [1.0]},
+    {"solver": ["asam"], "solver__start": [1]},
+    {"solver": [GIVEN], "solver__alpha": [0.1]},
+    {"solver": [GIVEN], "solver__k": [3]},
+    {"solver": [GIVEN]},
+    {"base_solver__momentum": [0.5]},
+    {"base_solver__weight_decay": [0.5]},
+    {"learning_rate__flat": [0.5]},
+    {"learning_rate__lr_min": [0.04]},
+    {"learning_rate": ["step"], "learning_rate__size": [1]},
+    {"learning_rate": ["step"], "learning_rate__gamma": [0.5]},
+    {"swa__freq": [2]},
+    {"swa__lr": [0.01]},
+    {"swa": [AVERAGE], "swa__freq": [3]},
+    {"swa": [AVERAGE], "swa__lr": [0.02]},
+    {},
+]
+
+
+def test_a_candidate_has_no_option_of_the_one_before_it(calls, fits):
+    params = {"base_solver": "muon", "learning_rate": "cosine", "swa": True}
+    estimator, y = make(**params, hidden_layer_sizes=(3, 3), max_iter=6)
+    grid = ONE_OPTION_AT_A_TIME
+    ours = searched(VectorizedGridSearchCV, estimator, grid, y)
+    assert calls == [2 * len(grid)]
+    assert len(fits) == 2 * 4  # of three solvers and two averages
+    assert GIVEN == LookSAM(interval=2)
+    assert AVERAGE == SWA(start=1)
+    expected = searched(GridSearchCV, estimator, grid, y)
+    assert_allclose(ours, expected, rtol=1e-9)
+    assert len(np.unique(expected[:, 0], axis=0)) == len(grid)
+
+
+class Narrow(SAMMLPClassifier):
+    """A subclass with a signature of its own."""
+
+    def __init__(self, alpha=1e-4, swa=False, random_state=0):
+        params = {**SMALL, "random_state": random_state}
+        super().__init__(**params, alpha=alpha, swa=swa)
+
+
+def test_a_subclass_with_fewer_parameters_trains_its_candidates_together(calls, fits):
+    grid = {"alpha": [1e-4, 1.0], "swa__freq": [1, 2]}
+    estimator = Narrow(swa=SWA(start=0))
+    ours = searched(VectorizedGridSearchCV, estimator, grid, LABELS)
+    assert calls == [2 * 4]
+    assert len(fits) == 2
+    assert_allclose(ours, searched(GridSearchCV, estimator, grid, LABELS), rtol=1e-9)
+
+
+def test_options_are_reached_through_what_stands_around_the_network(calls, fits):
+    network, y = make(solver="asam", loss="squared_error", max_iter=6, swa=True)
+    around = TransformedTargetRegressor(
+        make_pipeline(StandardScaler(), network), transformer=StandardScaler()
+    )
+    grid = {
+        "regressor__sammlpregressor__solver__eta": [0.01, 1.0],
+        "regressor__sammlpregressor__swa__freq": [1, 2],
+    }
+    options = {"cv": KFold(2), "scoring": "r2", "error_score": "raise", "refit": False}
+    ours, theirs = (
+        Search(clone(around), grid, **options).fit(X, y).cv_results_["mean_test_score"]
+        for Search in (VectorizedGridSearchCV, GridSearchCV)
+    )
+    assert calls[0] == 2 * 4
+    assert len(calls) == 1 + 2 * 4  # scikit-learn's search trains one by one
+    assert len(fits) == 2
+    assert_allclose(ours, theirs, rtol=1e-9)
+    assert len({*theirs}) == 4
 
 
 # -- what a training is known by -----------------------------------------------------------
@@ -268,7 +463,7 @@ def test_without_a_seed_a_candidate_gets_a_network_of_its_own_parameters(calls):
 def collected(params=None, **data):
     """Return the training that a fit comes to."""
     clf = SAMMLPClassifier(**{**SMALL, **EARLY, **(params or {})})
-    clf._trainer = Prefetched()
+    clf._trainer = PretrainedResults()
     clf._trainer.is_collecting = True
     with pytest.raises(JobCollected) as info:
         clf.fit(X, LABELS, **data)
@@ -348,7 +543,7 @@ def test_a_training_is_known_by_every_field_that_it_depends_on(is_given):
         keys.append(job_key(job, found.estimator, data_digests(job)))
         names.add(name)
     estimator = copy.copy(found.estimator).set_params(scoring="loss")
-    keys.append(job_key(found.job, estimator, found.data))
+    keys.append(job_key(found.job, estimator, found.digests))
     assert len(set(keys)) == len(keys) > 2 + len(dataclasses.fields(Settings))
     fields = {field.name for field in dataclasses.fields(found.job)}
     # with rows that are given, all others are trained on

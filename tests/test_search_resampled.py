@@ -9,7 +9,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import StandardScaler
 
 from sksharp import SAMMLPClassifier, VectorizedGridSearchCV, training
-from sksharp._prefetch import TransformerCache
+from sksharp.model_selection._cache import TransformerCache
 from sksharp.training import _fit
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -17,6 +17,7 @@ from skorch.callbacks import Callback
 from threadpoolctl import threadpool_info
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
+from sksharp.options import SWA
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -28,7 +29,7 @@ VARIANTS = {
     "wsam-over-sgd": SAMMLPRegressor(**SMALL, solver="wsam", base_solver="sgd"),
     "ranger": SAMMLPRegressor(**SMALL, solver="ranger"),
     "sgd": SAMMLPClassifier(**SMALL, solver="sgd"),
-    "swa": SAMMLPClassifier(**SMALL, swa=True, swa_start=2),
+    "swa": SAMMLPClassifier(swa=SWA(start=2), **SMALL),
     "early-stopping": SAMMLPRegressor(**SMALL, early_stopping=True),
 }
 each_variant = pytest.mark.parametrize("variant", VARIANTS)

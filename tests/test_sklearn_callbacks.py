@@ -23,7 +23,8 @@ from sksharp import (
     progress,
     save,
 )
-from sksharp.optim import SOLVERS
+from sksharp.options import SWA
+from sksharp.options.solvers import SOLVERS
 from sksharp.training import _loop
 
 callback = pytest.importorskip("sklearn.callback", reason="needs scikit-learn 1.9")
@@ -173,7 +174,7 @@ def assert_same_weights(model, expected):
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_every_epoch_is_a_task_of_the_fit(solver):
     recorder = Recorder()
-    params = {} if "rho" in SOLVERS[solver].arguments.values() else {"rho": "auto"}
+    params = {} if "rho" in SOLVERS[solver].reads.values() else {"rho": "auto"}
     make_classifier(solver=solver, **params).set_callbacks(recorder).fit(X, labels)
     expected = ["setup", ("begin", "fit", (0,))]
     for k in range(5):
@@ -245,18 +246,16 @@ def test_lbfgs_is_one_task():
     assert recorder.events == ["setup", *fit, "teardown"]
 
 
-def test_the_stages_of_a_choice_are_tasks_with_the_epochs_of_their_networks():
+def test_the_rungs_of_a_choice_are_tasks_with_the_epochs_of_their_networks():
     recorder = Recorder()
     # twenty steps an epoch, so that every epoch is looked at
-    clf = make_classifier(
-        rho="auto", rho_grid=[0.1, 0.2], n_members=3, batch_size=4, max_iter=20
-    )
+    clf = make_classifier(rho=[0.1, 0.2], n_members=3, batch_size=4, max_iter=20)
     clf.set_callbacks(recorder).fit(X, labels)
     dropped, chosen = sorted(clf.rho_epochs_)
     assert (dropped, chosen) == (3, 20)  # after 15 %
-    group = "fit/choose-rho/stage/train-group"
+    group = "fit/choose-rho/rung/train-group"
     epochs = [path for kind, name, path in recorder.events[1:-1] if kind == "begin"]
-    assert recorder.count("fit/choose-rho/stage") == 2
+    assert recorder.count("fit/choose-rho/rung") == 2
     assert recorder.count(f"{group}/epoch") == chosen
     of_first = [path for path in epochs if len(path) == 5 and path[2] == 0]
     assert len(of_first) == dropped
@@ -266,7 +265,7 @@ def test_the_stages_of_a_choice_are_tasks_with_the_epochs_of_their_networks():
 
 def test_a_single_network_is_trained_after_the_choice():
     recorder = Recorder()
-    clf = make_classifier(rho="auto", rho_grid=[0.1], cv=3, max_iter=4)
+    clf = make_classifier(rho=[0.1], cv=3, max_iter=4)
     clf.set_callbacks(recorder).fit(X, labels)
     assert recorder.limits["fit"] == 2
     assert recorder.limits["fit/choose-rho"] == 1
@@ -274,9 +273,9 @@ def test_a_single_network_is_trained_after_the_choice():
     assert recorder.names == {
         "fit",
         "fit/choose-rho",
-        "fit/choose-rho/stage",
-        "fit/choose-rho/stage/train-group",
-        "fit/choose-rho/stage/train-group/epoch",
+        "fit/choose-rho/rung",
+        "fit/choose-rho/rung/train-group",
+        "fit/choose-rho/rung/train-group/epoch",
         "fit/fit-with-chosen-rho",
         "fit/fit-with-chosen-rho/epoch",
     }
@@ -285,9 +284,9 @@ def test_a_single_network_is_trained_after_the_choice():
 def test_a_single_network_that_is_judged_is_not_the_estimator():
     recorder, keeper = Recorder(), Keeper(lambda model: model is not None)
     split = [(np.arange(80), np.arange(80, 120))]
-    clf = make_classifier(rho="auto", rho_grid=[0.1], cv=split)
+    clf = make_classifier(rho=[0.1], cv=split)
     clf.set_callbacks(recorder, keeper).fit(X, labels)
-    assert recorder.count("fit/choose-rho/stage/train-group/epoch") == 5
+    assert recorder.count("fit/choose-rho/rung/train-group/epoch") == 5
     n_of_fit = recorder.count("fit/fit-with-chosen-rho/epoch")
     assert keeper.ends == [False] * 5 + [True] * n_of_fit
 
@@ -351,16 +350,15 @@ OPTIONS = {
     "adam": {"solver": "adam", "rho": "auto"},
     "schedule-free": {"solver": "schedule_free", "rho": "auto"},
     "early stopping": {"early_stopping": True, "validation_fraction": 0.3},
-    "averaging": {"swa": True, "swa_start": 2},
+    "averaging": {"swa": SWA(start=2)},
     "averaging or the best": {
-        "swa": True,
-        "swa_start": 2,
+        "swa": SWA(start=2),
         "early_stopping": True,
         "validation_fraction": 0.3,
     },
     "moving average": {"ema_decay": 0.9},
-    "snapshots": {"n_snapshots": 2, "max_iter": 6},
-    "chosen": {"rho": "auto", "rho_grid": [0.1], "cv": 2},
+    "snapshots": {"snapshots": 2, "max_iter": 6},
+    "chosen": {"rho": [0.1], "cv": 2},
     "cosine": {"learning_rate": "cosine"},
 }
 
@@ -456,21 +454,17 @@ def test_a_callback_ends_a_fit_that_a_bar_watches_too():
 
 
 def test_a_stop_in_a_choice_ends_the_training_of_the_group():
-    # the first stage is over after its second epoch, and so are its networks
+    # the first rung is over after its second epoch, and so are its networks
     recorder = stop_after(2)
-    clf = make_classifier(
-        rho="auto", rho_grid=[0.1, 0.2], n_members=3, batch_size=4, max_iter=20
-    )
+    clf = make_classifier(rho=[0.1, 0.2], n_members=3, batch_size=4, max_iter=20)
     clf.set_callbacks(recorder).fit(X, labels)
     assert_array_equal(clf.rho_epochs_, [2, 2])
-    assert clf.n_iter_ == recorder.count("fit/choose-rho/stage/train-group/epoch") == 2
+    assert clf.n_iter_ == recorder.count("fit/choose-rho/rung/train-group/epoch") == 2
 
 
 def test_a_stop_where_a_choice_pauses_is_a_stop():
     recorder = stop_after(3)
-    clf = make_classifier(
-        rho="auto", rho_grid=[0.1, 0.2], n_members=3, batch_size=4, max_iter=20
-    )
+    clf = make_classifier(rho=[0.1, 0.2], n_members=3, batch_size=4, max_iter=20)
     clf.set_callbacks(recorder).fit(X, labels)
     assert_array_equal(clf.rho_epochs_, [3, 3])
 

@@ -11,6 +11,7 @@ from sklearn.base import clone, is_classifier
 from skorch.callbacks import Callback
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
+from sksharp.options import Cosine, Snapshots
 
 from .checks import SEE_THE_TRAINING, with_checks
 from .solvers import every_solver_with_a_rate
@@ -39,7 +40,7 @@ SMALL = {
     "max_iter": 12,
     "learning_rate_init": 0.05,
     "random_state": 0,
-    "n_snapshots": 3,
+    "snapshots": 3,
 }
 
 
@@ -60,7 +61,7 @@ def weights_along(estimator, y):
             self.path = []
 
         def on_epoch_end(self, net, **kwargs):
-            self.path.append(net.evaluation_weights().clone().numpy())
+            self.path.append(net.networks.evaluation_weights().clone().numpy())
 
     seen = Path()
     clone(estimator).set_params(callbacks=[seen]).fit(X, y)
@@ -73,7 +74,8 @@ def flat(network):
 
 @every_schedule
 def test_the_members_are_the_networks_at_the_ends_of_cycles(schedule, start, collected):
-    clf = SAMMLPClassifier(**SMALL, snapshot_schedule=schedule, snapshot_start=start)
+    snapshots = Snapshots(n=3, schedule=schedule, start=start)
+    clf = SAMMLPClassifier(**{**SMALL, "snapshots": snapshots})
     path = weights_along(clf, labels)
     clf.fit(X, labels)
     assert [member.n_iter_ for member in clf.members_] == collected
@@ -86,15 +88,18 @@ def test_the_members_are_the_networks_at_the_ends_of_cycles(schedule, start, col
 
 @every_solver_with_a_rate
 def test_snapshots_only_watch(solver, base_solver):
-    """One snapshot of a cycle that is the whole training is a cosine."""
-    regr = SAMMLPRegressor(
-        **{**SMALL, "n_snapshots": 1, "n_iter_no_change": np.inf, "lr_min": 0.01},
-        solver=solver,
-        base_solver=base_solver,
-    )
-    cosine = clone(regr).set_params(learning_rate="cosine").fit(X, target)
-    # the first of two cycles, which are as long as that training
-    regr.set_params(n_snapshots=2, max_iter=24).fit(X, target)
+    """The first cycle of snapshots is a cosine over a training as long."""
+    params = {
+        **SMALL,
+        "n_iter_no_change": np.inf,
+        "solver": solver,
+        "base_solver": base_solver,
+    }
+    schedule = {"learning_rate": Cosine(lr_min=0.01), "snapshots": None}
+    cosine = SAMMLPRegressor(**{**params, **schedule}).fit(X, target)
+    # two cycles, each of which is as long as that training
+    cycles = {"max_iter": 24, "snapshots": Snapshots(n=2, lr_min=0.01)}
+    regr = SAMMLPRegressor(**{**params, **cycles}).fit(X, target)
     assert_same_network(regr.members_[0], cosine)
     assert regr.loss_curve_[:12] == cosine.loss_curve_
 
@@ -131,7 +136,7 @@ def test_the_training_has_its_attributes_and_the_members_their_weights():
         assert not hasattr(clf, name)
     for member in clf.members_:
         assert isinstance(member, SAMMLPClassifier)
-        assert member.n_snapshots == 1
+        assert member.snapshots is None
         assert member.n_averaged_ == 0
         assert member.get_params().keys() == clf.get_params().keys()
 
@@ -176,16 +181,16 @@ def test_a_warm_start_goes_on_from_the_end_of_the_last_training(solver, base_sol
     assert [len(member.loss_curve_) for member in clf.members_] == [16, 20, 24]
     assert [member.t_ for member in clf.members_] == [40 * 16, 40 * 20, 40 * 24]
     if solver != "ranger" and base_solver != "ranger":  # which hide fast weights
-        last.set_params(n_snapshots=3).fit(X, labels)
+        last.set_params(snapshots=3).fit(X, labels)
         for member, expected in zip(clf.members_, last.members_, strict=True):
             assert_same_network(member, expected)
 
 
 def test_partial_fit_goes_on_with_one_network_from_the_last_snapshot():
     clf = SAMMLPClassifier(**SMALL).fit(X, labels)
-    last, rate = clf.members_[-1], clf._optimizer.learning_rate
+    last, rate = clf.members_[-1], clf._state.optimizer.learning_rate
     assert 0 < rate < 0.02  # that of the last step of a cycle
-    clf.set_params(n_snapshots=1).partial_fit(X, labels)
+    clf.set_params(snapshots=None).partial_fit(X, labels)
     assert not hasattr(clf, "members_")
     change = abs(flat(clf) - flat(last)).max()
     assert 0 < change < 4 * 3 * rate
@@ -193,15 +198,15 @@ def test_partial_fit_goes_on_with_one_network_from_the_last_snapshot():
 
 def test_a_plain_fit_after_snapshots_leaves_none():
     clf = SAMMLPClassifier(**SMALL).fit(X, labels)
-    plain = SAMMLPClassifier(**{**SMALL, "n_snapshots": 1}).fit(X, labels)
-    clf.set_params(n_snapshots=1).fit(X, labels)
+    plain = SAMMLPClassifier(**{**SMALL, "snapshots": None}).fit(X, labels)
+    clf.set_params(snapshots=None).fit(X, labels)
     assert not hasattr(clf, "members_")
     assert_same_network(clf, plain)
 
 
 def test_members_of_folds_do_not_continue_snapshots():
     clf = SAMMLPClassifier(**SMALL, warm_start=True).fit(X, labels)
-    clf.set_params(n_snapshots=1, n_members=3)
+    clf.set_params(n_members=3, snapshots=None)
     with pytest.raises(ValueError, match=r"as many members .*, 1, got n_members=3"):
         clf.fit(X, labels)
     assert len(clf.members_) == 3  # as it was
@@ -258,7 +263,7 @@ def test_a_training_that_is_stopped_before_the_first_snapshot_is_one_network():
     clf.predict(X)
 
 
-QUICK = {"max_iter": 20, "learning_rate_init": 0.03, "rho": 0.05, "n_snapshots": 2}
+QUICK = {"max_iter": 20, "learning_rate_init": 0.03, "rho": 0.05, "snapshots": 2}
 
 
 class NoPartialFit:

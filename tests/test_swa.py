@@ -7,6 +7,7 @@ from sklearn.base import clone
 from skorch.callbacks import Callback
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
+from sksharp.options import SWA, Lookahead, Ranger
 
 from .solvers import (
     PAIRS,
@@ -26,19 +27,26 @@ y = (X[:, 0] + 0.5 * rng.normal(size=40) > 0).astype(int)
 target = X @ [1.0, -2.0, 0.5] + 0.1 * rng.normal(size=40)
 
 
-def make_classifier(**params):
+def with_steps(solver, k):
+    """Return a solver whose slow weights, if it has any, move every so many steps."""
+    return {"ranger": Ranger(k=k), "lookahead": Lookahead(k=k)}.get(solver, solver)
+
+
+def make_classifier(k=4, **params):
     """Return a classifier with three steps an epoch; slow weights move every four."""
     defaults = {
         "hidden_layer_sizes": (4,),
         "batch_size": 16,
-        "lookahead_k": 4,
         "learning_rate_init": 0.02,
         "max_iter": 6,
         "n_iter_no_change": np.inf,
         "swa": True,
         "random_state": 0,
     }
-    return SAMMLPClassifier(**{**defaults, **params})
+    params = {**defaults, **params}
+    for name in params.keys() & {"solver", "base_solver"}:
+        params[name] = with_steps(params[name], k)
+    return SAMMLPClassifier(**params)
 
 
 def parameters(estimator):
@@ -74,14 +82,14 @@ def assert_same(parameters, expected):
 
 @every_solver
 def test_the_weights_are_the_mean_over_the_last_epochs(solver, base_solver):
-    clf = make_classifier(solver=solver, base_solver=base_solver, swa_start=2)
+    clf = make_classifier(solver=solver, base_solver=base_solver, swa=SWA(start=2))
     epochs = epochs_without_averaging(clf, X, y, 6)
     clf.fit(X, y)
     assert_close(parameters(clf), mean_of(epochs[2:]))
     assert clf.n_averaged_ == 4
 
 
-# swa_start, swa_freq, epochs that are averaged of six, counted from one
+# start, freq, epochs that are averaged of six, counted from one
 COLLECTED = {
     "from the first": (0, 1, [1, 2, 3, 4, 5, 6]),
     "from an epoch": (4, 1, [5, 6]),
@@ -98,7 +106,7 @@ COLLECTED = {
 
 @pytest.mark.parametrize(("start", "freq", "epochs"), COLLECTED.values(), ids=COLLECTED)
 def test_start_and_frequency_say_which_epochs_are_averaged(start, freq, epochs):
-    clf = make_classifier(swa_start=start, swa_freq=freq)
+    clf = make_classifier(swa=SWA(start=start, freq=freq))
     path = epochs_without_averaging(clf, X, y, 6)
     clf.fit(X, y)
     assert_close(parameters(clf), mean_of([path[epoch - 1] for epoch in epochs]))
@@ -116,7 +124,7 @@ def test_averaging_only_watches(solver, base_solver):
 
 
 def test_predictions_are_those_of_the_average():
-    clf = make_classifier(hidden_layer_sizes=(), swa_start=3)
+    clf = make_classifier(hidden_layer_sizes=(), swa=SWA(start=3))
     epochs = epochs_without_averaging(clf, X, y, 6)
     clf.fit(X, y)
     # the logits of a linear model are the mean of the logits
@@ -131,12 +139,15 @@ def test_the_average_is_of_the_dtype_of_the_rows(dtype):
     assert {array.dtype for array in parameters(clf)} == {np.dtype(dtype)}
 
 
-@pytest.mark.parametrize("solver", ["ranger", "sam"])
-def test_slow_weights_are_averaged_and_not_fast_ones(solver):
+STAY = Ranger(k=4, alpha=0.0)
+
+
+@pytest.mark.parametrize(
+    "solvers", [{"solver": STAY}, {"solver": "sam", "base_solver": STAY}]
+)
+def test_slow_weights_are_averaged_and_not_fast_ones(solvers):
     # an epoch is three steps, slow weights follow every four: epoch 4 ends with both
-    clf = make_classifier(
-        solver=solver, base_solver="ranger", lookahead_alpha=0.0, max_iter=4
-    )
+    clf = make_classifier(**solvers, max_iter=4)
     start = parameters(clone(clf).set_params(max_iter=1, swa=False).fit(X, y))
     clf.fit(X, y)
     # slow weights that never follow stay where they began
@@ -157,8 +168,7 @@ def make_linear(**params):
         "learning_rate_init": 0.1,
         "max_iter": 6,
         "n_iter_no_change": np.inf,
-        "swa": True,
-        "swa_start": 3,
+        "swa": SWA(start=3),
         "random_state": 0,
     }
     return SAMMLPRegressor(**{**defaults, **params})
@@ -176,7 +186,7 @@ def gradient_descent(rates):
     return epochs
 
 
-# learning_rate, swa_lr and the rates of six epochs of forty rows
+# learning_rate, the rate of averaging and the rates of six epochs of forty rows
 RATES = {
     "constant": ("constant", None, [0.1] * 6),
     "constant, then held": ("constant", 0.7, [0.1] * 3 + [0.7] * 3),
@@ -194,26 +204,28 @@ RATES = {
     "adaptive, then held": ("adaptive", 1e-9, [0.1] * 3 + [1e-9] * 3),
 }
 every_rate = pytest.mark.parametrize(
-    ("schedule", "swa_lr", "rates"), RATES.values(), ids=RATES
+    ("schedule", "lr", "rates"), RATES.values(), ids=RATES
 )
 
 
 @every_rate
-def test_the_rate_is_held_while_averaging(schedule, swa_lr, rates):
-    regr = make_linear(learning_rate=schedule, swa_lr=swa_lr).fit(X, target)
+def test_the_rate_is_held_while_averaging(schedule, lr, rates):
+    regr = make_linear(learning_rate=schedule, swa=SWA(start=3, lr=lr)).fit(X, target)
     assert_close(parameters(regr), mean_of(gradient_descent(rates)[3:]))
 
 
 @every_rate
-def test_the_rate_is_held_from_call_to_call(schedule, swa_lr, rates):
-    regr = make_linear(learning_rate=schedule, swa_lr=swa_lr)
+def test_the_rate_is_held_from_call_to_call(schedule, lr, rates):
+    regr = make_linear(learning_rate=schedule, swa=SWA(start=3, lr=lr))
     for _ in rates:
         regr.partial_fit(X, target)
     assert_close(parameters(regr), mean_of(gradient_descent(rates)[3:]))
 
 
 def test_the_rate_is_held_when_averaging_begins_early():
-    regr = make_linear(swa_lr=0.7, tol=1e9, n_iter_no_change=1, max_iter=5)
+    regr = make_linear(
+        swa=SWA(start=3, lr=0.7), tol=1e9, n_iter_no_change=1, max_iter=5
+    )
     regr.fit(X, target)
     # three epochs until training stalls, two of averaging
     epochs = gradient_descent([0.1, 0.1, 0.1, 0.7, 0.7])
@@ -232,20 +244,20 @@ def test_a_stall_begins_the_averaging_and_the_averaging_ends_the_fit(
     clf = make_classifier(
         solver=solver,
         base_solver=base_solver,
-        lookahead_k=1,
+        k=1,
         early_stopping=early_stopping,
         validation_fraction=0.3,
         tol=1e9,
         n_iter_no_change=2,
         max_iter=40,
-        swa_start=36,
+        swa=SWA(start=36),
     ).fit(X, y)
     # the first epoch improves on nothing, two are the patience and one is too many
     assert clf.n_iter_ == len(clf.loss_curve_) == 4 + (40 - 36)
 
 
 def test_an_average_that_begins_early_is_of_all_epochs_after():
-    clf = make_classifier(tol=1e9, n_iter_no_change=1, max_iter=12, swa_start=0.75)
+    clf = make_classifier(tol=1e9, n_iter_no_change=1, max_iter=12, swa=SWA(start=0.75))
     clf.fit(X, y)
     # three epochs until training stalls; then three, as there would have been
     path = clone(clf).set_params(n_iter_no_change=np.inf)
@@ -262,7 +274,7 @@ def test_an_adaptive_rate_gives_way_to_averaging_when_it_is_too_small():
         tol=1e9,
         n_iter_no_change=1,
         max_iter=100,
-        swa_start=96,
+        swa=SWA(start=96),
     ).fit(X, target)
     # 1e-5 for three epochs, 2e-6 and 4e-7 for two each, which is too small
     assert regr.n_iter_ == 3 + 2 + 2 + 4
@@ -283,7 +295,7 @@ def test_an_average_better_than_the_best_epoch_is_kept():
     regr = make_linear(
         learning_rate_init=1.2,
         max_iter=40,
-        swa_start=2,
+        swa=SWA(start=2),
         early_stopping=True,
         validation_fraction=0.3,
         callbacks=[rows],
@@ -295,7 +307,9 @@ def test_an_average_better_than_the_best_epoch_is_kept():
 
 
 def test_an_average_as_good_as_the_best_epoch_is_kept():
-    clf = make_classifier(early_stopping=True, validation_fraction=0.3, swa_start=3)
+    clf = make_classifier(
+        early_stopping=True, validation_fraction=0.3, swa=SWA(start=3)
+    )
     clf.set_params(learning_rate_init=1e-9).fit(X, y)  # every epoch scores the same
     assert clf.n_averaged_ == 3
     assert clf.best_validation_score_ == max(clf.validation_scores_)
@@ -315,7 +329,7 @@ def test_an_average_worse_than_the_best_epoch_is_not_kept(solver):
     }
     # averaging at a rate that spoils the weights
     regr = SAMMLPRegressor(
-        **params, swa=True, swa_start=4, max_iter=6, swa_lr=50.0, beta_2=0.0
+        swa=SWA(start=4, lr=50.0), max_iter=6, beta_2=0.0, **params
     ).fit(X, target)
     alone = SAMMLPRegressor(**params, max_iter=4, beta_2=0.0).fit(X, target)
     assert_same(parameters(regr), parameters(alone))
@@ -346,8 +360,7 @@ def test_calls_of_partial_fit_are_epochs_of_one_fit(solver, base_solver, collect
     clf = make_classifier(
         solver=solver,
         base_solver=base_solver,
-        swa_start=start,
-        swa_freq=freq,
+        swa=SWA(start=start, freq=freq),
         shuffle=False,
     )
     called = partial_fits(clone(clf), 6)
@@ -360,7 +373,7 @@ def test_calls_of_partial_fit_are_epochs_of_one_fit(solver, base_solver, collect
 @every_solver
 def test_partial_fit_after_fit_continues_path_and_average(solver, base_solver):
     clf = make_classifier(
-        solver=solver, base_solver=base_solver, swa_start=4, shuffle=False
+        solver=solver, base_solver=base_solver, swa=SWA(start=4), shuffle=False
     )
     epochs = epochs_without_averaging(clf, X, y, 8)
     partial_fits(clf.fit(X, y), 2)
@@ -380,7 +393,11 @@ def test_switching_off_uncovers_the_path(solver, base_solver):
 @every_solver
 def test_a_warm_start_continues_the_path_and_begins_a_new_average(solver, base_solver):
     clf = make_classifier(
-        solver=solver, base_solver=base_solver, warm_start=True, max_iter=4, swa_start=2
+        solver=solver,
+        base_solver=base_solver,
+        warm_start=True,
+        max_iter=4,
+        swa=SWA(start=2),
     )
     alone = clone(clf).set_params(swa=False).fit(X, y)
     start = pickle.dumps(alone)
@@ -395,7 +412,7 @@ def test_a_warm_start_continues_the_path_and_begins_a_new_average(solver, base_s
 
 @every_solver
 def test_an_average_resumes_from_a_pickle_bit_for_bit(solver, base_solver):
-    clf = make_classifier(solver=solver, base_solver=base_solver, swa_start=2)
+    clf = make_classifier(solver=solver, base_solver=base_solver, swa=SWA(start=2))
     resumed = clone(clf)
     partial_fits(clf, 6)
     for _ in range(6):
@@ -416,14 +433,12 @@ def write_in_place(clf):
 
 
 @pytest.mark.parametrize("write", [write_new, write_in_place])
-@pytest.mark.parametrize("swa", [False, True], ids=["path", "average"])
+@pytest.mark.parametrize("swa", [False, SWA(start=2)], ids=["path", "average"])
 @every_solver_with_a_rate
 def test_weights_written_by_hand_are_where_training_continues(
     solver, base_solver, swa, write
 ):
-    clf = make_classifier(
-        solver=solver, base_solver=base_solver, swa=swa, swa_start=2, lookahead_k=4
-    )
+    clf = make_classifier(solver=solver, base_solver=base_solver, swa=swa)
     clf.set_params(learning_rate_init=1e-12)  # the weights stay where they are
     partial_fits(clf, 5)
     write(clf)
@@ -434,7 +449,7 @@ def test_weights_written_by_hand_are_where_training_continues(
 
 @pytest.mark.parametrize("part", ["coefs_", "intercepts_"])
 def test_a_part_of_the_weights_may_be_written_by_hand(part):
-    clf = make_classifier(solver="ranger", swa=False, lookahead_k=4)
+    clf = make_classifier(solver=Ranger(k=4), swa=False)
     clf.set_params(learning_rate_init=1e-12)  # the weights stay where they are
     partial_fits(clf, 5)
     for array in getattr(clf, part):
@@ -462,7 +477,7 @@ def test_training_continues_at_the_weights_that_early_stopping_kept(
     assert np.argmax(clf.validation_scores_) < 39
     kept = [array.copy() for array in parameters(clf)]
     # at a rate of next to nothing
-    clf.set_params(early_stopping=False, swa=True, swa_start=0, swa_lr=1e-300)
+    clf.set_params(early_stopping=False, swa=SWA(start=0, lr=1e-300))
     clf.partial_fit(X, y)
     assert_close(parameters(clf), kept)
 

@@ -9,10 +9,20 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.model_selection import GridSearchCV
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor, VectorizedGridSearchCV
-from sksharp.optim import SOLVERS
+from sksharp.options import (
+    ASAM,
+    ESAM,
+    GSAM,
+    SAM,
+    Adam,
+    FisherSAM,
+    FriendlySAM,
+    LookSAM,
+)
+from sksharp.options.solvers import SOLVERS
 
-ASCENTS = [name for name, solver in SOLVERS.items() if solver.is_ascent]
-each_ascent = pytest.mark.parametrize("solver", ASCENTS)
+ASCENTS = [cls for cls in SOLVERS.values() if cls.is_two_gradient]
+each_ascent = pytest.mark.parametrize("Solver", ASCENTS, ids=lambda cls: cls.name)
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 rng = np.random.RandomState(0)
@@ -28,11 +38,12 @@ SETTINGS = {
     "rho": 0.3,
 }
 # one value per solver at which it is not SAM
-OWN = {
-    "fisher_sam": {"fisher_eta": 100.0},
-    "looksam": {"looksam_k": 2},
-    "esam": {"esam_fraction": 0.3},
-}
+OWN = {FisherSAM: {"eta": 100.0}, LookSAM: {"k": 2}, ESAM: {"fraction": 0.3}}
+
+
+def own(Solver, **options):
+    """Return a solver with the options at which it is not SAM, and others."""
+    return Solver(**{**OWN.get(Solver, {}), **options})
 
 
 def fit(solver="sam", y=LABELS, estimator=SAMMLPClassifier, **params):
@@ -45,48 +56,49 @@ def flat(network):
 
 @pytest.mark.parametrize("base_solver", ["adam", "sgd", "ranger"])
 @each_ascent
-def test_rho_of_zero_is_the_base_solver(solver, base_solver):
-    zero = fit(solver, rho=0, base_solver=base_solver, **OWN.get(solver, {}))
+def test_rho_of_zero_is_the_base_solver(Solver, base_solver):
+    zero = fit(own(Solver), rho=0, base_solver=base_solver)
     assert_allclose(flat(zero), flat(fit(base_solver)), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(
-    ("solver", "params"),
+    "solver",
     [
-        ("gsam", {"gsam_alpha": 0}),
-        ("fisher_sam", {"fisher_eta": 0}),
-        ("friendly_sam", {"friendly_sigma": 0}),
-        ("looksam", {"looksam_k": 1}),
-        ("esam", {"esam_fraction": 1.0}),
-        ("sam", {"micro_batch_size": 20}),
-        ("sam", {"micro_batch_size": 1000}),
-        ("sam", {"sam_interval": 1, "sam_start": 0}),
+        GSAM(alpha=0),
+        FisherSAM(eta=0),
+        FriendlySAM(sigma=0),
+        LookSAM(k=1),
+        ESAM(fraction=1.0),
+        SAM(micro_batch_size=20),
+        SAM(micro_batch_size=1000),
+        SAM(interval=1, start=0),
     ],
+    ids=repr,
 )
-def test_what_reduces_to_sam_is_sam(solver, params):
-    assert_array_equal(flat(fit(solver, **params)), flat(fit()))
+def test_what_reduces_to_sam_is_sam(solver):
+    assert_array_equal(flat(fit(solver)), flat(fit()))
 
 
 @each_ascent
-def test_every_solver_goes_its_own_way(solver):
-    others = [flat(fit(s, **OWN.get(s, {}))) for s in ASCENTS if s != solver]
-    own = flat(fit(solver, **OWN.get(solver, {})))
-    assert min(abs(own - other).max() for other in others) > 1e-4
+def test_every_solver_goes_its_own_way(Solver):
+    others = [flat(fit(own(cls))) for cls in ASCENTS if cls is not Solver]
+    distances = [abs(flat(fit(own(Solver))) - other).max() for other in others]
+    assert min(distances) > 1e-4
 
 
 @each_ascent
-def test_both_estimators_train_with_it(solver):
-    own = OWN.get(solver, {})
-    classifier = fit(solver, max_iter=100, rho=0.05, **own)
-    regressor = fit(solver, TARGET, SAMMLPRegressor, max_iter=100, rho=0.05, **own)
+def test_both_estimators_train_with_it(Solver):
+    solver = own(Solver)
+    classifier = fit(solver, max_iter=100, rho=0.05)
+    regressor = fit(solver, TARGET, SAMMLPRegressor, max_iter=100, rho=0.05)
     assert classifier.score(X, LABELS) > 0.7
     assert regressor.score(X, TARGET) > 0.4
 
 
 @pytest.mark.parametrize(("start", "n_before"), [(3, 3), (0.5, 4), (0.0, 0), (7, 7)])
 @each_ascent
-def test_the_epochs_before_sam_start_are_the_base_solvers(solver, start, n_before):
-    late = fit(solver, sam_start=start)
+def test_the_epochs_before_the_start_are_the_base_solvers(Solver, start, n_before):
+    late = fit(Solver(start=start))
     base = fit("adam")
     # a loss is taken before the step: the first that differs is that of the next epoch
     same = [a == b for a, b in zip(late.loss_curve_, base.loss_curve_, strict=True)]
@@ -96,17 +108,16 @@ def test_the_epochs_before_sam_start_are_the_base_solvers(solver, start, n_befor
     assert not np.array_equal(flat(late), flat(base))
 
 
-def test_sam_start_counts_the_epochs_of_max_steps():
+def test_the_start_counts_the_epochs_of_max_steps():
     """3 batches an epoch: 24 steps are 8 epochs."""
-    by_steps = fit(max_steps=24, max_iter=5, sam_start=0.5)
-    assert_array_equal(flat(by_steps), flat(fit(sam_start=4)))
+    by_steps = fit(SAM(start=0.5), max_steps=24, max_iter=5)
+    assert_array_equal(flat(by_steps), flat(fit(SAM(start=4))))
 
 
 @pytest.mark.parametrize("lengths", [(3, 1, 2, 1), (1, 3, 2, 1)])
-def test_sam_start_counts_calls_of_partial_fit_however_long(lengths):
+def test_the_start_counts_calls_of_partial_fit_however_long(lengths):
     late, base = (
-        SAMMLPClassifier(solver=solver, sam_start=3, **SETTINGS)
-        for solver in ("sam", "adam")
+        SAMMLPClassifier(solver=solver, **SETTINGS) for solver in (SAM(start=3), Adam())
     )
     for n_before, length in enumerate(lengths):
         rows = slice(20 * length)
@@ -119,62 +130,74 @@ def test_sam_start_counts_calls_of_partial_fit_however_long(lengths):
     ("length", "start"), [("max_iter", 8), ("max_iter", 9), ("max_steps", 8)]
 )
 @each_ascent
-def test_an_ascent_that_would_never_begin_is_an_error(solver, length, start):
+def test_an_ascent_that_would_never_begin_is_an_error(Solver, length, start):
     params = {"max_iter": 8} if length == "max_iter" else {"max_steps": 24}
-    message = rf"sam_start must lie before {length}=.* got sam_start={start}\. .* lower"
+    message = rf"solver__start must lie before {length}=.*={start}\. .* lower it"
     with pytest.raises(ValueError, match=message):
-        fit(solver, sam_start=start, **params)
+        fit(Solver(start=start), **params)
 
 
-def test_sam_start_is_not_looked_at_by_other_solvers():
-    assert_array_equal(flat(fit("adam", sam_start=100)), flat(fit("adam")))
+def test_a_solver_without_an_ascent_has_no_start():
+    network = SAMMLPClassifier(solver="adam", **SETTINGS)
+    with pytest.raises(
+        ValueError, match="Invalid parameter 'start' for estimator Adam"
+    ):
+        network.set_params(solver__start=100)
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("Solver", "name", "value"),
     [
-        ("asam_eta", -1),
-        ("gsam_alpha", -1),
-        ("fisher_eta", -1),
-        ("friendly_sigma", -1),
-        ("friendly_decay", 1.0),
-        ("looksam_k", 0),
-        ("looksam_k", 1.5),
-        ("looksam_alpha", -1),
-        ("esam_fraction", 0),
-        ("esam_fraction", 1.5),
-        ("sam_interval", 0),
-        ("sam_start", -1),
-        ("sam_start", 1.0),
-        ("micro_batch_size", 0),
-        ("micro_batch_size", 2.5),
+        (ASAM, "eta", -1),
+        (GSAM, "alpha", -1),
+        (FisherSAM, "eta", -1),
+        (FriendlySAM, "sigma", -1),
+        (FriendlySAM, "decay", 1.0),
+        (LookSAM, "k", 0),
+        (LookSAM, "k", 1.5),
+        (LookSAM, "alpha", -1),
+        (ESAM, "fraction", 0),
+        (ESAM, "fraction", 1.5),
+        *(
+            (cls, name, value)
+            for cls in ASCENTS
+            for name, value in [
+                ("interval", 0),
+                ("start", -1),
+                ("start", 1.0),
+                ("micro_batch_size", 0),
+                ("micro_batch_size", 2.5),
+            ]
+        ),
     ],
 )
-def test_a_value_out_of_range_is_named(name, value):
-    with pytest.raises(ValueError, match=f"The '{name}' parameter"):
-        fit(**{name: value})
+def test_a_value_out_of_range_is_named(Solver, name, value):
+    message = f"The '{name}' parameter of {Solver.__name__} must be"
+    with pytest.raises(ValueError, match=message):
+        fit(Solver(**{name: value}))
 
 
 @each_ascent
-def test_an_interval_is_plain_steps_in_between(solver):
+def test_an_interval_is_plain_steps_in_between(Solver):
     """A single step of an epoch, every second one: every second epoch's."""
-    own = OWN.get(solver, {}) | ({"looksam_k": 1} if solver == "looksam" else {})
-    params = {**own, "batch_size": 60, "micro_batch_size": 20, "shuffle": False}
-    every_second = fit(solver, sam_interval=2, max_iter=1, **params)
-    every = fit(solver, max_iter=1, **params)
-    assert_array_equal(flat(every_second), flat(every))
-    two = fit(solver, sam_interval=2, max_iter=2, **params)
-    assert abs(flat(two) - flat(fit(solver, max_iter=2, **params))).max() > 0
+    options = {"micro_batch_size": 20} | ({"k": 1} if Solver is LookSAM else {})
+    one_step = {"batch_size": 60, "shuffle": False}
+    every, every_second = (
+        own(Solver, interval=interval, **options) for interval in (1, 2)
+    )
+    first = [fit(s, max_iter=1, **one_step) for s in (every_second, every)]
+    assert_array_equal(*map(flat, first))
+    second = [fit(s, max_iter=2, **one_step) for s in (every_second, every)]
+    assert abs(np.subtract(*map(flat, second))).max() > 0
 
 
 @pytest.mark.parametrize("restored", [False, True], ids=["", "pickled"])
 @pytest.mark.parametrize("micro_batch_size", [None, 7])
 @each_ascent
-def test_partial_fit_goes_on_where_it_stopped(solver, micro_batch_size, restored):
+def test_partial_fit_goes_on_where_it_stopped(Solver, micro_batch_size, restored):
     """Step counts, means and directions are kept: epochs alone or in one fit."""
-    params = {**SETTINGS, **OWN.get(solver, {}), "shuffle": False, "tol": 0.0}
-    params |= {"sam_interval": 2, "sam_start": 2, "n_iter_no_change": 100}
-    params |= {"micro_batch_size": micro_batch_size}
+    solver = own(Solver, interval=2, start=2, micro_batch_size=micro_batch_size)
+    params = {**SETTINGS, "shuffle": False, "tol": 0.0, "n_iter_no_change": 100}
     whole = SAMMLPClassifier(solver=solver, **params).fit(X, LABELS)
     parts = SAMMLPClassifier(solver=solver, **params)
     for _ in range(8):
@@ -185,23 +208,33 @@ def test_partial_fit_goes_on_where_it_stopped(solver, micro_batch_size, restored
 
 
 @each_ascent
-def test_candidates_train_together_as_alone(solver):
+def test_candidates_train_together_as_alone(Solver):
     """What may differ between models does, and what may not is kept apart."""
+    values = {
+        "solver__eta": [0.3, 5.0],
+        "solver__alpha": [0.9, 0.2],
+        "solver__sigma": [0.4],
+        "solver__decay": [0.5],
+        "solver__gamma": [0.7],
+        "solver__decouple": [False, True],
+        "solver__k": [3],
+        "solver__fraction": [0.7],
+    }
+    options = SAMMLPClassifier(solver=Solver()).get_params()
     grid = [
         {"rho": [0.1, 0.4], "alpha": [1e-4, 1.0]},
-        {"sam_interval": [2], "sam_start": [0.25, 3]},
-        {"micro_batch_size": [7, 5], "alpha": [1e-4, 1.0], "rho": [0.1, 0.4]},
+        {"solver__interval": [2], "solver__start": [0.25, 3]},
         {
-            "asam_eta": [0.3],
-            "gsam_alpha": [0.9],
-            "fisher_eta": [5.0],
-            "friendly_sigma": [0.4],
-            "friendly_decay": [0.5],
-            "looksam_alpha": [0.2],
+            "solver__micro_batch_size": [7, 5],
+            "alpha": [1e-4, 1.0],
+            "rho": [0.1, 0.4],
         },
-        {"looksam_k": [3], "esam_fraction": [0.7]},
+        {name: tried for name, tried in values.items() if name in options},
     ]
-    network = SAMMLPClassifier(solver=solver, **{**SETTINGS, "max_iter": 5})
+    shared = ["interval", "start", "micro_batch_size"]
+    own_options = {f"solver__{name}" for name in Solver().get_params()}
+    assert own_options <= {*values, *(f"solver__{name}" for name in shared)}
+    network = SAMMLPClassifier(solver=Solver(), **{**SETTINGS, "max_iter": 5})
     searches = [
         search(network, grid, cv=2, scoring="neg_log_loss").fit(X, LABELS)
         for search in (VectorizedGridSearchCV, GridSearchCV)
@@ -211,10 +244,9 @@ def test_candidates_train_together_as_alone(solver):
 
 
 @each_ascent
-def test_members_train_with_it(solver):
-    ensemble = SAMMLPClassifier(
-        solver=solver, n_members=2, **{**SETTINGS, **OWN.get(solver, {})}
-    ).fit(X, LABELS)
+def test_members_train_with_it(Solver):
+    ensemble = SAMMLPClassifier(solver=own(Solver), n_members=2, **SETTINGS)
+    ensemble.fit(X, LABELS)
     assert len(ensemble.members_) == 2
     assert ensemble.predict_proba(X).shape == (60, 3)
 
@@ -224,7 +256,9 @@ def test_members_train_with_it(solver):
 
 def test_friendly_sam_of_whole_batches_is_sam_and_says_so():
     params = {"batch_size": 60}
-    with pytest.warns(UserWarning, match="all 60 rows has none.*micro_batch_size"):
+    with pytest.warns(
+        UserWarning, match="all 60 rows has none.*solver__micro_batch_size"
+    ):
         friendly = fit("friendly_sam", **params)
     assert_array_equal(flat(friendly), flat(fit("sam", **params)))
 
@@ -244,9 +278,9 @@ def test_the_rows_of_a_call_of_partial_fit_have_noise(recwarn):
 
 
 def test_friendly_sam_of_micro_batches_has_noise(recwarn):
-    friendly = fit("friendly_sam", batch_size=60, micro_batch_size=20)
+    friendly = fit(FriendlySAM(micro_batch_size=20), batch_size=60)
     assert not any("noise" in str(warning.message) for warning in recwarn.list)
-    sam = fit("sam", batch_size=60, micro_batch_size=20)
+    sam = fit(SAM(micro_batch_size=20), batch_size=60)
     assert abs(flat(friendly) - flat(sam)).max() > 1e-4
 
 

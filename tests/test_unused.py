@@ -1,16 +1,17 @@
 """A parameter that nothing reads does not go unnoticed."""
 
-import inspect
 import warnings
 
 import numpy as np
 import pytest
-from sklearn.neural_network import MLPClassifier
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
-from sksharp._schedules import SCHEDULES
 from sksharp.exceptions import UnusedParameterWarning
-from sksharp.optim import BASE_SOLVERS, SOLVERS, solver_parameters
+from sksharp.options import AdamW, Snapshots
+from sksharp.options.schedules import SCHEDULES
+from sksharp.options.solvers import SOLVERS
+
+from .solvers import PAIRS, reads
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -18,32 +19,28 @@ rng = np.random.RandomState(0)
 X = rng.normal(size=(20, 3))
 y = np.arange(20) % 2
 
-DEFAULTS = {
-    name: p.default
-    for name, p in inspect.signature(SAMMLPClassifier).parameters.items()
-}
-THEIRS = set(inspect.signature(MLPClassifier).parameters)
-OURS = {
-    name for solver in SOLVERS.values() for name in solver.arguments.values()
-} - THEIRS
-CHAINS = [
-    (solver, base_solver)
-    for solver in [*SOLVERS, "lbfgs"]
-    for base_solver in BASE_SOLVERS
-    if base_solver == "adam" or (solver in SOLVERS and SOLVERS[solver].is_ascent)
-]
+CHAINS = [*PAIRS, ("lbfgs", "adam")]
 
 
-def another(name):
-    """Return a value of a parameter that is valid and not its default."""
-    value = DEFAULTS[name]
-    if isinstance(value, bool):
-        return not value
+def options_of(registry):
+    """Return the names of all options that classes have."""
+    return sorted({name for cls in registry.values() for name in cls().get_params()})
+
+
+def another(cls, name):
+    """Return a value of an option that is valid and not its default."""
+    value = cls().get_params()[name]
     if isinstance(value, int):
         return value + 1
     if isinstance(value, float):
-        return value / 2 if value else 0.25
-    return {"base_solver": "sgd", "lr_milestones": (0.3,), "lr_gamma": 0.5}.get(name)
+        return value / 2 if value else 1e-4
+    others = {
+        "decouple": False,
+        "micro_batch_size": 5,
+        "milestones": (0.3,),
+        "shape": "triangular",
+    }
+    return others[name]
 
 
 def warnings_of(**params):
@@ -61,52 +58,59 @@ def warnings_of(**params):
 def test_parameters_warn_if_and_only_if_the_solver_does_not_read_them(
     solver, base_solver
 ):
-    values = {name: another(name) for name in sorted(OURS - {"rho"})}
-    base = {} if base_solver == "adam" else {"base_solver": base_solver}
-    (message,) = warnings_of(solver=solver, **base, **values)
-    read = solver_parameters(solver, base_solver) if solver in SOLVERS else ()
-    unread = [f"{name}={value!r}" for name, value in values.items() if name not in read]
-    assert f"solver={solver!r} does not read have no effect, got " in message
-    _, rest = message.split(" got ")
-    assert sorted(rest.split(". Set another solver")[0].split(", ")) == unread
-
-
-@pytest.mark.parametrize("solver", ["sam", "adam"])
-@pytest.mark.parametrize("name", sorted(OURS - {"rho"}))
-def test_a_parameter_alone_warns_if_and_only_if_the_solver_does_not_read_it(
-    name, solver
-):
-    value = another(name)
-    caught = warnings_of(solver=solver, **{name: value})
-    if name in solver_parameters(solver, "adam"):
+    caught = warnings_of(solver=solver, base_solver=base_solver, rho=0.25)
+    if solver in SOLVERS and "rho" in reads(solver, base_solver):
         assert caught == []
     else:
         (message,) = caught
-        assert f"solver={solver!r} does not read" in message
-        assert f"{name}={value!r}" in message
+        assert f"solver={solver!r} does not read have no effect, got " in message
+        assert "got rho=0.25. Set another solver" in message
 
 
+@pytest.mark.parametrize("name", options_of(SOLVERS))
 @pytest.mark.parametrize("solver", [*SOLVERS, "lbfgs"])
-def test_micro_batches_warn_unless_the_solver_is_sharpness_aware(solver):
-    caught = warnings_of(solver=solver, micro_batch_size=5)
-    is_ascent = solver in SOLVERS and SOLVERS[solver].is_ascent
-    assert len(caught) == (not is_ascent)
+def test_an_option_is_an_error_if_and_only_if_the_solver_has_it_not(solver, name):
+    clf = SAMMLPClassifier(solver=solver)
+    cls = SOLVERS.get(solver)
+    if cls is None:
+        with pytest.raises(ValueError, match="solver must be on for its options"):
+            clf.set_params(**{f"solver__{name}": 1})
+    elif name not in cls().get_params():
+        with pytest.raises(ValueError, match=rf"'{name}' for estimator {cls.__name__}"):
+            clf.set_params(**{f"solver__{name}": 1})
+        with pytest.raises(TypeError, match=f"argument '{name}'|takes no arguments"):
+            cls(**{name: 1})
+    else:
+        value = another(cls, name)
+        clf.set_params(**{f"solver__{name}": value})
+        assert clf.solver == cls(**{name: value}) != cls()
+        assert warnings_of(solver=clf.solver, rho="auto") == []
 
 
-@pytest.mark.parametrize("rho", ["auto", 0.1])
+def test_an_option_without_its_object_is_an_error_that_names_it():
+    for name in ("gamma", "swa_start", "lr_min", "n_snapshots", "rho_grid"):
+        with pytest.raises(TypeError, match=f"argument '{name}'"):
+            SAMMLPClassifier(**{name: 1})
+        with pytest.raises(ValueError, match=f"Invalid parameter '{name}'"):
+            SAMMLPClassifier().set_params(**{name: 1})
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_micro_batches_are_of_sharpness_aware_solvers(solver):
+    cls = SOLVERS[solver]
+    assert ("micro_batch_size" in cls().get_params()) == cls.is_two_gradient
+
+
+@pytest.mark.parametrize("rho", [[0.1], [0.1, 0.2]])
 @pytest.mark.parametrize("solver", ["sam", "msam", "adam", "lbfgs"])
-def test_a_grid_of_radii_warns_unless_the_radius_is_searched(solver, rho):
-    caught = warnings_of(solver=solver, rho=rho, rho_grid=[0.1])
+def test_radii_to_choose_from_warn_unless_the_solver_has_one(solver, rho):
+    caught = warnings_of(solver=solver, rho=rho)
     if solver in ("adam", "lbfgs"):
         (message,) = caught
         assert f"solver={solver!r} does not read" in message
-        assert "rho_grid=[0.1]" in message
-    elif rho == "auto":
-        assert caught == []
+        assert f"got rho={rho!r}. Set another solver" in message
     else:
-        (message,) = caught
-        assert "Parameters that rho=0.1 does not read have no effect" in message
-        assert "got rho_grid=[0.1]. Set another rho" in message
+        assert caught == []
 
 
 @pytest.mark.parametrize("n_members", [1, 2])
@@ -127,56 +131,71 @@ def test_folds_warn_unless_a_radius_is_searched_or_there_are_members(
 
 
 @pytest.mark.parametrize(
-    ("switch", "name", "value"),
+    ("switch", "option", "value"),
     [
-        ({"swa": True}, "swa_start", 0.5),
-        ({"swa": True}, "swa_freq", 2),
-        ({"swa": True}, "swa_lr", 0.1),
-        ({"swa": True}, "swa_anneal", 1),
-        ({"swa": True}, "swa_anneal_strategy", "linear"),
-        ({"swa": True}, "swa_cycle", 2),
-        ({"n_snapshots": 2}, "snapshot_schedule", "triangular"),
-        ({"n_snapshots": 2}, "snapshot_start", 0.5),
+        ({"swa": True}, "swa__start", 0.5),
+        ({"swa": True}, "swa__freq", 2),
+        ({"swa": True}, "swa__lr", 0.1),
+        ({"swa": True}, "swa__anneal", 1),
+        ({"swa": True}, "swa__strategy", "linear"),
+        ({"swa": True}, "swa__cycle", 2),
+        ({"snapshots": 2}, "snapshots__n", 3),
+        ({"snapshots": 2}, "snapshots__schedule", "triangular"),
+        ({"snapshots": 2}, "snapshots__start", 0.5),
+        ({"snapshots": 2}, "snapshots__lr_min", 1e-4),
     ],
 )
-def test_a_parameter_warns_unless_what_it_belongs_to_is_on(switch, name, value):
-    other = {"swa_lr": 1e-4} if name.startswith("swa") and name != "swa_lr" else {}
-    assert warnings_of(**switch, **other, max_iter=20, **{name: value}) == []
-    (message,) = warnings_of(max_iter=20, **{name: value})
-    (off,) = switch
-    assert f"Parameters that {off}={DEFAULTS[off]!r} does not read" in message
-    assert f"got {name}={value!r}." in message
+def test_an_option_is_an_error_unless_what_it_belongs_to_is_on(switch, option, value):
+    (holder,) = switch
+    clf = SAMMLPClassifier()
+    off = getattr(clf, holder)
+    message = f"{holder} must be on for its options to be set, got {holder}={off!r}"
+    with pytest.raises(ValueError, match=message):
+        clf.set_params(**{option: value})
+    assert getattr(clf, holder) is off
+    clf.set_params(**switch, **{option: value})
+    assert clf.get_params()[option] == value
+    if option in ("swa__anneal", "swa__cycle"):
+        clf.set_params(swa__lr=1e-4)
+    assert warnings_of(max_iter=20, **{holder: getattr(clf, holder)}) == []
 
 
 @pytest.mark.parametrize("solver", [*SOLVERS, "lbfgs"])
-def test_a_base_solver_warns_unless_the_solver_takes_one(solver):
-    caught = warnings_of(solver=solver, base_solver="sgd")
+@pytest.mark.parametrize("base_solver", ["sgd", AdamW(weight_decay=0.1)])
+def test_a_base_solver_warns_unless_the_solver_takes_one(solver, base_solver):
+    caught = warnings_of(solver=solver, base_solver=base_solver)
     takes_base = solver in SOLVERS and SOLVERS[solver].takes_base
     assert len(caught) == (not takes_base)
+    for message in caught:
+        assert f"got base_solver={base_solver!r}. Set another solver" in message
 
 
-@pytest.mark.parametrize(
-    "name", sorted({name for kind in SCHEDULES.values() for name in kind.reads})
-)
+@pytest.mark.parametrize("name", options_of(SCHEDULES))
 @pytest.mark.parametrize("learning_rate", ["constant", "adaptive", *SCHEDULES])
-def test_a_parameter_warns_if_and_only_if_the_schedule_does_not_read_it(
+def test_an_option_is_an_error_if_and_only_if_the_schedule_has_it_not(
     learning_rate, name
 ):
-    value = another(name) if name != "lr_min" else 1e-4
-    caught = warnings_of(learning_rate=learning_rate, **{name: value})
-    kind = SCHEDULES.get(learning_rate)
-    if kind is not None and name in kind.reads:
-        assert caught == []
+    clf = SAMMLPClassifier(learning_rate=learning_rate)
+    cls = SCHEDULES.get(learning_rate)
+    if cls is None:
+        with pytest.raises(ValueError, match=f"learning_rate='{learning_rate}'"):
+            clf.set_params(**{f"learning_rate__{name}": 1})
+    elif name not in cls().get_params():
+        with pytest.raises(ValueError, match=rf"'{name}' for estimator {cls.__name__}"):
+            clf.set_params(**{f"learning_rate__{name}": 1})
     else:
-        (message,) = caught
-        assert f"learning_rate={learning_rate!r} does not read" in message
-        assert f"{name}={value!r}" in message
+        value = another(cls, name)
+        clf.set_params(**{f"learning_rate__{name}": value})
+        assert clf.learning_rate == cls(**{name: value}) != cls()
+        assert warnings_of(learning_rate=clf.learning_rate) == []
 
 
 def test_snapshots_read_the_lowest_rate():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        SAMMLPClassifier((2,), n_snapshots=2, max_iter=2, lr_min=1e-4).fit(X, y)
+        SAMMLPClassifier((2,), max_iter=2, snapshots=Snapshots(n=2, lr_min=1e-4)).fit(
+            X, y
+        )
 
 
 @pytest.mark.parametrize("Estimator", [SAMMLPClassifier, SAMMLPRegressor])
@@ -190,11 +209,7 @@ def test_the_defaults_are_silent(solver, Estimator):
 
 
 def test_an_equal_value_of_another_type_is_the_default():
-    values = {
-        "gamma": np.float64(0.9),
-        "lookahead_alpha": 1 / 2,
-        "lr_milestones": [0.5, 0.75],
-    }
+    values = {"rho": np.str_("auto"), "base_solver": np.str_("adam")}
     assert warnings_of(solver="adam", **values) == []
 
 
@@ -216,30 +231,29 @@ def test_parameters_of_scikit_learn_are_silent_as_there(solver):
 
 
 def test_several_are_named_in_one_warning():
-    (message,) = warnings_of(solver="adam", gamma=0.5, rho=0.25, lookahead_k=3)
-    assert "got gamma=0.5, lookahead_k=3, rho=0.25." in message
+    (message,) = warnings_of(solver="adam", rho=0.25, cv=2, base_solver="sgd")
+    assert "got base_solver='sgd', cv=2, rho=0.25." in message
 
 
 @pytest.mark.parametrize(
-    "params",
-    [
-        {"rho_grid": [0, 1]},
-        {"scoring": "accuracy"},
-        {"rho_grid": (0, 1), "scoring": "accuracy"},
-    ],
+    ("params", "radius"), [({}, "0.05"), ({"rho": [0.3]}, "0.3"), ({"rho": [0]}, "0")]
 )
-def test_what_chooses_a_radius_warns_where_the_rows_are_too_few_to_choose(params):
-    (message,) = warnings_of(**params)
-    values = ", ".join(f"{name}={value!r}" for name, value in params.items())
-    assert f"with 20 rows, got {values}. Training is with rho=0.05" in message
+def test_what_chooses_a_radius_warns_where_the_rows_are_too_few_to_choose(
+    params, radius
+):
+    (message,) = warnings_of(scoring="accuracy", **params)
+    assert "with 20 rows, got scoring='accuracy'." in message
+    assert f"Training is with rho={radius};" in message
 
 
 @pytest.mark.parametrize(
     "params",
     [
-        {"rho_grid": [0]},
-        {"rho_grid": [0, 1], "cv": 2},
-        {"rho_grid": [0, 1], "n_members": 2},
+        {"rho": [0]},
+        {"rho": [0, 1]},
+        {"rho": [0, 1], "scoring": "accuracy"},
+        {"cv": 2, "rho": [0, 1]},
+        {"n_members": 2, "rho": [0, 1]},
         {"scoring": "accuracy", "early_stopping": True},
         {},
     ],
@@ -258,5 +272,5 @@ def test_calls_of_partial_fit_warn_once():
 
 
 def test_members_do_not_repeat_the_warning():
-    (message,) = warnings_of(solver="adam", gamma=0.5, n_members=3)
-    assert "gamma=0.5" in message
+    (message,) = warnings_of(solver="adam", base_solver="sgd", n_members=3)
+    assert "base_solver='sgd'" in message

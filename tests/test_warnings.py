@@ -25,7 +25,7 @@ WARNINGS = {
     "a minibatch of more than all rows": (UserWarning, {"batch_size": 99}),
     "a parameter that nothing reads": (
         UnusedParameterWarning,
-        {"solver": "adam", "gamma": 0.5},
+        {"solver": "adam", "base_solver": "sgd"},
     ),
     "minibatches without noise": (
         UserWarning,
@@ -57,7 +57,7 @@ def test_a_warning_of_a_fit_names_the_line_of_the_fit(case, way):
 
 
 def test_a_warning_of_partial_fit_names_the_line_of_the_call():
-    clf = SAMMLPClassifier((2,), solver="adam", gamma=0.5)
+    clf = SAMMLPClassifier((2,), solver="adam", base_solver="sgd")
     line = inspect.currentframe().f_lineno + 2
     with pytest.warns(UnusedParameterWarning) as caught:
         clf.partial_fit(X, y, classes=[0, 1])

@@ -22,10 +22,10 @@ class RunningAverage(ABC):
 
     @abstractmethod
     def update(self, params: Iterable[Tensor]) -> None:
-        """Take the weights of now into the average."""
+        """Add the current weights to the average."""
 
     def _checked(self, params: Iterable[Tensor]) -> list[Tensor]:
-        """Return weights to take in, before anything of the average is touched."""
+        """Return checked weights, before the average is changed."""
         if self.n_averaged:
             weights = list(params)
             check_alike(weights, self.averaged)

@@ -86,10 +86,10 @@ def update_bn(
     if not layers:
         return
     call = _call if call is None else call
-    watch = Watch(layers)
+    recorder = Recorder(layers)
     with _uncompiled(), _restored_on_error(layers), _only_training(model, layers):
         later, n_batches = [], 0
-        with watch:
+        with recorder:
             for batch in loader:
                 batch = batch if device is None else _moved(batch, device)
                 if _is_empty(batch):
@@ -97,26 +97,26 @@ def update_bn(
                 n_batches += 1
                 try:
                     call(model, batch)
-                    watch.keep()
+                    recorder.keep()
                 except OneValue:  # which has no variance to normalize by
                     later.append(batch)
-                    watch.drop()
-            watch.write(n_batches)
+                    recorder.drop()
+            recorder.write(n_batches)
             if not n_batches:
                 raise _too_few(0)
-            watch.takes_one_value(len(later))
+            recorder.takes_one_value(len(later))
             for batch in later:
                 call(model, batch)
-                watch.keep()
-        watch.write(n_batches)
+                recorder.keep()
+        recorder.write(n_batches)
 
 
 class OneValue(Exception):
     """A layer is given a single value of every channel."""
 
 
-class Watch:
-    """Context that takes in what normalizations are given.
+class Recorder:
+    """Context that records the statistics of what normalization layers are given.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ class Watch:
         self._of_batch = []
 
     def write(self, n_batches: int) -> None:
-        """Make the statistics those of the layers."""
+        """Write the statistics to the layers."""
         for layer, statistics in self._statistics.items():
             statistics.write(layer, n_batches)
 
@@ -188,7 +188,7 @@ class Statistics:
         return x.shape[1], mean, (x - mean[:, None]).square().sum(1)
 
     def add(self, part: tuple[int, Tensor, Tensor]) -> None:
-        """Take a batch in."""
+        """Add a batch."""
         n, mean, squares = part
         if self.mean is None or self.squares is None:
             self.n, self.mean, self.squares = n, mean, squares
@@ -200,7 +200,7 @@ class Statistics:
         self.n = total
 
     def write(self, layer: _BatchNorm, n_batches: int) -> None:
-        """Make them those of a layer, if it was reached."""
+        """Write them to a layer, if it was called."""
         if self.mean is None or self.squares is None:
             return
         assert layer.running_mean is not None
@@ -221,7 +221,7 @@ def _layers(model: nn.Module) -> list[_BatchNorm]:
             is not None
         ):
             raise TypeError(
-                "model must normalize batches in Python for its layers to be watched, got "
+                "model must normalize batches in Python for its layers to be recorded, got "
                 f"a TorchScript module as {name or 'the model'!r}. Call update_bn before "
                 "torch.jit.script or torch.jit.trace."
             )
@@ -271,7 +271,7 @@ def _moved(batch: Any, device: torch.device | str | int) -> Any:
 
 @contextlib.contextmanager
 def _uncompiled() -> Iterator[None]:
-    """Run what torch has compiled as it was: hooks and modes would compile it anew."""
+    """Run compiled modules uncompiled: hooks and modes would compile them anew."""
     if "torch._dynamo" not in sys.modules:  # nothing was
         yield
         return

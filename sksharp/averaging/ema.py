@@ -71,7 +71,7 @@ class EMA(RunningAverage):
 
     @torch.no_grad()
     def update(self, params: Iterable[Tensor]) -> None:
-        """Take the weights of now into the average.
+        """Add the current weights to the average.
 
         Parameters
         ----------

@@ -68,7 +68,7 @@ class Snapshots:
 
     @torch.no_grad()
     def update(self, params: Iterable[Tensor]) -> None:
-        """Collect the weights of now.
+        """Collect the current weights.
 
         Parameters
         ----------

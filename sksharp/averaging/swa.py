@@ -45,7 +45,7 @@ class SWA(RunningAverage):
 
     @torch.no_grad()
     def update(self, params: Iterable[Tensor]) -> None:
-        """Take the weights of now into the average.
+        """Add the current weights to the average.
 
         Parameters
         ----------

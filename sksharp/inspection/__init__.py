@@ -1,4 +1,4 @@
-"""Look at a fit: how sharp its minimum is, and pictures of it."""
+"""Inspection of a fit: the sharpness of its minimum, and displays."""
 
 from ._loss_curve import LossCurveDisplay
 from ._loss_landscape import LossLandscapeDisplay

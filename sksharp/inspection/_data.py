@@ -1,4 +1,8 @@
-"""What is asked of an estimator and of data before they are looked at."""
+"""Checks of an estimator and of data before they are measured or drawn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.sparse import issparse
@@ -12,10 +16,13 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from .._contract import Weights
+from .._jobs import Array, Matrix, Weights
+
+if TYPE_CHECKING:  # it imports torch
+    from ._surface import LossSurface
 
 
-def check_network(estimator):
+def check_network(estimator: Any) -> None:
     """Raise unless the estimator is a fitted multi-layer perceptron."""
     if isinstance(estimator, Pipeline):
         raise TypeError(
@@ -32,12 +39,12 @@ def check_network(estimator):
     check_is_fitted(estimator)
 
 
-def networks_of(estimator):
+def networks_of(estimator: Any) -> list[Any]:
     """Return the members of an ensemble, or the estimator itself."""
     return list(getattr(estimator, "members_", [estimator]))
 
 
-def weights_of(network):
+def weights_of(network: Any) -> Weights:
     """Return the weights of one network in float64."""
     return Weights(
         [np.asarray(coef, dtype=np.float64) for coef in network.coefs_],
@@ -45,8 +52,10 @@ def weights_of(network):
     )
 
 
-def check_rows(estimator, X, y, sample_weight=None):
-    """Return rows, encoded targets and weights of rows, of float64."""
+def check_rows(
+    estimator: Any, X: Any, y: Any, sample_weight: Any = None
+) -> tuple[Matrix, Array, Array | None]:
+    """Return rows, encoded targets and weights of rows in float64."""
     X = validate_data(
         estimator, X, accept_sparse=["csr", "csc"], dtype=np.float64, reset=False
     )
@@ -65,7 +74,7 @@ def check_rows(estimator, X, y, sample_weight=None):
     return X, y, sample_weight
 
 
-def _encode_labels(estimator, y):
+def _encode_labels(estimator: Any, y: Any) -> Array:
     """Return indicators, one column for two classes."""
     binarizer = estimator._label_binarizer
     if binarizer.y_type_.startswith("multilabel"):
@@ -77,7 +86,8 @@ def _encode_labels(estimator, y):
                 f"fit, got an array of shape {y.shape} with values from {y.min():g} to "
                 f"{y.max():g}."
             )
-        return y
+        indicators: Array = y
+        return indicators
     y = column_or_1d(y)
     unknown = set(y.tolist()) - set(estimator.classes_.tolist())
     if unknown:
@@ -85,40 +95,49 @@ def _encode_labels(estimator, y):
             f"y must hold the classes of the fit, {estimator.classes_.tolist()}, got "
             f"{sorted(unknown, key=str)} besides. Leave those rows out."
         )
-    return binarizer.transform(y).astype(np.float64)
+    encoded: Array = binarizer.transform(y).astype(np.float64)
+    return encoded
 
 
-def _check_targets(estimator, y):
-    y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
-    y = y.reshape(-1, 1) if y.ndim == 1 else y
-    if y.shape[1] != estimator.n_outputs_:
+def _check_targets(estimator: Any, y: Any) -> Array:
+    targets: Array = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+    targets = targets.reshape(-1, 1) if targets.ndim == 1 else targets
+    if targets.shape[1] != estimator.n_outputs_:
         raise ValueError(
             f"y must have as many targets as in the fit, {estimator.n_outputs_}, got "
-            f"{y.shape[1]}."
+            f"{targets.shape[1]}."
         )
-    if estimator.out_activation_ == "exp" and y.min() < 0:
+    if estimator.out_activation_ == "exp" and targets.min() < 0:
         raise ValueError(
             "y must not be negative with loss='poisson', got a minimum of "
-            f"{y.min()}. Leave those rows out."
+            f"{targets.min()}. Leave those rows out."
         )
-    return y
+    return targets
 
 
-def penalty_of(estimator, n_samples, sample_weight):
+def penalty_of(estimator: Any, n_samples: int, sample_weight: Array | None) -> float:
     """Return the factor of the squared weights in the loss that the fit minimized."""
     total = n_samples if sample_weight is None else sample_weight.sum()
+    alpha: float = estimator.alpha
     if estimator.solver == "lbfgs":
-        return estimator.alpha / total
+        return alpha / total
     if hasattr(estimator, "_rows_of_minibatch"):
         size = estimator._rows_of_minibatch(n_samples, sample_weight)
     else:
         size = 200 if estimator.batch_size == "auto" else estimator.batch_size
     # the penalty is divided by the rows, or by their weights, of a minibatch
-    return estimator.alpha / (total * min(size, n_samples) / n_samples)
+    penalty: float = alpha / (total * min(size, n_samples) / n_samples)
+    return penalty
 
 
-def make_surface(network, X, y, sample_weight=None, penalty=False):
-    """Return the loss of a network over rows that were checked."""
+def make_surface(
+    network: Any,
+    X: Matrix,
+    y: Array,
+    sample_weight: Array | None = None,
+    penalty: bool = False,
+) -> LossSurface:
+    """Return the loss of a network over checked rows."""
     from ._surface import LossSurface  # imports torch
 
     return LossSurface(

@@ -1,9 +1,17 @@
 """The losses and scores of the epochs of a training."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from .._scoring import is_loss
+from .._jobs import Array
+from ..estimators._state import state_of
+from ..estimators._validation import is_loss
 from ._data import check_network, networks_of
 from ._plotting import color_of, make_axes, names_of
 
@@ -65,15 +73,15 @@ class LossCurveDisplay:
 
     def __init__(
         self,
-        loss_curves,
-        names,
+        loss_curves: Sequence[ArrayLike],
+        names: Sequence[str],
         *,
-        validation_scores=None,
-        validation_epochs=None,
-        averaging_starts=None,
-        score_name="Validation score",
-    ):
-        nothing = [None] * len(loss_curves)
+        validation_scores: Sequence[Any] | None = None,
+        validation_epochs: Sequence[Any] | None = None,
+        averaging_starts: Sequence[int | None] | None = None,
+        score_name: str = "Validation score",
+    ) -> None:
+        nothing: list[Any] = [None] * len(loss_curves)
         self.loss_curves = [np.asarray(curve, dtype=float) for curve in loss_curves]
         self.names = list(names)
         self.validation_scores = list(validation_scores or nothing)
@@ -91,7 +99,7 @@ class LossCurveDisplay:
             )
         ]
 
-    def plot(self, ax=None, *, log_scale=False, **kwargs):
+    def plot(self, ax: Any = None, *, log_scale: bool = False, **kwargs: Any) -> Self:
         """Draw the curves.
 
         Parameters
@@ -120,7 +128,8 @@ class LossCurveDisplay:
             self, ax, n_panels, shape=(n_panels, 1), size=size, sharex=True
         )
         self.axes_, self.ax_, self.figure_ = axes, axes[0], figure
-        self.lines_, self.score_lines_ = [], []
+        self.lines_: list[Any] = []
+        self.score_lines_: list[Any] = []
         for i, curve in enumerate(self.loss_curves):
             self._draw(i, curve, {"color": color_of(i), "lw": 1.6, **kwargs})
         self.ax_.set_ylabel("Training loss")
@@ -132,7 +141,7 @@ class LossCurveDisplay:
         self._add_legend()
         return self
 
-    def _draw(self, i, curve, style):
+    def _draw(self, i: int, curve: Array, style: dict[str, Any]) -> None:
         epochs = np.arange(1, len(curve) + 1)
         (line,) = self.ax_.plot(epochs, curve, label=self.names[i], **style)
         self.lines_.append(line)
@@ -152,7 +161,7 @@ class LossCurveDisplay:
             best, np.nanmax(scores), **_MARKS["best"], color=style["color"]
         )
 
-    def _add_legend(self):
+    def _add_legend(self) -> None:
         handles = list(self.lines_)
         marks = {
             "average": any(start is not None for start in self.averaging_starts),
@@ -160,14 +169,16 @@ class LossCurveDisplay:
         }
         for name, is_drawn in marks.items():
             if is_drawn:
-                # drawn nowhere, for the legend alone
+                # no points: for the legend only
                 handles += self.ax_.plot(
                     [], [], **_MARKS[name], color="0.35", label=_MARK_NAMES[name]
                 )
         self.ax_.legend(handles=handles, frameon=False)
 
     @classmethod
-    def from_estimator(cls, estimator, *, name=None, ax=None, **kwargs):
+    def from_estimator(
+        cls, estimator: Any, *, name: str | None = None, ax: Any = None, **kwargs: Any
+    ) -> Self:
         """Draw the training of one estimator; of an ensemble, that of every network.
 
         Parameters
@@ -198,7 +209,14 @@ class LossCurveDisplay:
         return cls.from_estimators([estimator], names=names, ax=ax, **kwargs)
 
     @classmethod
-    def from_estimators(cls, estimators, *, names=None, ax=None, **kwargs):
+    def from_estimators(
+        cls,
+        estimators: Sequence[Any] | Mapping[str, Any],
+        *,
+        names: Sequence[str] | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the training of several estimators in one picture.
 
         Parameters
@@ -226,7 +244,8 @@ class LossCurveDisplay:
             If an estimator was fitted by 'lbfgs', which keeps no loss curve.
         """
         estimators, names = names_of(estimators, names)
-        trainings, labels, score_names = [], [], set()
+        trainings, labels = [], []
+        score_names: set[str] = set()
         for estimator, name in zip(estimators, names, strict=True):
             check_network(estimator)
             members = networks_of(estimator)
@@ -248,14 +267,14 @@ class LossCurveDisplay:
         return display.plot(ax, **kwargs)
 
 
-_MARKS = {
+_MARKS: dict[str, dict[str, Any]] = {
     "average": {"marker": "D", "ms": 7, "mfc": "white", "mew": 1.8, "ls": "none"},
     "best": {"marker": "*", "ms": 12, "ls": "none"},
 }
 _MARK_NAMES = {"average": "averaging begins", "best": "best epoch"}
 
 
-def _score_name(network, is_member):
+def _score_name(network: Any, is_member: bool) -> str:
     scoring = getattr(network, "scoring", None)
     if scoring is not None and not is_loss(scoring):
         is_name = isinstance(scoring, str)
@@ -265,7 +284,7 @@ def _score_name(network, is_member):
     return "Validation accuracy" if hasattr(network, "classes_") else "Validation R²"
 
 
-def _training_of(network, is_member):
+def _training_of(network: Any, is_member: bool) -> tuple[Any, Any, Any, int | None]:
     """Return losses, scores, the epochs of the scores and the start of averaging."""
     check_is_fitted(network)
     if not hasattr(network, "loss_curve_"):
@@ -278,21 +297,24 @@ def _training_of(network, is_member):
     epochs = None if scores is None else _epochs_of_scores(network, is_member)
     if epochs is None:
         scores = None
-    average = getattr(network, "_averaging", None)
+    average = state_of(network).averaging
     start = None
-    if getattr(network, "n_averaged_", 0) and average.scheme == "swa":
+    is_swa = average is not None and average.scheme == "swa"
+    if is_swa and vars(network).get("n_averaged_"):
+        assert average is not None
+        assert average.began is not None
         # counted from the end: the curve may have begun in an earlier fit
         start = n_epochs - (average.epochs - average.began)
     return network.loss_curve_, scores, epochs, start
 
 
-def _epochs_of_scores(network, is_member):
-    """Return after which epochs the scores were taken, None if that is not known."""
+def _epochs_of_scores(network: Any, is_member: bool) -> Array | None:
+    """Return the epochs after which the scores were taken, None if unknown."""
     n_epochs, n_scores = len(network.loss_curve_), len(network.validation_scores_)
     if not is_member:
-        # with early stopping every epoch has a score, if not those of an earlier fit
+        # with early stopping every epoch has a score, except those of an earlier fit
         return np.arange(n_epochs - n_scores, n_epochs) + 1
-    freq = network._score_freq
+    freq = state_of(network).score_freq or 1
     n_last = network.n_iter_
     epochs = np.append(np.arange(freq, n_last, freq), n_last)
     # the curve may have begun in an earlier fit

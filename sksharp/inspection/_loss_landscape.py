@@ -1,12 +1,17 @@
 """The loss along lines and planes of the space of weights."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from numbers import Integral, Real
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, validate_params
 
-from .._contract import Weights
+from .._jobs import Array, Weights
 from ._data import check_network, check_rows, make_surface, networks_of, weights_of
 from ._plotting import color_of, make_axes, names_of
 
@@ -79,18 +84,20 @@ class LossLandscapeDisplay:
 
     def __init__(
         self,
-        coordinates,
-        losses,
+        coordinates: Sequence[ArrayLike],
+        losses: ArrayLike,
         *,
-        set_names=("train", "test"),
-        names=("first", "second"),
-    ):
+        set_names: Sequence[str] = ("train", "test"),
+        names: Sequence[str] = ("first", "second"),
+    ) -> None:
         self.coordinates = tuple(np.asarray(c, dtype=float) for c in coordinates)
         self.losses = np.asarray(losses, dtype=float)
         self.set_names = list(set_names)[: len(self.losses)]
         self.names = list(names)
 
-    def plot(self, ax=None, *, log_scale=None, **kwargs):
+    def plot(
+        self, ax: Any = None, *, log_scale: bool | None = None, **kwargs: Any
+    ) -> Self:
         """Draw the line or the plane.
 
         Parameters
@@ -111,7 +118,8 @@ class LossLandscapeDisplay:
         display : LossLandscapeDisplay
             The object, with the attributes of the drawing.
         """
-        self.lines_, self.contours_ = [], []
+        self.lines_: list[Any] = []
+        self.contours_: list[Any] = []
         finite = self.losses[np.isfinite(self.losses)]
         if not finite.size:
             raise ValueError(
@@ -126,7 +134,9 @@ class LossLandscapeDisplay:
         draw(ax, log_scale, low, high, kwargs)
         return self
 
-    def _plot_line(self, ax, log_scale, low, high, kwargs):
+    def _plot_line(
+        self, ax: Any, log_scale: bool, low: float, high: float, kwargs: Any
+    ) -> None:
         self.axes_, self.figure_ = make_axes(self, ax, 1)
         self.ax_ = ax = self.axes_[0]
         (t,) = self.coordinates
@@ -135,8 +145,8 @@ class LossLandscapeDisplay:
         ):
             style = {"color": color_of(i), "lw": 1.8, "ls": ["-", "--", ":"][i % 3]}
             self.lines_ += ax.plot(t, losses, label=name, **{**style, **kwargs})
-        for place in (0, 1):
-            ax.axvline(place, color="0.6", lw=1, zorder=0)
+        for t_of_end in (0, 1):
+            ax.axvline(t_of_end, color="0.6", lw=1, zorder=0)
         ends = self.names if max(map(len, self.names)) < 16 else ("first", "second")
         ax.set(xlabel=f"t in (1 - t) · {ends[0]} + t · {ends[1]}", ylabel="Loss")
         if log_scale:
@@ -146,7 +156,9 @@ class LossLandscapeDisplay:
         above.tick_params(length=0)
         ax.legend(frameon=False)
 
-    def _plot_plane(self, ax, log_scale, low, high, kwargs):
+    def _plot_plane(
+        self, ax: Any, log_scale: bool, low: float, high: float, kwargs: Any
+    ) -> None:
         n_sets = len(self.losses)
         self.axes_, self.figure_ = make_axes(
             self, ax, n_sets, size=(1.2 + 3.9 * n_sets, 4.0), sharex=True, sharey=True
@@ -156,7 +168,7 @@ class LossLandscapeDisplay:
         self.ax_ = self.axes_[0]
         space = np.geomspace if log_scale else np.linspace
         high = max(high, low * (1 + 1e-9) + 1e-12)
-        style = {
+        style: dict[str, Any] = {
             "levels": space(low, high, 16),
             "norm": (LogNorm if log_scale else Normalize)(low, high),
             "cmap": "cividis",
@@ -165,7 +177,7 @@ class LossLandscapeDisplay:
         for panel, losses, name in zip(
             self.axes_, self.losses, self.set_names, strict=True
         ):
-            # what is not finite counts as highest
+            # infinite and NaN losses get the highest color
             values = np.where(np.isfinite(losses), losses, high).clip(low, high)
             filled = panel.contourf(*self.coordinates, values, **style)
             panel.contour(filled, colors="white", linewidths=0.5, alpha=0.6)
@@ -191,18 +203,18 @@ class LossLandscapeDisplay:
     )
     def from_estimator(
         cls,
-        estimator,
-        X,
-        y,
+        estimator: Any,
+        X: Any,
+        y: Any,
         *,
-        X_test=None,
-        y_test=None,
-        extent=1.0,
-        n_points=25,
-        random_state=0,
-        ax=None,
-        **kwargs,
-    ):
+        X_test: Any = None,
+        y_test: Any = None,
+        extent: float = 1.0,
+        n_points: int = 25,
+        random_state: int | np.random.RandomState | None = 0,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the loss on a random plane through a network.
 
         Parameters
@@ -244,8 +256,8 @@ class LossLandscapeDisplay:
         weights = weights_of(_single_network(estimator))
         if random_state is None:
             random_state = np.random.RandomState()
-        random_state = check_random_state(random_state)
-        first, second = (random_direction(weights, random_state) for _ in range(2))
+        rng: np.random.RandomState = check_random_state(random_state)
+        first, second = (random_direction(weights, rng) for _ in range(2))
         steps = np.linspace(-extent, extent, n_points)
         points = [
             _moved(weights, (a, first), (b, second)) for b in steps for a in steps
@@ -257,18 +269,18 @@ class LossLandscapeDisplay:
     @classmethod
     def from_estimators(
         cls,
-        first,
-        second,
-        X,
-        y,
+        first: Any,
+        second: Any,
+        X: Any,
+        y: Any,
         *,
-        X_test=None,
-        y_test=None,
-        t=None,
-        names=None,
-        ax=None,
-        **kwargs,
-    ):
+        X_test: Any = None,
+        y_test: Any = None,
+        t: Any = None,
+        names: Sequence[str] | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the loss on the line through two networks.
 
         Parameters
@@ -288,7 +300,7 @@ class LossLandscapeDisplay:
             Rows and targets of a second curve.
 
         t : array-like of shape (n_points,) or None, default=None
-            Places on the line. None for 41 from -0.5 to 1.5.
+            Points of the line. None for 41 from -0.5 to 1.5.
 
         names : list of two str or None, default=None
             Names of the networks. None for their reprs.
@@ -315,8 +327,8 @@ class LossLandscapeDisplay:
         t = np.linspace(-0.5, 1.5, 41) if t is None else np.asarray(t, dtype=float)
         if t.ndim != 1 or not t.size:
             raise ValueError(
-                "t must be an array of one axis with a place at least, got an array of "
-                f"shape {t.shape}. Leave it out for 41 places."
+                "t must be one-dimensional with at least one point, got an array of shape "
+                f"{t.shape}. Leave it out for 41 points."
             )
         points = [
             Weights(
@@ -331,8 +343,11 @@ class LossLandscapeDisplay:
         return cls((t,), losses, names=names).plot(ax, **kwargs)
 
 
-def random_direction(weights, random_state):
-    """Return normal numbers, of the norm of the weights into every unit; no biases."""
+def random_direction(weights: Weights, random_state: np.random.RandomState) -> Weights:
+    """Return a normal direction, scaled to the norm of the weights of every unit.
+
+    Its biases are zero.
+    """
     coefs = []
     for coef in weights.coefs:
         direction = random_state.standard_normal(coef.shape)
@@ -342,20 +357,20 @@ def random_direction(weights, random_state):
     return Weights(coefs, [np.zeros_like(bias) for bias in weights.intercepts])
 
 
-def _layers(weights):
+def _layers(weights: Weights) -> tuple[Sequence[Array], Sequence[Array]]:
     return weights.coefs, weights.intercepts
 
 
-def _moved(weights, *steps):
+def _moved(weights: Weights, *steps: tuple[float, Weights]) -> Weights:
     """Return the weights moved by steps of (length, direction)."""
     coefs = [
-        sum((length * to.coefs[i] for length, to in steps), coef)
+        sum((length * to.coefs[i] for length, to in steps), start=coef)
         for i, coef in enumerate(weights.coefs)
     ]
     return Weights(coefs, weights.intercepts)
 
 
-def _single_network(estimator):
+def _single_network(estimator: Any) -> Any:
     check_network(estimator)
     networks = networks_of(estimator)
     if len(networks) > 1:
@@ -366,7 +381,7 @@ def _single_network(estimator):
     return networks[0]
 
 
-def _check_alike(first, second, *ends):
+def _check_alike(first: Any, second: Any, *ends: Weights) -> None:
     shapes = [[coef.shape for coef in end.coefs] for end in ends]
     kinds = [(e.activation, e.out_activation_) for e in (first, second)]
     if shapes[0] != shapes[1] or kinds[0] != kinds[1]:
@@ -376,7 +391,7 @@ def _check_alike(first, second, *ends):
         )
 
 
-def _losses(estimator, points, *sets):
+def _losses(estimator: Any, points: list[Weights], *sets: tuple[Any, Any]) -> Array:
     """Return losses of shape (n_sets, n_points), for the sets that are given."""
     losses = []
     if (sets[-1][0] is None) != (sets[-1][1] is None):

@@ -19,9 +19,9 @@ from ..optim._replay import random_states, set_random_states, with_generators
 class ModuleSurface:
     """Loss that closures compute, as a function of parameters of a module.
 
-    Every evaluation begins with the buffers, modes and random numbers that the module had
-    in the beginning. Call the methods in the context ``computation()``, which leaves them,
-    the parameters and the gradients as they were.
+    Every evaluation starts with the buffers, modes and random numbers of the module as it
+    was. Call the methods in the context ``computation()``, which restores these, the
+    parameters and the gradients at the end.
 
     Parameters
     ----------
@@ -29,10 +29,10 @@ class ModuleSurface:
         What the closures evaluate.
 
     closure : callable, or sequence of callables or of (callable, float)
-        Each returns the loss of a micro-batch, whose size is the number.
+        Each returns the loss of a micro-batch; the number is its size.
 
     params : iterable of Tensor or None, default=None
-        Those that vary, where they require a gradient. None are all of the module.
+        The parameters that vary, if they require a gradient. None for all of the module.
     """
 
     advice = "train again at a lower learning rate"
@@ -53,21 +53,21 @@ class ModuleSurface:
         self._params = _check_params(module.parameters() if params is None else params)
         self._sizes = [p.numel() for p in self._params]
         device = self._params[0].device
-        # Apple's has no float64
+        # MPS has no float64
         self._device = torch.device("cpu") if device.type == "mps" else device
         self.start = self._flatten(self._params)
 
     @contextlib.contextmanager
     def computation(self) -> Iterator[None]:
-        """Compute with gradients, and leave everything as it was."""
+        """Context that enables gradients, and restores the module at the end."""
         with torch.inference_mode(False), torch.enable_grad():
-            self._found = Found(self._module, self._params)
+            self._state = ModuleState(self._module, self._params)
             try:
                 self._check()
                 yield
             finally:
-                self._found.restore()
-                del self._found
+                self._state.restore()
+                del self._state
                 torch.clear_autocast_cache()
 
     def _check(self) -> None:
@@ -95,9 +95,9 @@ class ModuleSurface:
         """Yield losses that sum to that of all micro-batches."""
         self._set(flat)
         for closure, size in self._closures:
-            self._found.restore_state()
+            self._state.restore_state()
             loss = _check_loss(closure())
-            if self._found.is_any_grad():
+            if self._state.is_any_grad():
                 raise ValueError(
                     "closure must not call backward, got gradients. Return the loss alone: "
                     "the measure differentiates it."
@@ -133,13 +133,13 @@ class ModuleSurface:
                     if grad is not None and grad.requires_grad
                 ]
                 if pairs:
-                    images = torch.autograd.grad(
+                    products = torch.autograd.grad(
                         [grad for grad, _ in pairs],
                         self._params,
                         [v for _, v in pairs],
                         allow_unused=True,
                     )
-                    total += self._flatten(self._filled(images))
+                    total += self._flatten(self._filled(products))
         return total
 
     def _set(self, flat: Tensor) -> None:
@@ -164,10 +164,10 @@ class ModuleSurface:
         return torch.cat([part.to_dense().reshape(-1) for part in parts])
 
 
-class Found:
-    """What a module was found with, and is left with.
+class ModuleState:
+    """State of a module that a measure restores when it is done.
 
-    From then on its parameters have no gradients, until they are restored.
+    Until then the parameters have no gradients.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ class Found:
         The module.
 
     params : list of Tensor
-        Those that are written to, of the module or of others.
+        Those that a measure writes to, of the module or of others.
     """
 
     def __init__(self, module: nn.Module, params: list[Tensor]) -> None:
@@ -225,8 +225,8 @@ def _check_params(params: Any) -> list[Tensor]:
             "params must be an iterable of tensors, such as module.parameters(), got a "
             f"{type(params).__name__}."
         )
-    given = list(dict.fromkeys(params))
-    for p in given:
+    distinct = list(dict.fromkeys(params))
+    for p in distinct:
         if not isinstance(p, Tensor):
             raise TypeError(
                 f"params must hold tensors, got a {type(p).__name__}. Pass "
@@ -243,11 +243,11 @@ def _check_params(params: Any) -> list[Tensor]:
                 "params must hold leaves, got a tensor that was computed from others. "
                 "Pass those."
             )
-    varying = [p for p in given if p.requires_grad and p.numel()]
+    varying = [p for p in distinct if p.requires_grad and p.numel()]
     if not varying:
         raise ValueError(
-            f"params must hold one that requires a gradient, got {len(given)} that do not. "
-            "Call requires_grad_() of those to be measured."
+            "params must hold one that requires a gradient, got "
+            f"{len(distinct)} that do not. Call requires_grad_() of those to be measured."
         )
     return varying
 

@@ -1,4 +1,9 @@
-"""What the displays have in common. matplotlib is imported when something is drawn."""
+"""Helpers of the displays. matplotlib is imported when something is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -6,7 +11,7 @@ import numpy as np
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
-def import_pyplot(display):
+def import_pyplot(display: Any) -> Any:
     """Return matplotlib.pyplot, or raise and say how to get it."""
     try:
         import matplotlib.pyplot as plt
@@ -18,7 +23,15 @@ def import_pyplot(display):
     return plt
 
 
-def make_axes(display, ax, n_panels, *, shape=None, size=(6.4, 4.2), **options):
+def make_axes(
+    display: Any,
+    ax: Any,
+    n_panels: int,
+    *,
+    shape: tuple[int, int] | None = None,
+    size: tuple[float, float] = (6.4, 4.2),
+    **options: Any,
+) -> tuple[Any, Any]:
     """Return an array of axes, new ones if none are given, and their figure."""
     plt = import_pyplot(display)
     if ax is None:
@@ -39,8 +52,10 @@ def make_axes(display, ax, n_panels, *, shape=None, size=(6.4, 4.2), **options):
     return axes, axes[0].figure
 
 
-def names_of(estimators, names=None):
-    """Return the estimators and their names: given, keys of a dict, or told by repr."""
+def names_of(
+    estimators: Any, names: Sequence[str] | None = None
+) -> tuple[list[Any], list[str]]:
+    """Return the estimators and their names: keys of a dict, ``names`` or reprs."""
     if hasattr(estimators, "get_params") and not hasattr(estimators, "__len__"):
         raise TypeError(
             "estimators must be a dict or a list of estimators, got "
@@ -58,7 +73,7 @@ def names_of(estimators, names=None):
                 "names must be None for a dict of estimators, whose keys are the names, "
                 f"got names={names}. Leave it out, or pass a list of estimators."
             )
-        names, estimators = zip(*estimators.items(), strict=True)
+        names, estimators = [*estimators], [*estimators.values()]
     if names is None:
         names = [_short_name(estimator) for estimator in estimators]
         if len(set(names)) < len(names):
@@ -71,11 +86,11 @@ def names_of(estimators, names=None):
     return estimators, [str(name) for name in names]
 
 
-def _short_name(estimator):
+def _short_name(estimator: Any) -> str:
     text = " ".join(repr(estimator).split())
     return text if len(text) <= 40 else type(estimator).__name__
 
 
-def color_of(i):
+def color_of(i: int) -> str:
     """Return the color of the i-th line."""
     return COLORS[i % len(COLORS)]

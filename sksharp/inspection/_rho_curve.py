@@ -1,12 +1,19 @@
-"""What a radius does to the score."""
+"""The score or loss against the radius."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
+from .._jobs import Array
 from ._data import check_network
 from ._plotting import COLORS, make_axes
 
-# least distance of two labels of the axis, as a share of its width
+# smallest distance of two labels of the axis, as a share of its width
 LABEL_DISTANCE = 0.1
 
 
@@ -64,15 +71,15 @@ class RhoCurveDisplay:
 
     def __init__(
         self,
-        rho,
-        scores,
+        rho: ArrayLike,
+        scores: ArrayLike,
         *,
-        std=None,
-        chosen_rho=None,
-        baseline=None,
-        is_complete=None,
-        score_name="Score",
-    ):
+        std: ArrayLike | None = None,
+        chosen_rho: float | None = None,
+        baseline: float | None = None,
+        is_complete: ArrayLike | None = None,
+        score_name: str = "Score",
+    ) -> None:
         rho = np.asarray(rho, dtype=float)
         order = np.argsort(rho)
         self.rho = rho[order]
@@ -82,13 +89,13 @@ class RhoCurveDisplay:
         if is_complete is None:
             is_complete = np.ones(len(rho), dtype=bool)
         self.is_complete = np.asarray(is_complete, dtype=bool)[order]
-        # a run that was given up is no measure of one that was not
+        # a radius that was dropped early is not comparable
         if baseline is None and len(rho) and self.rho[0] == 0 and self.is_complete[0]:
             baseline = self.scores[0].item()
         self.baseline = baseline
         self.score_name = score_name
 
-    def plot(self, ax=None, **kwargs):
+    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
         """Draw the curve.
 
         Parameters
@@ -108,7 +115,12 @@ class RhoCurveDisplay:
         self.ax_ = ax
         self._scale_axis()
         finite = np.where(np.isfinite(self.scores), self.scores, np.nan)
-        style = {"color": COLORS[0], "lw": 1.6, "label": "mean", **kwargs}
+        style: dict[str, Any] = {
+            "color": COLORS[0],
+            "lw": 1.6,
+            "label": "mean",
+            **kwargs,
+        }
         full = self.is_complete
         if full.sum() < 2 < len(full):  # a line of one point needs no name
             style["label"] = kwargs.get("label")
@@ -152,7 +164,7 @@ class RhoCurveDisplay:
         ax.legend(framealpha=0.9)
         return self
 
-    def _mark_chosen(self, scores):
+    def _mark_chosen(self, scores: Array) -> None:
         if self.chosen_rho is None:
             return
         at = np.argmin(np.abs(self.rho - self.chosen_rho))
@@ -169,7 +181,7 @@ class RhoCurveDisplay:
             zorder=4,
         )
 
-    def _scale_axis(self):
+    def _scale_axis(self) -> None:
         positive = self.rho[self.rho > 0]
         if len(positive):
             steps = np.diff(np.log10(np.unique(positive)))
@@ -183,24 +195,31 @@ class RhoCurveDisplay:
             self.ax_.set_xlim(left, positive[-1] * reach)
         self.ax_.set_xticks(self._labeled(), minor=False)
         self.ax_.set_xticks([], minor=True)
-        self.ax_.xaxis.set_major_formatter(lambda rho, place: f"{rho:.3g}")
+        self.ax_.xaxis.set_major_formatter(lambda rho, position: f"{rho:.3g}")
 
-    def _labeled(self):
+    def _labeled(self) -> list[float]:
         """Return the radii whose labels do not touch."""
         low, high = self.ax_.get_xlim()
         scale = self.ax_.xaxis.get_transform().transform
         ends = scale(np.array([low, high]))
-        places = (scale(self.rho) - ends[0]) / (ends[1] - ends[0])
-        labeled = []
-        for rho, place in zip(self.rho, places, strict=True):
-            if not labeled or place - labeled[-1][1] >= LABEL_DISTANCE:
-                labeled.append((rho, place))
+        positions = (scale(self.rho) - ends[0]) / (ends[1] - ends[0])
+        labeled: list[tuple[float, float]] = []
+        for rho, position in zip(self.rho, positions, strict=True):
+            if not labeled or position - labeled[-1][1] >= LABEL_DISTANCE:
+                labeled.append((rho, position))
         return [rho for rho, _ in labeled]
 
     @classmethod
     def from_cv_results(
-        cls, search, *, param=None, scoring=None, negate_score=False, ax=None, **kwargs
-    ):
+        cls,
+        search: Any,
+        *,
+        param: str | None = None,
+        scoring: str | None = None,
+        negate_score: bool = False,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the scores of a search over ``rho``.
 
         Parameters
@@ -255,7 +274,7 @@ class RhoCurveDisplay:
         ]
         sign = -1 if negate_score else 1
         name = "score" if metric == "score" else metric
-        options = {
+        options: dict[str, Any] = {
             "score_name": f"Minus {name}" if negate_score else f"Mean test {name}",
             "chosen_rho": radii[np.argmin(results[f"rank_test_{metric}"])].item(),
         }
@@ -268,7 +287,7 @@ class RhoCurveDisplay:
         return display.plot(ax)
 
     @classmethod
-    def from_estimator(cls, estimator, *, ax=None, **kwargs):
+    def from_estimator(cls, estimator: Any, *, ax: Any = None, **kwargs: Any) -> Self:
         """Draw the losses, or scores, by which ``rho='auto'`` has chosen.
 
         Parameters
@@ -285,8 +304,8 @@ class RhoCurveDisplay:
         Returns
         -------
         display : RhoCurveDisplay
-            The drawing. Radii that were given up early have hollow marks, which no line
-            joins: their losses are of fewer epochs, ``rho_epochs_``.
+            The drawing. Radii that were dropped early have hollow marks without a line:
+            their losses are of fewer epochs (``rho_epochs_``).
 
         Raises
         ------
@@ -295,7 +314,9 @@ class RhoCurveDisplay:
         TypeError
             If it is no network, such as a Pipeline: pass its last step.
         """
-        if not hasattr(estimator, "cv_results_"):  # a search is told where to go below
+        if not hasattr(
+            estimator, "cv_results_"
+        ):  # the error below names from_cv_results
             check_network(estimator)
         if not hasattr(estimator, "rho_grid_"):
             raise ValueError(
@@ -305,7 +326,7 @@ class RhoCurveDisplay:
             )
         epochs = estimator.rho_epochs_
         is_scored = hasattr(estimator, "rho_scores_")
-        options = {
+        options: dict[str, Any] = {
             "score_name": f"{'Score' if is_scored else 'Loss'} of the left-out rows",
             "chosen_rho": float(estimator.rho_),
             "is_complete": epochs == epochs.max(),
@@ -315,7 +336,7 @@ class RhoCurveDisplay:
         return display.plot(ax)
 
 
-def _radius_column(results, param):
+def _radius_column(results: Mapping[str, Any], param: str | None) -> str:
     columns = [name for name in results if name.startswith("param_")]
     if param is None:
         found = [c for c in columns if c == "param_rho" or c.endswith("__rho")]
@@ -329,7 +350,7 @@ def _radius_column(results, param):
     return found[0]
 
 
-def _metric(results, scoring):
+def _metric(results: Mapping[str, Any], scoring: str | None) -> str:
     prefix = "mean_test_"
     metrics = [name[len(prefix) :] for name in results if name.startswith(prefix)]
     if scoring is None and len(metrics) == 1:

@@ -1,8 +1,12 @@
-"""How sharp the minimum is that a fit has found."""
+"""The sharpness of the minimum that a fit has found."""
+
+from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -10,10 +14,14 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, validate_params
 
 from .._choices import Choice, suggests
+from .._jobs import Array
 from .._warnings import warn
 from ._data import check_network, check_rows, make_surface, networks_of
 
-# by measure: which parameters it has
+if TYPE_CHECKING:  # it imports torch
+    from ._surface import Surface
+
+# by measure: its parameters
 PARAMETERS = {
     "worst_case": ("rho", "adaptive", "n_starts", "max_iter", "tol"),
     "average_case": ("sigma", "adaptive", "n_probes"),
@@ -35,7 +43,7 @@ CONSTRAINTS = {
 
 @dataclass(frozen=True)
 class Sharpness:
-    """How sharp a minimum is, as measured by `sharpness` or `module_sharpness`.
+    """Sharpness of a minimum, as `sharpness` and `module_sharpness` return it.
 
     Attributes
     ----------
@@ -46,8 +54,8 @@ class Sharpness:
         The sharpness. Of several networks, the mean of ``member_values``.
 
     standard_error : float or None
-        Standard error of ``value`` over the random probes. None for a measure that has
-        none, with a single probe, or if the trace is exact.
+        Standard error of ``value`` over the random probes. None for a measure without
+        probes, with a single probe, or if the trace is exact.
 
     loss : float
         Loss at the weights themselves, the mean over the networks.
@@ -58,7 +66,7 @@ class Sharpness:
 
     converged : bool
         Whether every iteration ended by ``tol``; in 'worst_case' that is at a local
-        maximum, and not necessarily at the highest one.
+        maximum, not necessarily the global one.
 
     member_values : ndarray of shape (n_members,)
         Sharpness of every network; of one element if there is one network.
@@ -75,8 +83,8 @@ class Sharpness:
     loss: float
     n_iterations: int
     converged: bool
-    member_values: np.ndarray = field(repr=False)
-    settings: dict = field(repr=False)
+    member_values: Array = field(repr=False)
+    settings: dict[str, Any] = field(repr=False)
 
 
 @suggests
@@ -92,22 +100,22 @@ class Sharpness:
     prefer_skip_nested_validation=True,
 )
 def sharpness(
-    estimator,
-    X,
-    y,
+    estimator: Any,
+    X: Any,
+    y: Any,
     *,
-    sample_weight=None,
-    measure="worst_case",
-    rho=0.05,
-    adaptive=False,
-    sigma=0.05,
-    n_probes=100,
-    n_starts=10,
-    max_iter=200,
-    tol=1e-4,
-    penalty=False,
-    random_state=0,
-):
+    sample_weight: Any = None,
+    measure: str = "worst_case",
+    rho: float = 0.05,
+    adaptive: bool = False,
+    sigma: float = 0.05,
+    n_probes: int = 100,
+    n_starts: int = 10,
+    max_iter: int = 200,
+    tol: float = 1e-4,
+    penalty: bool = False,
+    random_state: int | np.random.RandomState | None = 0,
+) -> Sharpness:
     r"""Measure how sharp the minimum of a fitted network is.
 
     With the mean loss :math:`L` over the rows, the vector :math:`w` of all weights and
@@ -119,8 +127,8 @@ def sharpness(
         \text{top\_eigenvalue} &= \lambda_{\max}(H) \\
         \text{trace} &= \operatorname{tr} H
 
-    The adaptive forms put :math:`|w| \odot \epsilon` and :math:`|w| \odot z` in the place
-    of :math:`\epsilon` and :math:`z`.
+    The adaptive forms put :math:`|w| \odot \epsilon` and :math:`|w| \odot z` in place of
+    :math:`\epsilon` and :math:`z`.
 
     Parameters
     ----------
@@ -263,15 +271,7 @@ def sharpness(
         make_surface(network, X, y, sample_weight, penalty)
         for network in networks_of(estimator)
     )
-    parameters = {
-        "rho": float(rho),
-        "adaptive": bool(adaptive),
-        "sigma": float(sigma),
-        "n_probes": int(n_probes),
-        "n_starts": int(n_starts),
-        "max_iter": int(max_iter),
-        "tol": float(tol),
-    }
+    parameters = _as_python(rho, adaptive, sigma, n_probes, n_starts, max_iter, tol)
     settings = {"penalty": bool(penalty), "n_samples": X.shape[0]}
     return _measure_all(surfaces, measure, parameters, random_state, settings)
 
@@ -287,20 +287,20 @@ def sharpness(
     prefer_skip_nested_validation=True,
 )
 def module_sharpness(
-    module,
-    closure,
+    module: Any,
+    closure: Any,
     *,
-    params=None,
-    measure="worst_case",
-    rho=0.05,
-    adaptive=False,
-    sigma=0.05,
-    n_probes=100,
-    n_starts=10,
-    max_iter=200,
-    tol=1e-4,
-    random_state=0,
-):
+    params: Iterable[Any] | None = None,
+    measure: str = "worst_case",
+    rho: float = 0.05,
+    adaptive: bool = False,
+    sigma: float = 0.05,
+    n_probes: int = 100,
+    n_starts: int = 10,
+    max_iter: int = 200,
+    tol: float = 1e-4,
+    random_state: int | np.random.RandomState | None = 0,
+) -> Sharpness:
     r"""Measure how sharp the minimum of a torch module is.
 
     The measures are those of :func:`sharpness`. With the loss :math:`L` that ``closure``
@@ -312,8 +312,8 @@ def module_sharpness(
         \text{top\_eigenvalue} &= \lambda_{\max}(H) \\
         \text{trace} &= \operatorname{tr} H
 
-    The adaptive forms put :math:`|w| \odot \epsilon` and :math:`|w| \odot z` in the place
-    of :math:`\epsilon` and :math:`z`.
+    The adaptive forms put :math:`|w| \odot \epsilon` and :math:`|w| \odot z` in place of
+    :math:`\epsilon` and :math:`z`.
 
     Parameters
     ----------
@@ -443,7 +443,22 @@ def module_sharpness(
     from ._module_surface import ModuleSurface  # imports torch
 
     surface = ModuleSurface(module, closure, params)
-    parameters = {
+    parameters = _as_python(rho, adaptive, sigma, n_probes, n_starts, max_iter, tol)
+    settings = {"n_params": len(surface.start)}
+    return _measure_all([surface], measure, parameters, random_state, settings)
+
+
+def _as_python(
+    rho: float,
+    adaptive: bool,
+    sigma: float,
+    n_probes: int,
+    n_starts: int,
+    max_iter: int,
+    tol: float,
+) -> dict[str, Any]:
+    """Return the parameters of all measures, as Python scalars."""
+    return {
         "rho": float(rho),
         "adaptive": bool(adaptive),
         "sigma": float(sigma),
@@ -452,19 +467,21 @@ def module_sharpness(
         "max_iter": int(max_iter),
         "tol": float(tol),
     }
-    settings = {"n_params": len(surface.start)}
-    return _measure_all([surface], measure, parameters, random_state, settings)
 
 
-def _measure_all(surfaces, measure, parameters, random_state, settings):
+def _measure_all(
+    surfaces: Iterable[Surface],
+    measure: str,
+    parameters: dict[str, Any],
+    random_state: int | np.random.RandomState | None,
+    settings: dict[str, Any],
+) -> Sharpness:
     """Return the sharpness of one network or of several."""
     if random_state is None:
         random_state = np.random.RandomState()
-    random_state = check_random_state(random_state)
+    rng: np.random.RandomState = check_random_state(random_state)
     parameters = {name: parameters[name] for name in PARAMETERS[measure]}
-    outcomes = [
-        _measure(surface, measure, parameters, random_state) for surface in surfaces
-    ]
+    outcomes = [_measure(surface, measure, parameters, rng) for surface in surfaces]
     values, errors, losses, n_iterations, converged = zip(*outcomes, strict=True)
     if not all(converged):
         warn(
@@ -485,9 +502,14 @@ def _measure_all(surfaces, measure, parameters, random_state, settings):
     )
 
 
-def _measure(surface, measure, parameters, random_state):
-    """Return value, standard error (or NaN), loss, iterations and whether all ended."""
-    from . import _surface
+def _measure(
+    surface: Surface,
+    measure: str,
+    parameters: dict[str, Any],
+    random_state: np.random.RandomState,
+) -> tuple[float, float, float, int, bool]:
+    """Return value, standard error (or NaN), loss, iterations and convergence."""
+    from . import _measures  # imports torch
 
     with surface.computation():
         loss = surface.loss(surface.start)
@@ -496,7 +518,7 @@ def _measure(surface, measure, parameters, random_state):
                 f"The loss at the weights must be finite, got {loss}. "
                 f"{surface.advice.capitalize()}."
             )
-        values, n_iterations, converged = getattr(_surface, measure)(
+        values, n_iterations, converged = getattr(_measures, measure)(
             surface, random_state, **parameters
         )
     if not np.all(np.isfinite(values)):

@@ -1,9 +1,15 @@
 """The sharpness of several estimators, side by side."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ._plotting import color_of, make_axes, names_of
-from ._sharpness import sharpness
+from ._sharpness import Sharpness, sharpness
 
 
 class SharpnessDisplay:
@@ -47,14 +53,21 @@ class SharpnessDisplay:
     array([[3. , 0.5]])
     """
 
-    def __init__(self, values, names, measures, *, standard_errors=None):
+    def __init__(
+        self,
+        values: ArrayLike,
+        names: Sequence[str],
+        measures: Sequence[str],
+        *,
+        standard_errors: ArrayLike | None = None,
+    ) -> None:
         self.values = np.asarray(values, dtype=float)
         self.names, self.measures = list(names), list(measures)
         if standard_errors is None:
             standard_errors = np.full(self.values.shape, np.nan)
         self.standard_errors = np.asarray(standard_errors, dtype=float)
 
-    def plot(self, ax=None, **kwargs):
+    def plot(self, ax: Any = None, **kwargs: Any) -> Self:
         """Draw the estimators, the first one on top.
 
         Parameters
@@ -79,19 +92,19 @@ class SharpnessDisplay:
             sharey=True,
         )
         self.ax_, self.lines_ = self.axes_[0], []
-        places = np.arange(n_names)
+        positions = np.arange(n_names)
         for i, panel in enumerate(self.axes_):
             color = color_of(i)
             values, errors = self.values[i], np.nan_to_num(self.standard_errors[i])
-            panel.hlines(places, 0, values, color=color, lw=2, alpha=0.5)
+            panel.hlines(positions, 0, values, color=color, lw=2, alpha=0.5)
             panel.errorbar(
-                values, places, xerr=errors, fmt="none", ecolor="black", capsize=4
+                values, positions, xerr=errors, fmt="none", ecolor="black", capsize=4
             )
             style = {"marker": "o", "ls": "none", "color": color, "ms": 8, **kwargs}
-            self.lines_ += panel.plot(values, places, **style)
+            self.lines_ += panel.plot(values, positions, **style)
             panel.axvline(0, color="0.6", lw=1, zorder=0)
             panel.set_xlabel(self.measures[i])
-            panel.set_yticks(places, self.names)
+            panel.set_yticks(positions, self.names)
             panel.set_ylim(n_names - 0.5, -0.5)
             panel.spines[["top", "right"]].set_visible(False)
         for panel in self.axes_[1:]:
@@ -100,8 +113,16 @@ class SharpnessDisplay:
 
     @classmethod
     def from_estimators(
-        cls, estimators, X, y, *, measure="worst_case", names=None, ax=None, **kwargs
-    ):
+        cls,
+        estimators: Sequence[Any] | Mapping[str, Any],
+        X: Any,
+        y: Any,
+        *,
+        measure: str | Sequence[str] = "worst_case",
+        names: Sequence[str] | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
         """Measure estimators and draw them side by side.
 
         Parameters
@@ -158,12 +179,12 @@ class SharpnessDisplay:
         return display.plot(ax)
 
 
-def _title(result):
+def _title(result: Sharpness) -> str:
     settings = result.settings
-    words = [
+    parts = [
         f"{name}={settings[name]:g}" for name in ("rho", "sigma") if name in settings
     ]
     if settings.get("adaptive"):
-        words.append("adaptive")
+        parts.append("adaptive")
     name = result.measure.replace("_", " ")
-    return f"{name} ({', '.join(words)})" if words else name
+    return f"{name} ({', '.join(parts)})" if parts else name

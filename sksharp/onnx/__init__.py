@@ -1,9 +1,10 @@
-"""Fitted estimators and whole pipelines as ONNX models, which need neither when they run.
+"""Fitted estimators and whole pipelines as ONNX models.
 
-What it imports comes with ``pip install onnx skl2onnx``, and is imported when it is
-called.
+A model runs without this package and scikit-learn. Making one needs ``pip install onnx
+skl2onnx``; both are imported by the functions that need them.
 """
 
-from ._export import make_inputs, register_converters, to_onnx
+from ._inputs import make_inputs
+from ._to_onnx import register_converters, to_onnx
 
 __all__ = ["make_inputs", "register_converters", "to_onnx"]

@@ -1,50 +1,65 @@
 """Nodes, constants and types of an ONNX graph, in numpy's words."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
 import numpy as np
 import onnx.helper
 import onnx.numpy_helper
+from numpy.typing import DTypeLike
 from skl2onnx.common import data_types
 
-# of strings, as numpy and as scikit-learn have them
+DType: TypeAlias = np.dtype[Any]
+
+BOOL, SINGLE, DOUBLE = np.dtype(bool), np.dtype(np.float32), np.dtype(np.float64)
+# strings are objects, as in scikit-learn
 STRING = np.dtype(object)
 
-TENSOR_TYPES = {
-    np.dtype(bool): data_types.BooleanTensorType,
+TENSOR_TYPES: dict[DType, Any] = {
+    BOOL: data_types.BooleanTensorType,
     np.dtype(np.int32): data_types.Int32TensorType,
     np.dtype(np.int64): data_types.Int64TensorType,
-    np.dtype(np.float32): data_types.FloatTensorType,
-    np.dtype(np.float64): data_types.DoubleTensorType,
+    SINGLE: data_types.FloatTensorType,
+    DOUBLE: data_types.DoubleTensorType,
     STRING: data_types.StringTensorType,
 }
 
 
 class Graph:
-    """Adds nodes to the model that a converter of skl2onnx is given.
+    """Adds nodes to the model of a converter of skl2onnx.
 
     Parameters
     ----------
     scope : skl2onnx.common._topology.Scope
-        Knows the names that are taken.
+        Has the names that are taken.
 
     container : skl2onnx.common._container.ModelComponentContainer
         Takes the nodes.
     """
 
-    def __init__(self, scope, container):
+    def __init__(self, scope: Any, container: Any) -> None:
         self.scope, self.container = scope, container
 
-    def __call__(self, operation, *inputs, to=None, **attributes):
+    def __call__(
+        self, operation: str, *inputs: str, to: str | None = None, **attributes: Any
+    ) -> str:
         """Add a node and return the name of its output."""
         if to is None:
-            to = self.scope.get_unique_variable_name(operation.lower())
+            to = self._new_name(operation.lower())
         name = self.scope.get_unique_operator_name(operation)
         self.container.add_node(operation, [*inputs], [to], name=name, **attributes)
         return to
 
-    def constant(self, values, dtype=None):
-        """Return the name of an array, of strings if its dtype is of objects."""
+    def _new_name(self, name: str) -> str:
+        unique: str = self.scope.get_unique_variable_name(name)
+        return unique
+
+    def constant(self, values: Any, dtype: DTypeLike | None = None) -> str:
+        """Add an array, of strings if its dtype is of objects, and return its name."""
         array = np.asarray(values, dtype)
-        name = self.scope.get_unique_variable_name("constant")
+        name = self._new_name("constant")
         if array.dtype == STRING:
             words = [word.encode() for word in array.ravel()]
             self.container.add_initializer(
@@ -56,40 +71,42 @@ class Graph:
             self.container.add_initializer(name, None, None, tensor)
         return name
 
-    def cast(self, name, before, dtype, to=None):
-        """Return the name of values in another dtype."""
+    def cast(
+        self, name: str, before: DType, dtype: DTypeLike, to: str | None = None
+    ) -> str:
+        """Cast values to another dtype, and return their name."""
         if before == dtype:
             return name if to is None else self("Identity", name, to=to)
         if dtype == STRING and before.kind == "b":
             words = [self.constant([word], STRING) for word in ("True", "False")]
             return self("Where", name, *words, to=to)
         if to is None:
-            to = self.scope.get_unique_variable_name("cast")
+            to = self._new_name("cast")
         operator = self.scope.get_unique_operator_name("Cast")
         kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
         # the attribute and the output would both be ``to`` in a call of this graph
         self.container.add_node("Cast", [name], [to], name=operator, to=kind)
         return to
 
-    def pick(self, name, places, to=None):
-        """Return the name of some of the columns of a matrix."""
-        return self("Gather", name, self.constant(places, np.int64), axis=1, to=to)
+    def pick(self, name: str, indices: Any, to: str | None = None) -> str:
+        """Select columns of a matrix, and return their name."""
+        return self("Gather", name, self.constant(indices, np.int64), axis=1, to=to)
 
-    def beside(self, names, to=None):
-        """Return the name of matrices beside each other."""
+    def concat(self, names: Sequence[str], to: str | None = None) -> str:
+        """Concatenate matrices by columns, and return the name of the result."""
         if len(names) == 1:
             return names[0] if to is None else self("Identity", *names, to=to)
         return self("Concat", *names, axis=1, to=to)
 
 
-def tensor_type(dtype, n_columns=None):
-    """Return skl2onnx's type of matrices, or of vectors if there are no columns."""
+def tensor_type(dtype: DTypeLike, n_columns: int | None = None) -> Any:
+    """Return skl2onnx's type of a matrix, or of a vector if ``n_columns`` is None."""
     shape = [None] if n_columns is None else [None, n_columns]
     return TENSOR_TYPES[np.dtype(dtype)](shape)
 
 
-def dtype_of(variable):
-    """Return the dtype of a variable, that of objects for strings."""
+def dtype_of(variable: Any) -> DType:
+    """Return the dtype of a variable."""
     for dtype, Type in TENSOR_TYPES.items():
         if isinstance(variable.type, Type):
             return dtype
@@ -99,8 +116,8 @@ def dtype_of(variable):
     )
 
 
-def common_dtype(operator):
-    """Return the dtype that numpy would give the inputs beside each other."""
+def common_dtype(operator: Any) -> DType:
+    """Return the dtype that numpy would give to the concatenated inputs."""
     dtypes = {dtype_of(variable) for variable in operator.inputs}
     if STRING in dtypes and len(dtypes) > 1:
         raise ValueError(
@@ -110,29 +127,29 @@ def common_dtype(operator):
     return np.result_type(*dtypes)
 
 
-def float_dtype(operator):
+def float_dtype(operator: Any) -> DType:
     """Return the dtype in which scikit-learn computes with the inputs."""
     dtype = common_dtype(operator)
     if dtype == STRING:
         raise ValueError(f"{_name(operator)} needs numbers, got strings.")
-    return dtype if dtype == np.float32 else np.dtype(np.float64)
+    return SINGLE if dtype == SINGLE else DOUBLE
 
 
-def n_columns(operator):
+def n_columns(operator: Any) -> int:
     """Return the number of columns of the inputs together."""
     return sum(variable.type.shape[1] for variable in operator.inputs)
 
 
-def merge(graph, operator, dtype, to=None):
-    """Return the name of the inputs beside each other."""
+def merge(graph: Graph, operator: Any, dtype: DTypeLike, to: str | None = None) -> str:
+    """Concatenate the inputs in a dtype, and return the name of the result."""
     names = [
         graph.cast(variable.full_name, dtype_of(variable), dtype)
         for variable in operator.inputs
     ]
-    return graph.beside(names, to=to)
+    return graph.concat(names, to=to)
 
 
-def columns(graph, operator):
+def columns(graph: Graph, operator: Any) -> list[tuple[str, DType]]:
     """Return the name and the dtype of every column of the inputs."""
     return [
         (
@@ -146,5 +163,5 @@ def columns(graph, operator):
     ]
 
 
-def _name(operator):
+def _name(operator: Any) -> str:
     return type(operator.raw_operator).__name__

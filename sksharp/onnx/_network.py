@@ -1,9 +1,26 @@
 """The networks of the estimators as nodes."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
+from numpy.typing import DTypeLike
 from sklearn.base import is_classifier
 
-from ._graph import STRING, Graph, dtype_of, merge, n_columns, tensor_type
+from .._jobs import Array
+from ._graph import (
+    BOOL,
+    DOUBLE,
+    SINGLE,
+    STRING,
+    DType,
+    Graph,
+    dtype_of,
+    merge,
+    n_columns,
+    tensor_type,
+)
 
 ACTIVATIONS = {
     "identity": None,
@@ -15,7 +32,9 @@ ACTIVATIONS = {
 }
 
 
-def parse_network(scope, model, inputs, custom_parsers=None):
+def parse_network(
+    scope: Any, model: Any, inputs: list[Any], custom_parsers: Any = None
+) -> list[Any]:
     """Add an estimator to skl2onnx's plan of the model, and return its outputs."""
     operator = scope.declare_local_operator(None, model)
     operator.inputs = inputs
@@ -25,10 +44,11 @@ def parse_network(scope, model, inputs, custom_parsers=None):
         operator.outputs.append(
             scope.declare_local_variable(name, tensor_type(np.float64))
         )
-    return operator.outputs
+    outputs: list[Any] = operator.outputs
+    return outputs
 
 
-def shape_network(operator, dtype=None):
+def shape_network(operator: Any, dtype: DTypeLike | None = None) -> None:
     """Set the types of what an estimator returns."""
     estimator = operator.raw_operator
     dtype = _dtype(operator, dtype)
@@ -45,7 +65,9 @@ def shape_network(operator, dtype=None):
     )
 
 
-def convert_network(scope, operator, container, dtype=None):
+def convert_network(
+    scope: Any, operator: Any, container: Any, dtype: DTypeLike | None = None
+) -> None:
     """Add the nodes of an estimator."""
     estimator = operator.raw_operator
     dtype = _dtype(operator, dtype)
@@ -70,7 +92,7 @@ def convert_network(scope, operator, container, dtype=None):
         graph("Identity", total, to=names[0])
 
 
-def _forward(graph, rows, network, dtype):
+def _forward(graph: Graph, rows: str, network: Any, dtype: DType) -> str:
     last = len(network.coefs_) - 1
     for i, (coef, intercept) in enumerate(
         zip(network.coefs_, network.intercepts_, strict=True)
@@ -78,29 +100,37 @@ def _forward(graph, rows, network, dtype):
         rows = graph("MatMul", rows, graph.constant(coef, dtype))
         rows = graph("Add", rows, graph.constant(intercept, dtype))
         name = network.out_activation_ if i == last else network.activation
-        attributes = {"axis": 1} if name == "softmax" else {}
-        if ACTIVATIONS[name] is not None:
-            rows = graph(ACTIVATIONS[name], rows, **attributes)
+        attributes: dict[str, Any] = {"axis": 1} if name == "softmax" else {}
+        operation = ACTIVATIONS[name]
+        if operation is not None:
+            rows = graph(operation, rows, **attributes)
     return rows
 
 
-def _classify(graph, outputs, estimator, dtype, label, probabilities):
+def _classify(
+    graph: Graph,
+    outputs: str,
+    estimator: Any,
+    dtype: DType,
+    label: str,
+    probabilities: str,
+) -> None:
     if _is_multilabel(estimator):
         graph("Identity", outputs, to=probabilities)
         is_label = graph("Greater", outputs, graph.constant(0.5, dtype))
-        graph.cast(is_label, np.dtype(bool), np.dtype(np.int64), to=label)
+        graph.cast(is_label, BOOL, np.dtype(np.int64), to=label)
         return
     if estimator.n_outputs_ == 1:
         rest = graph("Sub", graph.constant(1, dtype), outputs)
         graph("Concat", rest, outputs, axis=1, to=probabilities)
     else:
         graph("Identity", outputs, to=probabilities)
-    place = graph("ArgMax", probabilities, axis=1, keepdims=0)
-    graph("Gather", graph.constant(_classes(estimator)), place, axis=0, to=label)
+    index = graph("ArgMax", probabilities, axis=1, keepdims=0)
+    graph("Gather", graph.constant(_classes(estimator)), index, axis=0, to=label)
 
 
-def _dtype(operator, dtype):
-    """Return the dtype in which numpy would compute the network, unless one is given."""
+def _dtype(operator: Any, dtype: DTypeLike | None) -> DType:
+    """Return ``dtype``, or if it is None that in which ``predict`` computes."""
     if dtype is not None:
         return np.dtype(dtype)
     estimator = operator.raw_operator
@@ -111,18 +141,17 @@ def _dtype(operator, dtype):
             f"X must be numbers for {type(estimator).__name__}, got strings. Encode them, "
             "with sksharp.tabular_pipeline for instance."
         )
-    is_single = inputs == {np.dtype(np.float32)}
-    return np.result_type(
-        np.float32 if is_single else np.float64, network.coefs_[0].dtype
-    )
+    of_rows = SINGLE if inputs == {SINGLE} else DOUBLE
+    return np.result_type(of_rows, network.coefs_[0].dtype)
 
 
-def _is_multilabel(estimator):
-    return estimator._label_binarizer.y_type_.startswith("multilabel")
+def _is_multilabel(estimator: Any) -> bool:
+    kind: str = estimator._label_binarizer.y_type_
+    return kind.startswith("multilabel")
 
 
-def _classes(estimator):
-    """Return the labels in a dtype that ONNX has, and two at least to choose from."""
+def _classes(estimator: Any) -> Array:
+    """Return the labels in a dtype of ONNX; a single label is returned twice."""
     classes = np.asarray(estimator.classes_)
     if classes.dtype.kind in "OUS":
         words = [str(name) for name in classes.tolist()]

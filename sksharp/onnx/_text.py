@@ -1,6 +1,9 @@
-"""Counts of words and their weights, of which skl2onnx has some cases only."""
+"""Counts of words and their weights, which skl2onnx converts in some cases only."""
+
+from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 from onnx.reference.op_run import OpRun
@@ -10,10 +13,18 @@ from sklearn.feature_extraction.text import (
     TfidfVectorizer,
 )
 
-from ._graph import STRING, Graph, dtype_of, n_columns, tensor_type
-from ._steps import parse_step
-
-SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
+from .._jobs import Array
+from ._graph import (
+    DOUBLE,
+    SINGLE,
+    STRING,
+    DType,
+    Graph,
+    dtype_of,
+    n_columns,
+    tensor_type,
+)
+from ._parsers import parse_step
 
 # letters, digits and the like of any script, between brackets
 WORD = r"\p{L}\p{N}_"
@@ -32,14 +43,16 @@ PLAIN = re.compile(r"\[\^?[\x20-\x5a\x5f-\x7e]+\]\+")
 PAD = "\0"  # no token: it fills the rows of documents with fewer of them
 
 
-def shape_counts(operator):
+def shape_counts(operator: Any) -> None:
+    """Set the type of the output of a CountVectorizer."""
     vectorizer = operator.raw_operator
     operator.outputs[0].type = tensor_type(
         _dtype_of_counts(vectorizer), len(vectorizer.vocabulary_)
     )
 
 
-def convert_counts(scope, operator, container):
+def convert_counts(scope: Any, operator: Any, container: Any) -> None:
+    """Add the nodes of a CountVectorizer."""
     vectorizer, graph = operator.raw_operator, Graph(scope, container)
     counts = _counts(graph, vectorizer, operator.inputs)
     graph.cast(
@@ -50,35 +63,38 @@ def convert_counts(scope, operator, container):
     )
 
 
-def convert_tfidf(scope, operator, container):
+def convert_tfidf(scope: Any, operator: Any, container: Any) -> None:
+    """Add the nodes of a TfidfVectorizer."""
     vectorizer, graph = operator.raw_operator, Graph(scope, container)
     dtype = _dtype_of_counts(vectorizer)
     counts = graph.cast(_counts(graph, vectorizer, operator.inputs), SINGLE, dtype)
     _weigh(graph, counts, vectorizer._tfidf, dtype, operator.outputs[0].full_name)
 
 
-def shape_weights(operator):
+def shape_weights(operator: Any) -> None:
+    """Set the type of the output of a TfidfTransformer."""
     operator.outputs[0].type = tensor_type(
         _dtype_of_weights(operator), n_columns(operator)
     )
 
 
-def convert_weights(scope, operator, container):
+def convert_weights(scope: Any, operator: Any, container: Any) -> None:
+    """Add the nodes of a TfidfTransformer."""
     graph, dtype = Graph(scope, container), _dtype_of_weights(operator)
     (counts,), (output,) = operator.inputs, operator.outputs
     counts = graph.cast(counts.full_name, dtype_of(counts), dtype)
     _weigh(graph, counts, operator.raw_operator, dtype, output.full_name)
 
 
-def _dtype_of_counts(vectorizer):
+def _dtype_of_counts(vectorizer: Any) -> DType:
     return SINGLE if np.dtype(vectorizer.dtype) == SINGLE else DOUBLE
 
 
-def _dtype_of_weights(operator):
+def _dtype_of_weights(operator: Any) -> DType:
     return SINGLE if dtype_of(operator.inputs[0]) == SINGLE else DOUBLE
 
 
-def _counts(graph, vectorizer, inputs):
+def _counts(graph: Graph, vectorizer: Any, inputs: list[Any]) -> str:
     """Return the name of how often every term occurs in every document, in float32."""
     _check(vectorizer, inputs)
     texts = graph("Reshape", inputs[0].full_name, graph.constant([-1], np.int64))
@@ -102,18 +118,21 @@ def _counts(graph, vectorizer, inputs):
         tokenexp=_expression(vectorizer),
     )
     least, most = vectorizer.ngram_range
+    terms: dict[int, list[tuple[list[str], int]]]
     terms = {n: [] for n in range(1, most + 1)}
-    for term, place in vectorizer.vocabulary_.items():
+    for term, index in vectorizer.vocabulary_.items():
         # a term of one token is taken as it is
         parts = term.split(" ") if most > 1 else [term]
         if len(parts) in terms:
-            terms[len(parts)].append((parts, place))
-    words, places, starts = [], [], []
+            terms[len(parts)].append((parts, index))
+    words: list[str] = []
+    indices: list[int] = []
+    starts: list[int] = []
     for of_length in terms.values():
         starts.append(len(words))
-        for parts, place in of_length:
+        for parts, index in of_length:
             words.extend(parts)
-            places.append(place)
+            indices.append(index)
     counts = graph(
         "TfIdfVectorizer",
         tokens,
@@ -122,14 +141,14 @@ def _counts(graph, vectorizer, inputs):
         max_gram_length=most,
         max_skip_count=0,
         ngram_counts=starts,
-        ngram_indexes=places,
+        ngram_indexes=indices,
         pool_strings=words,
     )
     return graph("Sign", counts) if vectorizer.binary else counts
 
 
-def _check(vectorizer, inputs):
-    """Raise by the parameter's name if the words would be others."""
+def _check(vectorizer: Any, inputs: list[Any]) -> None:
+    """Raise if a parameter has a value that ONNX cannot follow."""
     name = type(vectorizer).__name__
     wrong = {
         "analyzer": vectorizer.analyzer != "word",
@@ -157,9 +176,9 @@ def _check(vectorizer, inputs):
         raise ValueError(f"a {name} needs one column of strings.")
 
 
-def _expression(vectorizer):
+def _expression(vectorizer: Any) -> str:
     """Return what a token is, in onnxruntime's dialect."""
-    pattern = vectorizer.token_pattern
+    pattern: str = vectorizer.token_pattern
     bare = pattern.replace("(?u)", "")
     if bare in PATTERNS:
         return PATTERNS[bare]
@@ -174,13 +193,13 @@ def _expression(vectorizer):
     )
 
 
-def _weigh(graph, counts, transformer, dtype, to):
+def _weigh(graph: Graph, counts: str, transformer: Any, dtype: DType, to: str) -> None:
     """Add what a TfidfTransformer makes of counts."""
 
-    def one():
+    def one() -> str:
         return graph.constant(1, dtype)
 
-    def zero():
+    def zero() -> str:
         return graph.constant(0, dtype)
 
     if transformer.sublinear_tf:
@@ -217,7 +236,7 @@ CONVERTERS = {
 PARSERS = dict.fromkeys(CONVERTERS, parse_step)
 
 
-# -- onnxruntime's operators, for the proof ------------------------------------------------
+# -- onnxruntime's operators, for the check of a model -------------------------------------
 
 
 class Tokenizer(OpRun):
@@ -225,7 +244,14 @@ class Tokenizer(OpRun):
 
     op_domain = "com.microsoft"
 
-    def _run(self, texts, mark=0, mincharnum=1, pad_value=None, tokenexp=None):
+    def _run(
+        self,
+        texts: Array,
+        mark: int = 0,
+        mincharnum: int = 1,
+        pad_value: str | None = None,
+        tokenexp: str = "",
+    ) -> tuple[Array]:
         pattern = re.compile(tokenexp.replace(WORD, r"\w"))
         rows = [pattern.findall(text) for text in texts]
         tokens = np.full((len(rows), max(map(len, rows), default=0)), pad_value, object)
@@ -241,15 +267,15 @@ class StringNormalizer(OpRun):
 
     def _run(
         self,
-        texts,
-        case_change_action=None,
-        is_case_sensitive=None,
-        locale=None,
-        stopwords=None,
-    ):
+        texts: Array,
+        case_change_action: str | None = None,
+        is_case_sensitive: int | None = None,
+        locale: str | None = None,
+        stopwords: list[str] | None = None,
+    ) -> tuple[Array]:
         is_ascii = locale == "C"
 
-        def lower(letter):
+        def lower(letter: str) -> str:
             small = letter.lower()
             is_known = len(small) == 1 and (letter.isascii() or not is_ascii)
             return small if is_known else letter

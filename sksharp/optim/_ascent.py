@@ -1,11 +1,11 @@
-"""What two-gradient methods are made of: perturbation, combination and trigger."""
+"""Parts of two-gradient methods: perturbation, combination and ascent schedule."""
 
 from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -15,14 +15,11 @@ from ._base import Group, State
 from ._checks import check_count, check_interval
 from ._models import Hyperparameter, add_direction_
 
-if TYPE_CHECKING:
-    from .sharpness_aware import SharpnessAware
-
 Active: TypeAlias = list[tuple[Tensor, Group]]  # parameters and the groups they are in
 
 
 class Memory:
-    """Tensors per parameter that a method carries from step to step.
+    """State per parameter that a method carries from step to step.
 
     What is set in a step is staged, and enters the optimizer's state when the step is
     done: a step that fails leaves no trace.
@@ -42,7 +39,7 @@ class Memory:
         return bool(self._staged)
 
     def get(self, p: Tensor, name: str) -> Tensor | None:
-        """Return what was set last, None if nothing was."""
+        """Return the value set last, None if there is none."""
         staged = self._staged.get((p, name))
         if staged is not None:
             return staged
@@ -65,6 +62,32 @@ class Memory:
             if p.grad is not None:
                 self.optimizer.state[p][name] = value
         self._staged.clear()
+
+
+class AscentContext(Protocol):
+    """What a perturbation reads of its optimizer.
+
+    Attributes
+    ----------
+    model_ndim : int
+        How many leading axes of every parameter count models.
+
+    memory : Memory
+        Tensors that are kept from step to step.
+    """
+
+    model_ndim: int
+    memory: Memory
+
+    def global_norm(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Return the norm of tensors taken as one vector, one value per model."""
+
+
+class DescentContext(AscentContext, Protocol):
+    """What a combination reads of its optimizer."""
+
+    def keep_copy(self, slot: str, p: Tensor, tensor: Tensor) -> Tensor:
+        """Return a copy of a tensor of a parameter's, in memory that steps share."""
 
 
 class Perturbation(ABC):
@@ -99,7 +122,7 @@ class Perturbation(ABC):
 
     @abstractmethod
     def direction(
-        self, active: Active, grads: list[Tensor], optimizer: SharpnessAware
+        self, active: Active, grads: list[Tensor], optimizer: AscentContext
     ) -> tuple[list[Tensor], Tensor]:
         """Return a vector and the norm by which it is divided, one per model.
 
@@ -112,11 +135,11 @@ class Perturbation(ABC):
             Their gradients, which must not be written to.
 
         optimizer : SharpnessAware
-            The optimizer, for its ``model_ndim``, ``joint_norm`` and ``memory``. Nothing
-            else of it is there for the parts of a minibatch.
+            The optimizer, for its ``model_ndim``, ``global_norm`` and ``memory``. For
+            micro-batches that are evaluated at once, something else that has these.
         """
 
-    def ascend(self, active: Active, optimizer: SharpnessAware) -> None:
+    def ascend(self, active: Active, optimizer: AscentContext) -> None:
         """Add ``rho`` times the vector over its norm to the parameters, in place."""
         grads = [grad for p, _ in active if (grad := p.grad) is not None]
         if not grads:
@@ -128,7 +151,7 @@ class Perturbation(ABC):
             if p.device != device:
                 device = p.device
                 norm = norm.to(device)
-            # where a base of torch's climbs, the worst loss is the lowest
+            # with maximize of torch's optimizers, the worst loss is the lowest
             length = -group["rho"] if group.get("maximize") else group["rho"]
             add_direction_(p, vector, norm, length)
 
@@ -172,10 +195,10 @@ class GradientPerturbation(Perturbation):
         super().__init__(rho)
 
     def direction(
-        self, active: Active, grads: list[Tensor], optimizer: SharpnessAware
+        self, active: Active, grads: list[Tensor], optimizer: AscentContext
     ) -> tuple[list[Tensor], Tensor]:
         """Return the gradient and its norm."""
-        return grads, optimizer.joint_norm(grads)
+        return grads, optimizer.global_norm(grads)
 
 
 class Pair(NamedTuple):
@@ -206,8 +229,8 @@ class Pair(NamedTuple):
         return grad
 
 
-class Bypass(NamedTuple):
-    """A part of the descent that does not go through the base optimizer.
+class DecoupledTerm(NamedTuple):
+    """A term of the descent that does not go through the base optimizer.
 
     ``term``, times its weight and the learning rate, is subtracted after the base step.
     """
@@ -257,23 +280,25 @@ class Combination:
         """Return the combination for a base optimizer."""
         return self
 
-    def ascends(self, turn: int, group: Group) -> bool:
-        """Whether there is an ascent in the method's step of that number, from 0."""
+    def ascends(self, index: int, group: Group) -> bool:
+        """Whether there is an ascent in the method's step of that index."""
         return True
 
-    def combine(self, pairs: list[Pair], optimizer: SharpnessAware) -> Iterable[Bypass]:
+    def combine(
+        self, pairs: list[Pair], optimizer: DescentContext
+    ) -> Iterable[DecoupledTerm]:
         """Write the gradient to step with into ``grad`` of the parameters, in place.
 
-        Returns what bypasses the base optimizer.
+        Returns what does not go through the base optimizer.
         """
         return ()
 
-    def reuse(self, active: Active, optimizer: SharpnessAware) -> None:
+    def reuse(self, active: Active, optimizer: DescentContext) -> None:
         """Change the gradient of a step of the method's without an ascent, in place."""
 
 
-class Trigger:
-    """In which steps there is an ascent; the others are the base optimizer's.
+class AscentSchedule:
+    """Which steps are the method's; the others are the base optimizer's.
 
     Parameters
     ----------
@@ -294,15 +319,15 @@ class Trigger:
         }
 
     @staticmethod
-    def turn(group: Group) -> int | None:
-        """Return how many turns there were before, None if it is none now."""
+    def index(group: Group) -> int | None:
+        """Return the index of this step among the method's, None if it is not one."""
         since_start: int = group["n_steps"] - group["start"]
-        turn, rest = divmod(since_start, group["interval"])
-        return None if since_start < 0 or rest else turn
+        index, rest = divmod(since_start, group["interval"])
+        return None if since_start < 0 or rest else index
 
 
 def clamp_norm_(norm: Tensor) -> Tensor:
-    """Raise a norm, in place, to where it may be divided by."""
+    """Clamp a norm, in place, to the smallest that may be divided by."""
     return norm.clamp_min_(_smallest_norm(norm.dtype))
 
 
@@ -314,5 +339,5 @@ def _smallest_norm(dtype: torch.dtype) -> float:
 
 
 def rounding(tensors: Iterable[Tensor]) -> float:
-    """Return the share of a vector's norm up to which a difference is rounding."""
+    """Return the relative norm up to which a difference is rounding."""
     return 16 * max(torch.finfo(tensor.dtype).eps for tensor in tensors)

@@ -1,4 +1,4 @@
-"""What optimizers are made of: a descent, and wrappers around one."""
+"""Base classes of the optimizers: descents, and wrappers around them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def evaluate(closure: Closure) -> Any:
 
 
 def each_closure(closure: Any, change: Callable[[Closure], Closure]) -> Any:
-    """Change the closure, or the closures of micro-batches; leave what is none."""
+    """Change the closure, or the closures of micro-batches; leave anything else."""
     if callable(closure):
         return change(closure)
     if isinstance(closure, tuple) and len(closure) == 2 and callable(closure[0]):
@@ -63,14 +63,14 @@ def light_step(step: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(step)
     def wrapper(self: Optimizer, closure: Closure | None = None) -> Any:
-        is_watched = (
+        has_observers = (
             self._optimizer_step_pre_hooks
             or self._optimizer_step_post_hooks
             or optimizer._global_optimizer_pre_hooks
             or optimizer._global_optimizer_post_hooks
             or torch._C._autograd._profiler_enabled()
         )
-        run = hooked_step if is_watched else step
+        run = hooked_step if has_observers else step
         if not torch.is_grad_enabled():  # inside another step
             return run(self, closure)
         # what torch.no_grad does, without making a context for every step
@@ -85,7 +85,7 @@ def light_step(step: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class LightOptimizer(Optimizer):
-    """A torch optimizer that is light to make and to step.
+    """A torch optimizer that is fast to make and to step.
 
     Making it does not import ``torch._dynamo``.
     """
@@ -124,7 +124,7 @@ class LightOptimizer(Optimizer):
         self._check_new_group()
 
     def _check_new_group(self) -> None:
-        """Raise, and leave the group out, if the last one has what cannot be trained."""
+        """Raise, and drop the last group, if it has what cannot be trained."""
         group = self.param_groups[-1]
         try:
             for p in group["params"]:
@@ -136,7 +136,7 @@ class LightOptimizer(Optimizer):
             raise
 
     def load_state_dict(self, state_dict: State) -> None:
-        """Go on from a state that :meth:`state_dict` returned.
+        """Load a state that :meth:`state_dict` returned.
 
         Parameters
         ----------
@@ -227,10 +227,10 @@ class LightOptimizer(Optimizer):
         Training that goes on begins from them.
         """
         self._write(self.evaluation_params())
-        self.adopt_params()
+        self.reset_to_params()
 
-    def adopt_params(self) -> None:
-        """Take parameters that were written to from outside for the weights of now.
+    def reset_to_params(self) -> None:
+        """Begin anew from parameters that were written to from outside.
 
         Moments and velocities stay; slow weights start anew from the parameters.
         """
@@ -244,11 +244,11 @@ class LightOptimizer(Optimizer):
         return False
 
     @property
-    def sees_model(self) -> bool:
-        """Whether the loss of the next step is to be taken for that of the model."""
+    def loss_at_evaluation_params(self) -> bool:
+        """Whether the next step has its loss at the weights to evaluate the model with."""
         return self.is_synchronized
 
-    def iterate_params(self) -> list[Tensor]:
+    def training_params(self) -> list[Tensor]:
         """Weights that training goes on from, given the state.
 
         Returns
@@ -260,7 +260,7 @@ class LightOptimizer(Optimizer):
         return self._params()
 
     def resume_params(self) -> None:
-        """Set parameters that hold :meth:`iterate_params` to what they were in training.
+        """Set parameters that hold :meth:`training_params` to what they were in training.
 
         To be called after ``load_state_dict``.
         """
@@ -310,8 +310,8 @@ class Wrapper(LightOptimizer):
     """Optimizer around another, whose groups and state are the base optimizer's own.
 
     Learning-rate schedulers, ``state_dict`` and ``add_param_group`` reach the base
-    optimizer through the wrapper. What a checkpoint of the base optimizer does not tell
-    of the wrapper's hyperparameters is as the wrapper was made.
+    optimizer through the wrapper. Hyperparameters of the wrapper
+    that a checkpoint of the base optimizer lacks are those that the wrapper was made with.
     """
 
     # groups that have all hyperparameters, and how many they are
@@ -467,10 +467,10 @@ class Wrapper(LightOptimizer):
             return self.base_optimizer.evaluation_params()
         return super().evaluation_params()
 
-    def adopt_params(self) -> None:
-        """Take parameters that were written to from outside for the weights of now."""
+    def reset_to_params(self) -> None:
+        """Begin anew from parameters that were written to from outside."""
         if isinstance(self.base_optimizer, LightOptimizer):
-            self.base_optimizer.adopt_params()
+            self.base_optimizer.reset_to_params()
 
     @property
     def is_second_pass(self) -> bool:
@@ -479,19 +479,21 @@ class Wrapper(LightOptimizer):
         return base.is_second_pass if isinstance(base, LightOptimizer) else False
 
     @property
-    def sees_model(self) -> bool:
-        """Whether the loss of the next step is to be taken for that of the model."""
+    def loss_at_evaluation_params(self) -> bool:
+        """Whether the next step has its loss at the weights to evaluate the model with."""
         base = self.base_optimizer
-        return base.sees_model if isinstance(base, LightOptimizer) else True
+        return (
+            base.loss_at_evaluation_params if isinstance(base, LightOptimizer) else True
+        )
 
-    def iterate_params(self) -> list[Tensor]:
+    def training_params(self) -> list[Tensor]:
         """Weights that training goes on from, given the state: the base optimizer's."""
         if isinstance(self.base_optimizer, LightOptimizer):
-            return self.base_optimizer.iterate_params()
-        return super().iterate_params()
+            return self.base_optimizer.training_params()
+        return super().training_params()
 
     def resume_params(self) -> None:
-        """Set parameters that hold :meth:`iterate_params` to what they were in training."""
+        """Set parameters from :meth:`training_params` to what they were in training."""
         if isinstance(self.base_optimizer, LightOptimizer):
             self.base_optimizer.resume_params()
 

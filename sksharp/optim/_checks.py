@@ -157,7 +157,7 @@ def refuse_adaptive(optimizer: object) -> NoReturn:
 
 
 def missing_attribute(optimizer: object, name: str) -> AttributeError:
-    """Return the error of an attribute that is not there, some with what to write."""
+    """Return the error of a missing attribute, some with what to write instead."""
     text = f"{type(optimizer).__name__!r} object has no attribute {name!r}"
     if name in ("first_step", "second_step", "ascent_step", "descent_step"):
         text += (
@@ -187,7 +187,7 @@ def refuse_shared_name(wrapper: object, base_optimizer: Any, name: str) -> None:
 
 
 def refuse_owner(wrapper: object, base_optimizer: object, does: str) -> NoReturn:
-    """Raise the error of a base optimizer that does not leave the parameters alone."""
+    """Raise the error of a base optimizer that overwrites the parameters."""
     name = type(base_optimizer).__name__
     raise ValueError(
         f"base_optimizer must train the parameters themselves, got {name}, which sets "

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import TensorWeakRef
 
-from ._models import joint_norm
+from ._models import global_norm
 
 # which tensors they are and how often each was written to; None if it is not known
 Marks: TypeAlias = list[tuple[int, int] | None] | None
@@ -27,7 +27,7 @@ class Gradients:
 
     def __init__(self) -> None:
         self._left: Marks = None
-        # weak: whoever clears gradients frees their memory
+        # weak: clearing gradients frees their memory
         self._one_left: TensorWeakRef | None = None
         # those of others, while the first closure of a step is evaluated
         self._before: dict[Tensor, Foreign] = {}
@@ -36,7 +36,7 @@ class Gradients:
         self.is_first = True
 
     def note(self, params: list[Tensor]) -> None:
-        """Take the gradients for what the evaluations of a step have left."""
+        """Record the gradients as those that the evaluations of a step have left."""
         grads = [p.grad for p in params]
         self._left, self._one_left = _marks(grads), None
         for grad in grads:
@@ -45,7 +45,7 @@ class Gradients:
                 break
 
     def clear(self, params: list[Tensor]) -> None:
-        """Clear gradients, unless they are others' and this is the first evaluation."""
+        """Clear gradients, except foreign ones at the first evaluation."""
         self._before = {}
         if self.is_first and not self._are_left(params):
             self._written = {}
@@ -85,19 +85,19 @@ class Gradients:
         return False
 
     def is_any_added_to(self) -> bool:
-        """Whether the evaluation has left a gradient that it found."""
+        """Whether the evaluation has added to a gradient that it found."""
         for p, foreign in self._before.items():
             if (grad := p.grad) is not None and foreign.is_in(grad):
                 return True
         return False
 
     def stop(self) -> None:
-        """Hear no more of backward: the evaluation is over."""
+        """Remove the hooks: the evaluation is over."""
         for foreign in self._before.values():
             foreign.stop()
 
     def settle(self, params: list[Tensor]) -> None:
-        """Tell gradients that the closure has written itself from those that it zeroed."""
+        """Separate gradients that the closure has written from those that it zeroed."""
         if not self._before:
             return
         written = [
@@ -107,7 +107,7 @@ class Gradients:
         ]
         if not written:
             return
-        is_zero = [not joint_norm([grad]) for _, grad, _ in written]
+        is_zero = [not global_norm([grad]) for _, grad, _ in written]
         n_grads = sum(p.grad is not None for p in params)
         is_by_hand = len(written) == n_grads and not all(is_zero)
         for (p, _, foreign), zeroed in zip(written, is_zero, strict=True):
@@ -124,7 +124,7 @@ class Foreign:
     Parameters
     ----------
     p : Tensor
-        The parameter. Until ``stop`` it tells of backward.
+        The parameter. Hooked until ``stop``.
 
     grad : Tensor
         Its gradient, which is not kept from being freed.
@@ -133,7 +133,7 @@ class Foreign:
     def __init__(self, p: Tensor, grad: Tensor) -> None:
         self._ref, self._mark = TensorWeakRef(grad), _marks([grad])
         # looked into only if the closure leaves the gradient where it is
-        self._norm = None if grad.is_sparse else joint_norm([grad])
+        self._norm = None if grad.is_sparse else global_norm([grad])
         # norms of what was written into it, whenever backward was about to add to it
         self._norms: list[Tensor] = []
         self._is_added_to = False
@@ -148,13 +148,13 @@ class Foreign:
     def _before_backward(self, _: Tensor) -> None:
         grad = self._p.grad
         if grad is not None and self._is_written_to(grad) and self._norm is not None:
-            self._norms.append(joint_norm([grad.detach()]))
+            self._norms.append(global_norm([grad.detach()]))
 
     def _after_backward(self, _: Tensor) -> None:
         self._is_added_to = True
 
     def stop(self) -> None:
-        """Hear no more of backward."""
+        """Remove the hooks."""
         for hook in self._hooks:
             hook.remove()
 
@@ -174,7 +174,7 @@ class Foreign:
             return False
         if self._is_added_to or self._norm is None:
             return True
-        return bool(joint_norm([grad]) != 0)
+        return bool(global_norm([grad]) != 0)
 
     def is_in(self, grad: Tensor) -> bool:
         """Whether a gradient is this one, with what was added to it."""
@@ -184,7 +184,7 @@ class Foreign:
             return True
         if self.was_zero or any(not norm for norm in self._norms):
             return False
-        return not self._is_written_to(grad) or bool(joint_norm([grad]) != 0)
+        return not self._is_written_to(grad) or bool(global_norm([grad]) != 0)
 
     def is_only_written(self, grad: Tensor) -> bool:
         """Whether a gradient is this one, written to by other than backward."""

@@ -16,14 +16,14 @@ from torch import Tensor
 Layout: TypeAlias = Sequence[tuple[int, ...]]
 
 
-def places(layout: Layout) -> list[slice]:
+def slices(layout: Layout) -> list[slice]:
     """Return where the tensors of a layout lie in the last axis."""
     ends = list(accumulate(prod(shape) for shape in layout))
     return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def joined(parts: Iterable[slice]) -> list[slice]:
-    """Return ascending places with neighbours made one: fewer kernels."""
+    """Return ascending slices with neighbours made one: fewer kernels."""
     runs: list[slice] = []
     for part in parts:
         if runs and runs[-1].stop == part.start:
@@ -33,15 +33,15 @@ def joined(parts: Iterable[slice]) -> list[slice]:
     return runs
 
 
-def weight_places(layout: Layout) -> list[slice]:
+def weight_slices(layout: Layout) -> list[slice]:
     """Return where the weights of a layout lie in the last axis."""
-    return _weight_places(tuple(map(tuple, layout)))
+    return _weight_slices(tuple(map(tuple, layout)))
 
 
-@functools.lru_cache  # asked in every step
-def _weight_places(layout: tuple[tuple[int, ...], ...]) -> list[slice]:
-    pairs = zip(places(layout), layout, strict=True)
-    return joined(place for place, shape in pairs if len(shape) > 1)
+@functools.lru_cache  # called in every step
+def _weight_slices(layout: tuple[tuple[int, ...], ...]) -> list[slice]:
+    pairs = zip(slices(layout), layout, strict=True)
+    return joined(part for part, shape in pairs if len(shape) > 1)
 
 
 def check_layout(layout: Layout | None, params: Iterable[Tensor]) -> None:

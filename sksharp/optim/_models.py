@@ -76,7 +76,7 @@ def set_direction_(
     return torch.addcdiv(start, vector, norm, value=length, out=target)
 
 
-def joint_norm(tensors: Sequence[Tensor], model_ndim: int = 0) -> Tensor:
+def global_norm(tensors: Sequence[Tensor], model_ndim: int = 0) -> Tensor:
     """Euclidean norm of a list of tensors taken as one vector, one value per model.
 
     Computed in at least single precision, on the device of the first tensor.
@@ -138,7 +138,7 @@ def model_sum(
     return total
 
 
-def joint_dot(
+def global_dot(
     first: Sequence[Tensor], second: Sequence[Tensor], model_ndim: int = 0
 ) -> Tensor:
     """Scalar product of two lists of tensors taken as vectors, one value per model.

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ._ascent import Memory
 from ._base import Group
-from ._models import joint_norm
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from .sharpness_aware import SharpnessAware
+from ._models import global_norm
 
 
 class MicroBatches(ABC):
@@ -32,7 +29,7 @@ class MicroBatches(ABC):
 
     __slots__ = ()
 
-    # the gradient stays where it is, and each replaces the one before
+    # every gradient is written into the same memory
     writes_grad = True
 
     points: Tensor
@@ -63,18 +60,18 @@ class OfParts:
 
     Parameters
     ----------
-    optimizer : SharpnessAware
-        The optimizer.
+    memory : Memory
+        That of the optimizer.
     """
 
     model_ndim = 1
 
-    def __init__(self, optimizer: SharpnessAware) -> None:
-        self.memory = optimizer.memory
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
 
-    def joint_norm(self, tensors: Sequence[Tensor]) -> Tensor:
+    def global_norm(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return the norm of tensors taken as one vector, one value per part."""
-        return joint_norm(tensors, self.model_ndim)
+        return global_norm(tensors, self.model_ndim)
 
 
 def repeat_models(value: Any, n_parts: int) -> Any:

@@ -16,7 +16,7 @@ STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 class Replay:
-    """Context of a second pass that sees the first pass's random numbers.
+    """Context of a second pass with the random numbers of the first.
 
     Made before the first pass. Inside the context, dropout draws the masks of the first
     pass, and batch normalization uses the statistics of its batch as ever. On leaving,

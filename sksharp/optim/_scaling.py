@@ -14,7 +14,7 @@ from .esam import ESAM
 
 
 class _Evaluation:
-    """One evaluation of a closure, as an optimizer for a scaler to look at.
+    """One evaluation of a closure, as an optimizer for a scaler.
 
     A scaler unscales the gradients of an optimizer once between two updates, and a step
     may evaluate its closure more than once.
@@ -25,7 +25,7 @@ class _Evaluation:
         self.is_finite = False
 
     def step(self) -> None:
-        """Note that the scaler has found neither infinity nor NaN."""
+        """Record that the scaler has found neither infinity nor NaN."""
         self.is_finite = True
 
 
@@ -98,7 +98,7 @@ def scaled_step(
     0.85
     """
     _check(scaler, optimizer)
-    # the scaler tells them apart by their ids: none may be freed before the update
+    # the scaler knows them by their ids: none may be freed before the update
     evaluations: list[_Evaluation] = []
 
     def unscaled(closure: Closure) -> Closure:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ._base import Group, Params, State
 from ._checks import check_interval, check_range
-from ._layout import Layout, check_layout, weight_places
+from ._layout import Layout, check_layout, weight_slices
 from ._models import Hyperparameter, expand
 from .adam import Adam
 
@@ -117,5 +117,5 @@ def decay_(
     if layout is None:
         p.mul_(factor)
         return
-    for place in weight_places(layout):
-        p[..., place].mul_(factor)
+    for part in weight_slices(layout):
+        p[..., part].mul_(factor)

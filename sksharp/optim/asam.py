@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
-from ._ascent import Active, Perturbation
+from ._ascent import Active, AscentContext, Combination, Perturbation
 from ._base import Group, Params
 from ._checks import check_count, check_interval
 from ._models import Hyperparameter, expand
@@ -80,7 +80,7 @@ class AdaptivePerturbation(Perturbation):
         super().__init__(rho, eta=eta, n_scaled=n_scaled)
 
     def direction(
-        self, active: Active, grads: list[Tensor], optimizer: SharpnessAware
+        self, active: Active, grads: list[Tensor], optimizer: AscentContext
     ) -> tuple[list[Tensor], Tensor]:
         """Return the gradient scaled twice, and the norm of that scaled once."""
         vectors, scaled = [], []
@@ -95,7 +95,7 @@ class AdaptivePerturbation(Perturbation):
                 vector = grad * scale
                 scaled.append((vector, scale))
             vectors.append(vector)
-        norm = optimizer.joint_norm(vectors)
+        norm = optimizer.global_norm(vectors)
         for vector, scale in scaled:
             vector.mul_(scale)
         return vectors, norm
@@ -124,12 +124,10 @@ class ASAM(SharpnessAware):
     Parameters
     ----------
     params : iterable of Tensor or of dict
-        Parameters or parameter groups, as in :class:`torch.optim.Optimizer`.
+        Parameters or parameter groups.
 
     base_optimizer : callable, default=SGD
-        Class of the optimizer that takes the descent step, from this package or from
-        :mod:`torch.optim`, or any function that takes the parameters and ``**base`` and
-        returns an optimizer.
+        Makes the optimizer that takes the descent step.
 
     rho : float or Tensor of shape (n_models,), default=0.5
         Radius of the neighborhood, of :math:`T^{-1} \epsilon`: a share of the weights
@@ -144,42 +142,23 @@ class ASAM(SharpnessAware):
         with two axes or more (beside that of the models), and none of a vector. A group
         may have its own.
 
-    interval, start : int, default=1 and 0
-        When there is an ascent, as in :class:`SAM`.
-
-    max_grad_norm : float, Tensor of shape (n_models,) or None, default=None
-        Largest Euclidean norm of the gradient that is descended with, as in
-        :class:`SAM`.
-
-    model_ndim : int, default=0
-        How many leading axes of every parameter count models.
-
-    replay : bool or Module, default=True
-        Whether the second evaluation replays the first, as in :class:`SAM`.
-
-    **base
-        Arguments of ``base_optimizer``.
-
-    Attributes
-    ----------
-    base_optimizer : torch.optim.Optimizer
-        The optimizer that takes the descent step. It shares ``param_groups`` and
-        ``state`` with this one.
+    **kwargs
+        ``interval``, ``start``, ``max_grad_norm``, ``model_ndim`` and ``replay`` of
+        :class:`SharpnessAware`, and the arguments of ``base_optimizer``.
 
     Raises
     ------
     ValueError
         If ``rho``, ``eta`` or ``n_scaled`` is negative.
-    TypeError
-        If ``base_optimizer`` cannot be called.
 
     See Also
     --------
     SAM : With :math:`T = 1`.
+    SharpnessAware : Arguments, attributes and errors that all of these share.
 
     Notes
     -----
-    Weights are told from biases by their dimension, not by their name. Biases are left
+    Weights differ from biases by their dimension, not by their name. Biases are left
     out of :math:`T`, as by the authors: a bias that begins at zero would otherwise stay
     unperturbed.
 
@@ -214,21 +193,12 @@ class ASAM(SharpnessAware):
         rho: Hyperparameter = 0.5,
         eta: Hyperparameter = 0.01,
         n_scaled: int | None = None,
-        interval: int = 1,
-        start: int = 0,
-        max_grad_norm: Hyperparameter | None = None,
-        model_ndim: int = 0,
-        replay: bool | nn.Module = True,
-        **base: Any,
+        **kwargs: Any,
     ) -> None:
         super().__init__(
             params,
             base_optimizer,
             perturbation=AdaptivePerturbation(rho, eta, n_scaled),
-            interval=interval,
-            start=start,
-            max_grad_norm=max_grad_norm,
-            model_ndim=model_ndim,
-            replay=replay,
-            **base,
+            combination=Combination(),
+            **kwargs,
         )

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
-from ._ascent import GradientPerturbation
+from ._ascent import Combination, GradientPerturbation
 from ._base import Params
 from ._models import Hyperparameter
 from .sgd import SGD
@@ -18,10 +18,10 @@ from .sharpness_aware import SharpnessAware
 
 
 class RowClosure(Protocol):
-    """What ESAM asks of a minibatch."""
+    """What ESAM needs of a minibatch."""
 
     @property
-    def weights(self) -> Tensor | None:
+    def sample_weight(self) -> Tensor | None:
         """Weights of the rows, of shape (n_samples,) or (n_models, n_samples)."""
 
     def backward(self) -> Tensor:
@@ -38,10 +38,10 @@ class RowClosure(Protocol):
         Parameters
         ----------
         rows : Tensor of shape (*model_shape, n_rows)
-            Their places in the minibatch.
+            Their indices in the minibatch.
         """
 
-    def backward_weighted(self, weights: Tensor) -> None:
+    def backward_weighted(self, sample_weight: Tensor) -> None:
         """Write the gradient of the mean loss of all rows with other weights.
 
         At the weights of the last call of ``losses``, as ``backward_part``.
@@ -51,7 +51,7 @@ class RowClosure(Protocol):
 class _Autograd:
     """The closure of a user, which returns the losses of rows."""
 
-    weights: Tensor | None = None
+    sample_weight: Tensor | None = None
 
     def __init__(self, closure: Callable[..., Any], optimizer: ESAM) -> None:
         self.closure, self.optimizer = closure, optimizer
@@ -65,8 +65,8 @@ class _Autograd:
     def backward_part(self, rows: Tensor) -> None:
         self._backward(rows)
 
-    def backward_weighted(self, weights: Tensor) -> None:
-        raise NotImplementedError  # rows without weights are selected by their places
+    def backward_weighted(self, sample_weight: Tensor) -> None:
+        raise NotImplementedError  # rows without weights are selected by their indices
 
     def _backward(self, *rows: Tensor) -> Tensor:
         self.optimizer.zero_grad()
@@ -81,7 +81,7 @@ class _Autograd:
         except TypeError as error:
             if rows and not _takes_one(self.closure):
                 raise TypeError(
-                    "The closure of ESAM must take the places of rows and return their "
+                    "The closure of ESAM must take the indices of rows and return their "
                     "losses, or without them those of all, as closure(rows=slice(None)); "
                     f"{error}. Closures that go through Lightning take none: use SAM."
                 ) from error
@@ -118,12 +118,10 @@ class ESAM(SharpnessAware):
     Parameters
     ----------
     params : iterable of Tensor or of dict
-        Parameters or parameter groups, as in :class:`torch.optim.Optimizer`.
+        Parameters or parameter groups.
 
     base_optimizer : callable, default=SGD
-        Class of the optimizer that takes the descent step, from this package or from
-        :mod:`torch.optim`, or any function that takes the parameters and ``**base`` and
-        returns an optimizer.
+        Makes the optimizer that takes the descent step.
 
     rho : float or Tensor of shape (n_models,), default=0.05
         Radius of the neighborhood, in the Euclidean norm over all parameters. 0 gives
@@ -134,44 +132,25 @@ class ESAM(SharpnessAware):
         Part :math:`\gamma` of the rows whose gradient is taken, in (0, 1]. 1 gives SAM,
         bit for bit. The same for all models.
 
-    interval, start : int, default=1 and 0
-        When there is an ascent, as in :class:`SAM`.
-
-    max_grad_norm : float, Tensor of shape (n_models,) or None, default=None
-        Largest Euclidean norm of the gradient that is descended with, as in
-        :class:`SAM`.
-
-    model_ndim : int, default=0
-        How many leading axes of every parameter count models.
-
-    replay : bool or Module, default=True
-        Whether the second evaluation replays the first, as in :class:`SAM`.
-
-    **base
-        Arguments of ``base_optimizer``.
-
-    Attributes
-    ----------
-    base_optimizer : torch.optim.Optimizer
-        The optimizer that takes the descent step. It shares ``param_groups`` and
-        ``state`` with this one.
+    **kwargs
+        ``interval``, ``start``, ``max_grad_norm``, ``model_ndim`` and ``replay`` of
+        :class:`SharpnessAware`, and the arguments of ``base_optimizer``.
 
     Raises
     ------
     ValueError
         If ``rho`` is negative, or ``fraction`` outside (0, 1]. If a closure returns
         losses with an axis beside those of the models and the rows.
-    TypeError
-        If ``base_optimizer`` cannot be called.
 
     See Also
     --------
     SAM : With ``fraction=1``.
+    SharpnessAware : Arguments, attributes and errors that all of these share.
 
     Notes
     -----
     ``step(closure)`` needs the losses of the rows: ``closure()`` returns those of the
-    whole minibatch and ``closure(rows)`` those of the rows at the places ``rows``, of
+    whole minibatch and ``closure(rows)`` those of the rows with the indices ``rows``, of
     shape (n_rows,) or, for many models, (n_models, n_rows). It neither clears the
     gradients nor calls backward; the optimizer does. ``step`` returns the mean of the
     first losses.
@@ -211,24 +190,15 @@ class ESAM(SharpnessAware):
         *,
         rho: Hyperparameter = 0.05,
         fraction: float = 0.5,
-        interval: int = 1,
-        start: int = 0,
-        max_grad_norm: Hyperparameter | None = None,
-        model_ndim: int = 0,
-        replay: bool | nn.Module = True,
-        **base: Any,
+        **kwargs: Any,
     ) -> None:
         self.fraction = _check_fraction(fraction)
         super().__init__(
             params,
             base_optimizer,
             perturbation=GradientPerturbation(rho),
-            interval=interval,
-            start=start,
-            max_grad_norm=max_grad_norm,
-            model_ndim=model_ndim,
-            replay=replay,
-            **base,
+            combination=Combination(),
+            **kwargs,
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -246,14 +216,14 @@ class ESAM(SharpnessAware):
         n_selected = max(1, round(self.fraction * n_samples))
         if self.is_off or self.fraction == 1:
             rows.backward()
-        elif rows.weights is not None:
-            rise = self._rise(rows)
-            rows.backward_weighted(select_weights(rise, rows.weights, self.fraction))
+        elif rows.sample_weight is not None:
+            rise, weights = self._rise(rows), rows.sample_weight
+            rows.backward_weighted(select_weights(rise, weights, self.fraction))
         elif n_selected == n_samples:
             rows.backward()
         else:
             rise = self._rise(rows)
-            # by place, not by a threshold, which ties would make select none or all
+            # by index, not by a threshold, which ties would make select none or all
             _, chosen = rise.topk(n_selected, dim=-1, sorted=False)
             rows.backward_part(chosen)
 
@@ -312,7 +282,7 @@ def _takes_one(closure: Callable[..., Any]) -> bool:
         inspect.signature(closure).bind(None)
     except TypeError:
         return False
-    except ValueError:  # it does not tell
+    except ValueError:  # it has no signature
         pass
     return True
 

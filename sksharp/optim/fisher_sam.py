@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
-from ._ascent import Active, Perturbation
+from ._ascent import Active, AscentContext, Combination, Perturbation
 from ._base import Params
 from ._checks import check_interval
 from ._models import Hyperparameter, expand
@@ -64,7 +64,7 @@ class FisherPerturbation(Perturbation):
         super().__init__(rho, eta=eta)
 
     def direction(
-        self, active: Active, grads: list[Tensor], optimizer: SharpnessAware
+        self, active: Active, grads: list[Tensor], optimizer: AscentContext
     ) -> tuple[list[Tensor], Tensor]:
         """Return ``g / F`` and the norm of ``g`` over the root of ``F``."""
         # the squares of half precision overflow from 2.6 on, times eta
@@ -77,7 +77,7 @@ class FisherPerturbation(Perturbation):
             for (_, group), grad in zip(active, grads, strict=True)
         ]
         vectors = [grad / root for grad, root in zip(grads, roots, strict=True)]
-        norm = optimizer.joint_norm(vectors)
+        norm = optimizer.global_norm(vectors)
         for vector, root in zip(vectors, roots, strict=True):
             vector.div_(root)
         return vectors, norm
@@ -106,12 +106,10 @@ class FisherSAM(SharpnessAware):
     Parameters
     ----------
     params : iterable of Tensor or of dict
-        Parameters or parameter groups, as in :class:`torch.optim.Optimizer`.
+        Parameters or parameter groups.
 
     base_optimizer : callable, default=SGD
-        Class of the optimizer that takes the descent step, from this package or from
-        :mod:`torch.optim`, or any function that takes the parameters and ``**base`` and
-        returns an optimizer.
+        Makes the optimizer that takes the descent step.
 
     rho : float or Tensor of shape (n_models,), default=0.05
         Radius of the neighborhood, :math:`\sqrt{\epsilon^\top F \epsilon}`. 0 gives the
@@ -122,38 +120,19 @@ class FisherSAM(SharpnessAware):
         so does, nearly, any that is small against :math:`1 / g_i^2`, such as the paper's
         1: search it in powers of ten.
 
-    interval, start : int, default=1 and 0
-        When there is an ascent, as in :class:`SAM`.
-
-    max_grad_norm : float, Tensor of shape (n_models,) or None, default=None
-        Largest Euclidean norm of the gradient that is descended with, as in
-        :class:`SAM`.
-
-    model_ndim : int, default=0
-        How many leading axes of every parameter count models.
-
-    replay : bool or Module, default=True
-        Whether the second evaluation replays the first, as in :class:`SAM`.
-
-    **base
-        Arguments of ``base_optimizer``.
-
-    Attributes
-    ----------
-    base_optimizer : torch.optim.Optimizer
-        The optimizer that takes the descent step. It shares ``param_groups`` and
-        ``state`` with this one.
+    **kwargs
+        ``interval``, ``start``, ``max_grad_norm``, ``model_ndim`` and ``replay`` of
+        :class:`SharpnessAware`, and the arguments of ``base_optimizer``.
 
     Raises
     ------
     ValueError
         If ``rho`` or ``eta`` is negative.
-    TypeError
-        If ``base_optimizer`` cannot be called.
 
     See Also
     --------
     SAM : With ``eta=0``.
+    SharpnessAware : Arguments, attributes and errors that all of these share.
 
     Notes
     -----
@@ -189,21 +168,12 @@ class FisherSAM(SharpnessAware):
         *,
         rho: Hyperparameter = 0.05,
         eta: Hyperparameter = 1e4,
-        interval: int = 1,
-        start: int = 0,
-        max_grad_norm: Hyperparameter | None = None,
-        model_ndim: int = 0,
-        replay: bool | nn.Module = True,
-        **base: Any,
+        **kwargs: Any,
     ) -> None:
         super().__init__(
             params,
             base_optimizer,
             perturbation=FisherPerturbation(rho, eta),
-            interval=interval,
-            start=start,
-            max_grad_norm=max_grad_norm,
-            model_ndim=model_ndim,
-            replay=replay,
-            **base,
+            combination=Combination(),
+            **kwargs,
         )

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
-from ._ascent import Active, Perturbation, rounding
+from ._ascent import Active, AscentContext, Combination, Perturbation, rounding
 from ._base import Params
 from ._checks import check_interval
 from ._models import Hyperparameter, as_weight, expand
@@ -78,7 +78,7 @@ class FriendlyPerturbation(Perturbation):
         super().__init__(rho, sigma=sigma, decay=decay)
 
     def direction(
-        self, active: Active, grads: list[Tensor], optimizer: SharpnessAware
+        self, active: Active, grads: list[Tensor], optimizer: AscentContext
     ) -> tuple[list[Tensor], Tensor]:
         """Return the gradient without its mean, the gradient itself if nothing is left."""
         noise = []
@@ -94,7 +94,7 @@ class FriendlyPerturbation(Perturbation):
             optimizer.memory.set(p, MEAN, mean)
             sigma = expand(group["sigma"], p)
             noise.append(_difference(grad, mean, sigma))
-        norm, whole = optimizer.joint_norm(noise), optimizer.joint_norm(grads)
+        norm, whole = optimizer.global_norm(noise), optimizer.global_norm(grads)
         # a difference that is rounding has no direction
         is_noise = (norm > whole * rounding(grads)).to(norm.dtype)
         # by weights of 0 and 1, which cost less than torch.where
@@ -126,12 +126,10 @@ class FriendlySAM(SharpnessAware):
     Parameters
     ----------
     params : iterable of Tensor or of dict
-        Parameters or parameter groups, as in :class:`torch.optim.Optimizer`.
+        Parameters or parameter groups.
 
     base_optimizer : callable, default=SGD
-        Class of the optimizer that takes the descent step, from this package or from
-        :mod:`torch.optim`, or any function that takes the parameters and ``**base`` and
-        returns an optimizer.
+        Makes the optimizer that takes the descent step.
 
     rho : float or Tensor of shape (n_models,), default=0.05
         Radius of the neighborhood, in the Euclidean norm over all parameters. 0 gives
@@ -143,38 +141,19 @@ class FriendlySAM(SharpnessAware):
     decay : float or Tensor of shape (n_models,), default=0.9
         Decay :math:`\lambda` of the mean gradient, in [0, 1).
 
-    interval, start : int, default=1 and 0
-        When there is an ascent, as in :class:`SAM`.
-
-    max_grad_norm : float, Tensor of shape (n_models,) or None, default=None
-        Largest Euclidean norm of the gradient that is descended with, as in
-        :class:`SAM`.
-
-    model_ndim : int, default=0
-        How many leading axes of every parameter count models.
-
-    replay : bool or Module, default=True
-        Whether the second evaluation replays the first, as in :class:`SAM`.
-
-    **base
-        Arguments of ``base_optimizer``.
-
-    Attributes
-    ----------
-    base_optimizer : torch.optim.Optimizer
-        The optimizer that takes the descent step. It shares ``param_groups`` and
-        ``state`` with this one.
+    **kwargs
+        ``interval``, ``start``, ``max_grad_norm``, ``model_ndim`` and ``replay`` of
+        :class:`SharpnessAware`, and the arguments of ``base_optimizer``.
 
     Raises
     ------
     ValueError
         If ``rho`` or ``sigma`` is negative, or ``decay`` outside [0, 1).
-    TypeError
-        If ``base_optimizer`` cannot be called.
 
     See Also
     --------
     SAM : With ``sigma=0``.
+    SharpnessAware : Arguments, attributes and errors that all of these share.
 
     Notes
     -----
@@ -215,21 +194,12 @@ class FriendlySAM(SharpnessAware):
         rho: Hyperparameter = 0.05,
         sigma: Hyperparameter = 1.0,
         decay: Hyperparameter = 0.9,
-        interval: int = 1,
-        start: int = 0,
-        max_grad_norm: Hyperparameter | None = None,
-        model_ndim: int = 0,
-        replay: bool | nn.Module = True,
-        **base: Any,
+        **kwargs: Any,
     ) -> None:
         super().__init__(
             params,
             base_optimizer,
             perturbation=FriendlyPerturbation(rho, sigma, decay),
-            interval=interval,
-            start=start,
-            max_grad_norm=max_grad_norm,
-            model_ndim=model_ndim,
-            replay=replay,
-            **base,
+            combination=Combination(),
+            **kwargs,
         )

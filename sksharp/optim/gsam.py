@@ -6,13 +6,19 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
 from torch.optim import Optimizer
 
-from ._ascent import Bypass, Combination, GradientPerturbation, Pair, clamp_norm_
+from ._ascent import (
+    Combination,
+    DecoupledTerm,
+    DescentContext,
+    GradientPerturbation,
+    Pair,
+    clamp_norm_,
+)
 from ._base import Params
 from ._checks import check_interval
-from ._models import Hyperparameter, add_product_, add_scaled_, expand, joint_dot
+from ._models import Hyperparameter, add_product_, add_scaled_, expand, global_dot
 from .sgd import SGD
 from .sharpness_aware import SharpnessAware
 
@@ -52,7 +58,9 @@ class SurrogateGap(Combination):
         check_interval("gsam_alpha", gsam_alpha, 0)
         super().__init__(gsam_alpha=gsam_alpha)
 
-    def combine(self, pairs: list[Pair], optimizer: SharpnessAware) -> list[Bypass]:
+    def combine(
+        self, pairs: list[Pair], optimizer: DescentContext
+    ) -> list[DecoupledTerm]:
         """Take out of the second gradient what of the first is orthogonal to it."""
         if not pairs:
             return []
@@ -61,11 +69,11 @@ class SurrogateGap(Combination):
             torch.zeros_like(pair.p) if pair.grad is None else pair.grad
             for pair in pairs
         ]
-        norm = clamp_norm_(optimizer.joint_norm(descent))
+        norm = clamp_norm_(optimizer.global_norm(descent))
         # of the difference: the share of g is near 1, and norm and product sum otherwise
         fall = [grad.sub_(g) for grad, g in zip(grads, descent, strict=True)]
         # divided twice: the square of a small norm underflows
-        share = joint_dot(fall, descent, optimizer.model_ndim).div_(norm).div_(norm)
+        share = global_dot(fall, descent, optimizer.model_ndim).div_(norm).div_(norm)
         for (p, group, _), vector, to_step in zip(pairs, fall, descent, strict=True):
             # g~ - alpha (g - g~ - share g~)
             alpha = group["gsam_alpha"]
@@ -91,12 +99,10 @@ class GSAM(SharpnessAware):
     Parameters
     ----------
     params : iterable of Tensor or of dict
-        Parameters or parameter groups, as in :class:`torch.optim.Optimizer`.
+        Parameters or parameter groups.
 
     base_optimizer : callable, default=SGD
-        Class of the optimizer that takes the descent step, from this package or from
-        :mod:`torch.optim`, or any function that takes the parameters and ``**base`` and
-        returns an optimizer.
+        Makes the optimizer that takes the descent step.
 
     rho : float or Tensor of shape (n_models,), default=0.05
         Radius of the neighborhood, in the Euclidean norm over all parameters. 0 gives
@@ -105,38 +111,19 @@ class GSAM(SharpnessAware):
     gsam_alpha : float or Tensor of shape (n_models,), default=0.4
         Weight :math:`\alpha` of the descent on the gap, not negative. 0 gives SAM.
 
-    interval, start : int, default=1 and 0
-        When there is an ascent, as in :class:`SAM`.
-
-    max_grad_norm : float, Tensor of shape (n_models,) or None, default=None
-        Largest Euclidean norm of the gradient that is descended with, as in
-        :class:`SAM`.
-
-    model_ndim : int, default=0
-        How many leading axes of every parameter count models.
-
-    replay : bool or Module, default=True
-        Whether the second evaluation replays the first, as in :class:`SAM`.
-
-    **base
-        Arguments of ``base_optimizer``.
-
-    Attributes
-    ----------
-    base_optimizer : torch.optim.Optimizer
-        The optimizer that takes the descent step. It shares ``param_groups`` and
-        ``state`` with this one.
+    **kwargs
+        ``interval``, ``start``, ``max_grad_norm``, ``model_ndim`` and ``replay`` of
+        :class:`SharpnessAware`, and the arguments of ``base_optimizer``.
 
     Raises
     ------
     ValueError
         If ``rho`` or ``gsam_alpha`` is negative.
-    TypeError
-        If ``base_optimizer`` cannot be called.
 
     See Also
     --------
     SAM : With ``gsam_alpha=0``.
+    SharpnessAware : Arguments, attributes and errors that all of these share.
 
     Notes
     -----
@@ -173,22 +160,12 @@ class GSAM(SharpnessAware):
         *,
         rho: Hyperparameter = 0.05,
         gsam_alpha: Hyperparameter = 0.4,
-        interval: int = 1,
-        start: int = 0,
-        max_grad_norm: Hyperparameter | None = None,
-        model_ndim: int = 0,
-        replay: bool | nn.Module = True,
-        **base: Any,
+        **kwargs: Any,
     ) -> None:
         super().__init__(
             params,
             base_optimizer,
             perturbation=GradientPerturbation(rho),
             combination=SurrogateGap(gsam_alpha),
-            interval=interval,
-            start=start,
-            max_grad_norm=max_grad_norm,
-            model_ndim=model_ndim,
-            replay=replay,
-            **base,
+            **kwargs,
         )

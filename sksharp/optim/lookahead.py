@@ -65,7 +65,7 @@ class Lookahead(Wrapper):
     The model is evaluated at the slow weights. Training that ends between two updates
     ends with :meth:`synchronize`. The momentum of the base optimizer is kept across
     updates. After weights were written into the parameters, as by ``load_state_dict`` of
-    a module, :meth:`adopt_params` lets the slow ones begin anew from them.
+    a module, :meth:`reset_to_params` lets the slow ones begin anew from them.
 
     References
     ----------
@@ -157,17 +157,17 @@ class Lookahead(Wrapper):
         group["steps_since_sync"] = 0
         for p in group["params"]:
             if "slow" in self.state.get(p, {}):
-                # of the precision of now: the module may have been converted
+                # in the current precision: the module may have been converted
                 slow = self.state[p]["slow"] = self.state[p]["slow"].to(p)
                 p.copy_(slow.lerp_(p, as_weight(group["alpha"], p)))
 
-    def adopt_params(self) -> None:
+    def reset_to_params(self) -> None:
         """Take parameters that were written to from outside for the slow weights."""
         for group in self.param_groups:
             group["steps_since_sync"] = 0
             for p in group["params"]:
                 self.state.get(p, {}).pop("slow", None)
-        super().adopt_params()
+        super().reset_to_params()
 
     @property
     def is_synchronized(self) -> bool:
@@ -177,7 +177,7 @@ class Lookahead(Wrapper):
         )
 
     @property
-    def sees_model(self) -> bool:
+    def loss_at_evaluation_params(self) -> bool:
         """Whether the loss of the next step is that of the slow weights."""
         return self.is_synchronized
 

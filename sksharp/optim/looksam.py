@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
 from torch.optim import Optimizer
 
 from ._ascent import (
     Active,
-    Bypass,
     Combination,
+    DecoupledTerm,
+    DescentContext,
     GradientPerturbation,
     Pair,
     clamp_norm_,
@@ -20,7 +20,7 @@ from ._ascent import (
 )
 from ._base import Group, Params
 from ._checks import check_count, check_interval
-from ._models import Hyperparameter, add_scaled_, expand, joint_dot
+from ._models import Hyperparameter, add_scaled_, expand, global_dot
 from .sgd import SGD
 from .sharpness_aware import SharpnessAware
 
@@ -67,12 +67,14 @@ class ReusedDirection(Combination):
         check_interval("looksam_alpha", looksam_alpha, 0)
         super().__init__(looksam_k=int(looksam_k), looksam_alpha=looksam_alpha)
 
-    def ascends(self, turn: int, group: Group) -> bool:
-        """Whether there is an ascent in the method's step of that number, from 0."""
+    def ascends(self, index: int, group: Group) -> bool:
+        """Whether there is an ascent in the method's step of that index."""
         k: int = group["looksam_k"]
-        return turn % k == 0
+        return index % k == 0
 
-    def combine(self, pairs: list[Pair], optimizer: SharpnessAware) -> list[Bypass]:
+    def combine(
+        self, pairs: list[Pair], optimizer: DescentContext
+    ) -> list[DecoupledTerm]:
         """Keep the direction of what is orthogonal to the first gradient."""
         if not pairs:
             return []
@@ -81,27 +83,27 @@ class ReusedDirection(Combination):
             torch.zeros_like(pair.p) if pair.grad is None else pair.grad
             for pair in pairs
         ]
-        norm = clamp_norm_(optimizer.joint_norm(grads))
+        norm = clamp_norm_(optimizer.global_norm(grads))
         # of the difference: the share of g~ is near 1, and norm and product sum otherwise
         orthogonal = [g - grad for g, grad in zip(descent, grads, strict=True)]
-        share = joint_dot(grads, orthogonal, optimizer.model_ndim) / norm / norm
+        share = global_dot(grads, orthogonal, optimizer.model_ndim) / norm / norm
         for vector, grad in zip(orthogonal, grads, strict=True):
             add_scaled_(vector, grad, -expand(share.to(vector.device), vector))
-        length = optimizer.joint_norm(orthogonal)
+        length = optimizer.global_norm(orthogonal)
         # where the gradients are parallel, what is left is rounding
-        is_left = length > rounding(grads) * optimizer.joint_norm(descent)
+        is_left = length > rounding(grads) * optimizer.global_norm(descent)
         inverse = torch.where(is_left, 1 / clamp_norm_(length), 0)
         for (p, _, _), vector in zip(pairs, orthogonal, strict=True):
             vector.mul_(expand(inverse.to(p.device), p))
             optimizer.memory.set(p, DIRECTION, vector)
         return []
 
-    def reuse(self, active: Active, optimizer: SharpnessAware) -> None:
+    def reuse(self, active: Active, optimizer: DescentContext) -> None:
         """Add the direction to the gradient of a step without an ascent."""
         grads = [p.grad for p, _ in active if p.grad is not None]
         if not grads:
             return
-        norm = optimizer.joint_norm(grads)
+        norm = optimizer.global_norm(grads)
         for (p, group), grad in zip(active, grads, strict=True):
             direction = optimizer.memory.get(p, DIRECTION)
             if direction is not None:
@@ -130,12 +132,10 @@ class LookSAM(SharpnessAware):
     Parameters
     ----------
     params : iterable of Tensor or of dict
-        Parameters or parameter groups, as in :class:`torch.optim.Optimizer`.
+        Parameters or parameter groups.
 
     base_optimizer : callable, default=SGD
-        Class of the optimizer that takes the descent step, from this package or from
-        :mod:`torch.optim`, or any function that takes the parameters and ``**base`` and
-        returns an optimizer.
+        Makes the optimizer that takes the descent step.
 
     rho : float or Tensor of shape (n_models,), default=0.05
         Radius of the neighborhood, in the Euclidean norm over all parameters. 0 gives
@@ -148,38 +148,19 @@ class LookSAM(SharpnessAware):
         Length :math:`\alpha` of the reused direction relative to the gradient, not
         negative. 0 gives SAM every ``looksam_k`` steps.
 
-    interval, start : int, default=1 and 0
-        When there is an ascent, as in :class:`SAM`.
-
-    max_grad_norm : float, Tensor of shape (n_models,) or None, default=None
-        Largest Euclidean norm of the gradient that is descended with, as in
-        :class:`SAM`.
-
-    model_ndim : int, default=0
-        How many leading axes of every parameter count models.
-
-    replay : bool or Module, default=True
-        Whether the second evaluation replays the first, as in :class:`SAM`.
-
-    **base
-        Arguments of ``base_optimizer``.
-
-    Attributes
-    ----------
-    base_optimizer : torch.optim.Optimizer
-        The optimizer that takes the descent step. It shares ``param_groups`` and
-        ``state`` with this one.
+    **kwargs
+        ``interval``, ``start``, ``max_grad_norm``, ``model_ndim`` and ``replay`` of
+        :class:`SharpnessAware`, and the arguments of ``base_optimizer``.
 
     Raises
     ------
     ValueError
         If ``rho`` or ``looksam_alpha`` is negative, or ``looksam_k`` less than 1.
-    TypeError
-        If ``base_optimizer`` cannot be called.
 
     See Also
     --------
     SAM : With ``looksam_k=1``. Its ``interval`` makes plain steps in between.
+    SharpnessAware : Arguments, attributes and errors that all of these share.
 
     Notes
     -----
@@ -222,22 +203,12 @@ class LookSAM(SharpnessAware):
         rho: Hyperparameter = 0.05,
         looksam_k: int = 5,
         looksam_alpha: Hyperparameter = 0.7,
-        interval: int = 1,
-        start: int = 0,
-        max_grad_norm: Hyperparameter | None = None,
-        model_ndim: int = 0,
-        replay: bool | nn.Module = True,
-        **base: Any,
+        **kwargs: Any,
     ) -> None:
         super().__init__(
             params,
             base_optimizer,
             perturbation=GradientPerturbation(rho),
             combination=ReusedDirection(looksam_k, looksam_alpha),
-            interval=interval,
-            start=start,
-            max_grad_norm=max_grad_norm,
-            model_ndim=model_ndim,
-            replay=replay,
-            **base,
+            **kwargs,
         )

@@ -19,7 +19,7 @@ from ._base import (
     light_step,
 )
 from ._checks import check_interval
-from ._models import Hyperparameter, joint_norm, set_direction_
+from ._models import Hyperparameter, global_norm, set_direction_
 from .sgd import SGD
 
 # the base optimizer's momentum by its name in the state, and whether it points downhill
@@ -204,7 +204,7 @@ class MSAM(Wrapper):
                     active.append((p, sign * group["rho"], state))
         if not active:
             return
-        norm = joint_norm(momenta, self.model_ndim)
+        norm = global_norm(momenta, self.model_ndim)
         # below this the squares underflow: the norm is rounding, the momentum zero
         norm.clamp_min_(smallest_norm(norm.dtype))
         for (p, length, state), momentum in zip(active, momenta, strict=True):
@@ -268,7 +268,7 @@ class MSAM(Wrapper):
     def _start(self) -> list[Tensor]:
         return [self.state.get(p, {}).get("start", p) for p in self._params()]
 
-    def iterate_params(self) -> list[Tensor]:
+    def training_params(self) -> list[Tensor]:
         """Weights to go on from: those without the perturbation."""
         return self._start()
 
@@ -279,7 +279,7 @@ class MSAM(Wrapper):
         if any("start" in self.state.get(p, {}) for p in self._params()):
             self._perturb()
 
-    def adopt_params(self) -> None:
+    def reset_to_params(self) -> None:
         """Take parameters that were written to from outside for the weights."""
         self._forget_start()
-        super().adopt_params()
+        super().reset_to_params()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ._base import Descent, Group, Params, State
 from ._checks import check_interval
-from ._layout import Layout, check_layout, joined, places
+from ._layout import Layout, check_layout, joined, slices
 from ._models import (
     Hyperparameter,
     add_scaled_,
@@ -167,24 +167,24 @@ class Muon(Descent):
             return
         layout = tuple(map(tuple, self.layout))
         matrices, rest = _parts(layout, use_muon=group["use_muon"])
-        for place, shape in matrices:
-            views = [tensor[..., place].unflatten(-1, shape) for tensor in tensors[:3]]
+        for part, shape in matrices:
+            views = [tensor[..., part].unflatten(-1, shape) for tensor in tensors[:3]]
             orthogonal_step_(views[0], views[1], views[2], group)
-        for place in rest:
-            w, g, mean, mean_sq = (tensor[..., place] for tensor in tensors)
+        for part in rest:
+            w, g, mean, mean_sq = (tensor[..., part] for tensor in tensors)
             adam_step_(w, g, mean, mean_sq, step, group)
 
 
-@functools.lru_cache  # asked in every step
+@functools.lru_cache  # called in every step
 def _parts(
     layout: tuple[tuple[int, ...], ...], *, use_muon: bool
 ) -> tuple[list[tuple[slice, tuple[int, ...]]], list[slice]]:
     """Return the hidden matrices of a layout with their shapes, and the rest."""
     of_matrices = [i for i, shape in enumerate(layout) if len(shape) == 2]
     hidden = set(of_matrices[:-1]) if use_muon else set()
-    where = places(layout)
-    matrices = [(where[i], layout[i]) for i in sorted(hidden)]
-    return matrices, joined(place for i, place in enumerate(where) if i not in hidden)
+    parts = slices(layout)
+    matrices = [(parts[i], layout[i]) for i in sorted(hidden)]
+    return matrices, joined(part for i, part in enumerate(parts) if i not in hidden)
 
 
 def orthogonal_step_(p: Tensor, grad: Tensor, mean: Tensor, group: Group) -> None:

@@ -95,7 +95,7 @@ def rectification(t: int, beta_2: Hyperparameter) -> tuple[Any, Any]:
     length = length_max - 2 * t * beta_2**t / (1 - beta_2**t)
     is_rectified = length > 5
     if not isinstance(is_rectified, Tensor):
-        is_rectified = bool(is_rectified)  # of numpy's numbers too
+        is_rectified = bool(is_rectified)  # a Python scalar
     if is_rectified is False:
         return 0.0, False
     squared = (length - 4) * (length - 2) * length_max

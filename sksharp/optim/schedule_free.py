@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ._base import Descent, Group, Params, State
 from ._checks import check_interval
-from ._layout import Layout, check_layout, weight_places
+from ._layout import Layout, check_layout, weight_slices
 from ._models import Hyperparameter, add_scaled_, as_weight, expand
 from .adam import CYCLED, adaptive_step_, decay_of
 
@@ -163,8 +163,8 @@ class ScheduleFree(Descent):
         if self.layout is None:
             add_scaled_(fast, p, -expand(scale, p))
             return
-        for place in weight_places(self.layout):
-            add_scaled_(fast[..., place], p[..., place], -expand(scale, p))
+        for part in weight_slices(self.layout):
+            add_scaled_(fast[..., part], p[..., part], -expand(scale, p))
 
     @property
     def is_synchronized(self) -> bool:
@@ -174,7 +174,7 @@ class ScheduleFree(Descent):
         )
 
     @property
-    def sees_model(self) -> bool:
+    def loss_at_evaluation_params(self) -> bool:
         """Whether the next loss stands for the model's: it is that of y, near x."""
         return True
 
@@ -190,7 +190,7 @@ class ScheduleFree(Descent):
             return self._params()
         return [self.state.get(p, {}).get("averaged", p) for p in self._params()]
 
-    def iterate_params(self) -> list[Tensor]:
+    def training_params(self) -> list[Tensor]:
         """Weights to go on from: the averaged ones."""
         return self.evaluation_params()
 
@@ -204,8 +204,8 @@ class ScheduleFree(Descent):
                     beta_1 = as_weight(decay_of(group), p)
                     p.copy_(state["fast"]).lerp_(state["averaged"], beta_1)
 
-    def adopt_params(self) -> None:
-        """Take parameters that were written to from outside for a new start.
+    def reset_to_params(self) -> None:
+        """Begin anew from parameters that were written to from outside.
 
         The average begins anew; the mean squares and the count of steps stay.
         """

@@ -1,10 +1,10 @@
-"""Two-gradient steps, composed of a perturbation, a combination and a trigger."""
+"""Two-gradient steps, composed of perturbation, combination and ascent schedule."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +12,13 @@ from torch.optim import Optimizer
 
 from ._ascent import (
     Active,
-    Bypass,
+    AscentSchedule,
     Combination,
+    DecoupledTerm,
     GradientPerturbation,
     Memory,
     Pair,
     Perturbation,
-    Trigger,
     clamp_norm_,
 )
 from ._base import Closure, Params, Wrapper, evaluate, light_step
@@ -34,7 +34,7 @@ from ._checks import (
     refuse_missing_gradient,
 )
 from ._gradients import Gradients
-from ._models import Hyperparameter, add_scaled_, expand, joint_norm
+from ._models import Hyperparameter, add_scaled_, expand, global_norm
 from ._parts import MicroBatches, OfParts
 from ._replay import Replay
 from .sgd import SGD
@@ -42,7 +42,7 @@ from .sgd import SGD
 # a closure's loss, the parameters with a gradient, and their gradients before the ascent
 Evaluated: TypeAlias = tuple[Any, Active, list[Tensor]]
 
-# where an evaluation takes place, if not under the default
+# context of the first evaluation
 FirstPass: TypeAlias = Callable[[], contextlib.AbstractContextManager[Any]]
 
 NO_CONTEXT = contextlib.nullcontext()
@@ -99,7 +99,7 @@ class SharpnessAware(Wrapper):
         Whether the second evaluation replays the first: the same dropout masks, and
         running statistics of normalization layers that count each batch once. Turn it
         off for modules with neither, to save a little time. Give the module if it is
-        compiled, because what is compiled does not tell of its layers. Buffers of other
+        compiled, because what is compiled hides its layers. Buffers of other
         layers change in both, such as the vectors of spectral normalization.
 
     **base
@@ -196,7 +196,7 @@ class SharpnessAware(Wrapper):
         combination = combination or Combination()
         if max_grad_norm is not None:
             check_interval("max_grad_norm", max_grad_norm, 0)
-        parts = (self.perturbation, combination, Trigger(interval, start))
+        parts = (self.perturbation, combination, AscentSchedule(interval, start))
         hyperparameters: dict[str, Any] = {}
         for part in parts:
             hyperparameters |= part.hyperparameters
@@ -250,7 +250,7 @@ class SharpnessAware(Wrapper):
         """
         return self._is_second_pass
 
-    if not TYPE_CHECKING:  # for whom it would be any attribute
+    if not TYPE_CHECKING:  # to which every attribute would exist
 
         def __getattr__(self, name: str) -> NoReturn:
             raise missing_attribute(self, name)
@@ -310,11 +310,11 @@ class SharpnessAware(Wrapper):
             self.memory.forget()
         self._gradients.is_first = True
         leader = self.param_groups[0]
-        turn = Trigger.turn(leader)
+        index = AscentSchedule.index(leader)
         if self.replay is False and self.is_off:
-            # nobody sees whether the second evaluation takes place
-            turn = None
-        ascends = turn is not None and self.combination.ascends(turn, leader)
+            # the second evaluation would leave no trace
+            index = None
+        ascends = index is not None and self.combination.ascends(index, leader)
         if closure is None:
             ascends, (loss, active, grads) = True, self._rest()
         elif callable(closure):
@@ -322,17 +322,17 @@ class SharpnessAware(Wrapper):
             loss, active, grads = run(closure)
         else:
             loss, active, grads = self._in_parts(closure, ascends=ascends)
-        bypass: Sequence[Bypass] = ()
+        decoupled: Sequence[DecoupledTerm] = ()
         if ascends:
             if self.combination.keeps_ascent_grads:
                 pairs = self._pairs(active, grads)
-                bypass = list(self.combination.combine(pairs, self))
-        elif turn is not None:
+                decoupled = list(self.combination.combine(pairs, self))
+        elif index is not None:
             self.combination.reuse(active, self)
         if self.max_grad_norm is not None:
-            self._clip(self.max_grad_norm, bypass)
+            self._clip(self.max_grad_norm, decoupled)
         self.base_optimizer.step()
-        for p, group, term, weight in bypass:
+        for p, group, term, weight in decoupled:
             length = expand(group["lr"] * weight, p)
             add_scaled_(p, term, length if group.get("maximize") else -length)
         if self.memory:
@@ -345,7 +345,7 @@ class SharpnessAware(Wrapper):
         return loss
 
     def _rest(self) -> Evaluated:
-        """Take gradients of zero for those of both evaluations."""
+        """Return gradients of zero for both evaluations."""
         active = self._with_grads()
         self.perturbation.ascend(active, self)
         grads = [torch.zeros_like(p) for p, _ in active]
@@ -376,7 +376,7 @@ class SharpnessAware(Wrapper):
             ]
         try:
             self.perturbation.ascend(active, self)
-            # autocast around the step keeps its casts of the weights, not of the moved
+            # an autocast around the step caches casts of the unperturbed weights
             torch.clear_autocast_cache()
             self._is_second_pass = True
             with second_pass:
@@ -392,7 +392,7 @@ class SharpnessAware(Wrapper):
         return loss, active, grads
 
     def _evaluate(self, evaluate: Callable[[Any], Any], closure: Any) -> Any:
-        """Evaluate a closure without gradients of before; it must leave some."""
+        """Clear the gradients and evaluate a closure, which must leave some."""
         if getattr(closure, "writes_grad", False):  # the estimators', in place
             return evaluate(closure)
         params, gradients = self._params(), self._gradients
@@ -425,7 +425,7 @@ class SharpnessAware(Wrapper):
         if self.combination.keeps_ascent_grads:
             grads = [parts.mean_grad()]
         of_parts = [(parts.points, parts.group_of_parts(group))]
-        self.perturbation.ascend(of_parts, cast(SharpnessAware, OfParts(self)))
+        self.perturbation.ascend(of_parts, OfParts(self.memory))
         parts.evaluate_perturbed()
         p.grad.copy_(parts.mean_grad())
         return loss, active, grads
@@ -477,7 +477,7 @@ class SharpnessAware(Wrapper):
 
     @property
     def takes_parts_at_once(self) -> bool:
-        """Whether a step may evaluate micro-batches at once: none hears of another."""
+        """Whether a step may evaluate micro-batches at once."""
         return not self.perturbation.remembers
 
     @property
@@ -489,9 +489,9 @@ class SharpnessAware(Wrapper):
                 return False
         return True
 
-    def joint_norm(self, tensors: Sequence[Tensor]) -> Tensor:
+    def global_norm(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return the norm of tensors taken as one vector, one value per model."""
-        return joint_norm(tensors, self.model_ndim)
+        return global_norm(tensors, self.model_ndim)
 
     def _pairs(self, active: Active, grads: list[Tensor]) -> list[Pair]:
         of_ascent = {p: grad for (p, _), grad in zip(active, grads, strict=True)}
@@ -503,17 +503,19 @@ class SharpnessAware(Wrapper):
             if p in of_ascent or p.grad is not None
         ]
 
-    def _clip(self, max_norm: Hyperparameter, bypass: Sequence[Bypass]) -> None:
-        """Shorten what is descended with, be it through the base optimizer or not."""
+    def _clip(
+        self, max_norm: Hyperparameter, decoupled: Sequence[DecoupledTerm]
+    ) -> None:
+        """Clip the norm of the gradient and the decoupled terms together."""
         grads = {p: p.grad for p, _ in self._with_grads() if p.grad is not None}
         if not grads:
             return
         whole = dict(grads)
-        for p, _, term, weight in bypass:
+        for p, _, term, weight in decoupled:
             whole[p] = grads[p] + expand(weight, p) * term
-        norm = clamp_norm_(self.joint_norm(list(whole.values())))
+        norm = clamp_norm_(self.global_norm(list(whole.values())))
         scale = (max_norm / norm).clamp_(max=1)
-        for tensor in (*grads.values(), *(part.term for part in bypass)):
+        for tensor in (*grads.values(), *(part.term for part in decoupled)):
             tensor.mul_(expand(scale.to(tensor.device), tensor))
 
     def keep_copy(self, slot: str, p: Tensor, tensor: Tensor) -> Tensor:

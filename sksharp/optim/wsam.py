@@ -6,10 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
 from torch.optim import Optimizer
 
-from ._ascent import Bypass, Combination, GradientPerturbation, Pair
+from ._ascent import (
+    Combination,
+    DecoupledTerm,
+    DescentContext,
+    GradientPerturbation,
+    Pair,
+)
 from ._base import Group, Params
 from ._checks import check_interval
 from ._models import Hyperparameter, as_weight
@@ -67,7 +72,9 @@ class WeightedSharpness(Combination):
         is_sgd = isinstance(base_optimizer, SGD | torch.optim.SGD)
         return WeightedSharpness(self.hyperparameters["gamma"], is_sgd)
 
-    def combine(self, pairs: list[Pair], optimizer: SharpnessAware) -> list[Bypass]:
+    def combine(
+        self, pairs: list[Pair], optimizer: DescentContext
+    ) -> list[DecoupledTerm]:
         """Write the weighted gradient, or the first one and return the sharpness."""
         if self.decouple:
             return [_decouple(pair, optimizer) for pair in pairs]
@@ -81,14 +88,14 @@ class WeightedSharpness(Combination):
         return []
 
 
-def _decouple(pair: Pair, optimizer: SharpnessAware) -> Bypass:
+def _decouple(pair: Pair, optimizer: DescentContext) -> DecoupledTerm:
     p, group, grad = pair
     descent_grad = pair.ascended_grad
     if grad is None:
         grad = torch.zeros_like(descent_grad)
     sharpness = optimizer.keep_copy("sharpness", p, descent_grad).sub_(grad)
     descent_grad.copy_(grad)
-    return Bypass(p, group, sharpness, _kappa(group))
+    return DecoupledTerm(p, group, sharpness, _kappa(group))
 
 
 def _kappa(group: Group) -> Any:
@@ -111,12 +118,10 @@ class WSAM(SharpnessAware):
     Parameters
     ----------
     params : iterable of Tensor or of dict
-        Parameters or parameter groups, as in :class:`torch.optim.Optimizer`.
+        Parameters or parameter groups.
 
     base_optimizer : callable, default=SGD
-        Class of the optimizer that takes the descent step, from this package or from
-        :mod:`torch.optim`, or any function that takes the parameters and ``**base`` and
-        returns an optimizer.
+        Makes the optimizer that takes the descent step.
 
     rho : float or Tensor of shape (n_models,), default=0.05
         Radius of the neighborhood, in the Euclidean norm over all parameters. Compare
@@ -132,27 +137,12 @@ class WSAM(SharpnessAware):
         step but not the decoupled term, which at its small learning rates then does next
         to nothing.
 
-    interval, start : int, default=1 and 0
-        When there is an ascent, as in :class:`SAM`.
-
-    max_grad_norm : float, Tensor of shape (n_models,) or None, default=None
-        Largest Euclidean norm of the weighted gradient, as in :class:`SAM`.
-
-    model_ndim : int, default=0
-        How many leading axes of every parameter count models.
-
-    replay : bool or Module, default=True
-        Whether the second evaluation replays the first, as in :class:`SAM`.
-
-    **base
-        Arguments of ``base_optimizer``.
+    **kwargs
+        ``interval``, ``start``, ``max_grad_norm``, ``model_ndim`` and ``replay`` of
+        :class:`SharpnessAware`, and the arguments of ``base_optimizer``.
 
     Attributes
     ----------
-    base_optimizer : torch.optim.Optimizer
-        The optimizer that takes the descent step. It shares ``param_groups`` and
-        ``state`` with this one.
-
     decouple : bool
         Whether the sharpness term bypasses the base optimizer.
 
@@ -161,12 +151,11 @@ class WSAM(SharpnessAware):
     ValueError
         If ``rho`` is negative, or ``gamma`` outside [0, 1), or if ``decouple`` is True over
         a ``base_optimizer`` that sets the parameters from weights of its own.
-    TypeError
-        If ``base_optimizer`` cannot be called.
 
     See Also
     --------
     SAM : The special case ``gamma=0.5``, coupled.
+    SharpnessAware : Arguments, attributes and errors that all of these share.
 
     References
     ----------
@@ -199,24 +188,14 @@ class WSAM(SharpnessAware):
         rho: Hyperparameter = 0.05,
         gamma: Hyperparameter = 0.9,
         decouple: bool | None = None,
-        interval: int = 1,
-        start: int = 0,
-        max_grad_norm: Hyperparameter | None = None,
-        model_ndim: int = 0,
-        replay: bool | nn.Module = True,
-        **base: Any,
+        **kwargs: Any,
     ) -> None:
         super().__init__(
             params,
             base_optimizer,
             perturbation=GradientPerturbation(rho),
             combination=WeightedSharpness(gamma, decouple),
-            interval=interval,
-            start=start,
-            max_grad_norm=max_grad_norm,
-            model_ndim=model_ndim,
-            replay=replay,
-            **base,
+            **kwargs,
         )
         if self.decouple:
             self.refuse_owner("adds the decoupled term to the parameters")

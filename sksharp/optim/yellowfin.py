@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ._base import Closure, LightOptimizer, Params, evaluate, light_step
 from ._checks import check_count, check_interval
-from ._models import Hyperparameter, add_scaled_, expand, joint_norm, model_sum
+from ._models import Hyperparameter, add_scaled_, expand, global_norm, model_sum
 
 
 class YellowFin(LightOptimizer):
@@ -168,7 +168,7 @@ class YellowFin(LightOptimizer):
 
     def _tune(self, grads: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Return the momentum and the rate of this step, one per model."""
-        norm = joint_norm(grads, self.model_ndim)
+        norm = global_norm(grads, self.model_ndim)
         norm = norm.clamp_min(torch.finfo(norm.dtype).tiny ** 0.25)
         tuner = self.param_groups[0]["tuner"]
         tuner["step"] = tuner.get("step", 0) + 1

@@ -7,11 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import averaging
-from .._contract import AveragingSettings, AveragingState
-from .._schedules import AveragingRate
+from .._jobs import AveragingSettings, AveragingState
+from ..averaging import SWA, Snapshots
 from ..averaging._base import RunningAverage
+from ..options.schedules import AveragingRate
 from ._bridge import state_to_arrays, state_to_tensors
+
+SCHEMES: dict[str, Any] = {"swa": SWA, "snapshots": Snapshots}
 
 
 class AveragingPhase:
@@ -36,7 +38,7 @@ class AveragingPhase:
         device: torch.device,
     ) -> None:
         self.settings = settings
-        self.scheme: Any = getattr(averaging, averaging.AVERAGERS[settings.scheme])()
+        self.scheme: Any = SCHEMES[settings.scheme]()
         self.epochs, self.began = 0, None if settings.start else 0
         # the learning rate when it began
         self.lr: float | None = None
@@ -57,7 +59,7 @@ class AveragingPhase:
         )
 
     def after_epoch(self, weights: Tensor) -> None:
-        """Count an epoch and, if it is its turn, take its weights into the average."""
+        """Count an epoch and, every ``freq`` epochs, add its weights to the average."""
         self.epochs += 1
         if self.began is None:
             return
@@ -70,7 +72,7 @@ class AveragingPhase:
             self.scheme.update([weights])
 
     def rates(self, n_steps: int) -> list[float] | None:
-        """Return the learning rate of every step of the next epoch, None if it stands."""
+        """Return the rate of every step of the next epoch, None if it does not change."""
         settings = self.settings
         moves = settings.cycle is not None or settings.anneal > 0
         if self.began is None or settings.lr is None or self.lr is None or not moves:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._contract import Array, TrainingJob, state_key
+from .._jobs import Array, TrainingJob, state_key
 from ._bridge import to_canonical, to_sparse_tensor, to_tensor
 from ._gradient import Batch
 
@@ -33,7 +33,7 @@ class Chunk:
         Targets of all their rows.
 
     row_scale : float or Tensor of shape (n_samples,) or (n_models, n_samples)
-        What a row's loss counts for in the loss of the epoch.
+        Weight of a row's loss in the loss of the epoch.
     """
 
     batches: Sequence[Batch]
@@ -42,7 +42,7 @@ class Chunk:
 
 
 class Stream:
-    """Rows that one or more models go through in one order.
+    """Rows that one or more models are trained on in the same order.
 
     Parameters
     ----------
@@ -61,10 +61,10 @@ class Stream:
         self.X: Any = to_canonical(job.X) if self.is_sparse else tensors(job.X)
         self.y: Tensor = tensors(job.y, dtype)
         self.sample_weight = job.sample_weight
-        self.weights: Tensor | None = None
+        self.weight_tensor: Tensor | None = None
         if job.sample_weight is not None:
-            self.weights = tensors(job.sample_weight, dtype)
-        # whether the rows lie in memory as they are gone through
+            self.weight_tensor = tensors(job.sample_weight, dtype)
+        # whether the rows are in memory in the order of training
         self.is_plain = not job.settings.shuffle and job.rows is None
         self.order: Array = np.arange(self.n_samples) if job.rows is None else job.rows
         self.shuffles = job.settings.shuffle
@@ -80,26 +80,26 @@ class Stream:
             self.order = self.order[self.random_state.permutation(self.n_samples)]
 
     def index(self, start: int, stop: int, device: torch.device) -> Tensor | None:
-        """Return the rows from ``start`` to ``stop``, None if they are just these."""
+        """Return indices of the rows from ``start`` to ``stop``, None for a slice."""
         if self.is_plain:
             return None
         return to_tensor(self.order[start:stop], device=device)
 
-    def totals(self, batch_size: int) -> Array:
+    def weight_sums(self, batch_size: int) -> Array:
         """Return the sum of the weights of every minibatch of this epoch."""
         starts = np.arange(0, self.n_samples, batch_size)
         if self.sample_weight is None:
             return np.diff(starts, append=self.n_samples).astype(np.float64)
         weights = self.sample_weight[self.order].astype(np.float64)
-        totals: Array = np.add.reduceat(weights, starts)
-        if np.any(totals == 0):
+        sums: Array = np.add.reduceat(weights, starts)
+        if np.any(sums == 0):
             raise ValueError(
                 "sample_weight must not sum to zero over a minibatch, class_weight "
-                f"included, got minibatch {int(np.argmin(np.abs(totals)))} of "
-                f"{len(totals)} with a sum of 0. Drop the rows of weight zero, or raise "
+                f"included, got minibatch {int(np.argmin(np.abs(sums)))} of "
+                f"{len(sums)} with a sum of 0. Drop the rows of weight zero, or raise "
                 "batch_size."
             )
-        return totals
+        return sums
 
 
 class Batches:
@@ -128,9 +128,9 @@ class Batches:
         for job in jobs:
             members.setdefault(stream_key(job), []).append(job)
         self.streams = [Stream(members[key], tensors) for key in members]
-        places = {key: i for i, key in enumerate(members)}
-        # which stream every model goes through
-        self.stream_of = np.array([places[stream_key(job)] for job in jobs])
+        indices = {key: i for i, key in enumerate(members)}
+        # index of the stream of every model
+        self.stream_of = np.array([indices[stream_key(job)] for job in jobs])
         self._set_up(jobs[0].X.shape[1], jobs[0].y.shape[1])
 
     def _set_up(self, n_features: int, n_outputs: int) -> None:
@@ -148,9 +148,9 @@ class Batches:
         )
         # rows per stream and minibatch
         self.sizes: Array = ends - starts
-        self.totals: Array = self.sizes.astype(np.float64)
-        self.is_weighted = any(s.weights is not None for s in self.streams)
-        # for every model its stream's rows, unless they are its own or everybody's
+        self.weight_sums: Array = self.sizes.astype(np.float64)
+        self.is_weighted = any(s.weight_tensor is not None for s in self.streams)
+        # the stream of every model, unless each has its own or all share one
         self._index: Tensor | None = None
         if len(self.stream_of) > len(self.streams) > 1:
             self._index = to_tensor(self.stream_of, device=self.device)
@@ -166,7 +166,7 @@ class Batches:
         return counts
 
     def random_state(self, k: int) -> np.random.RandomState | None:
-        """Return where a model's order would be drawn from next, None if it is not."""
+        """Return the generator of a model's next order, None without shuffling."""
         stream = self.streams[self.stream_of[k]]
         if not stream.shuffles:
             return None
@@ -187,16 +187,17 @@ class Batches:
         self._set_up(*self._widths)
 
     def penalty_shares(self) -> Array:
-        """Return what a model's penalty counts for, of shape (n_models, n_batches)."""
+        """Return the weights of the penalty in the loss, (n_models, n_batches)."""
         n_samples = self.sizes.sum(axis=1, keepdims=True)
-        shares: Array = (self.sizes / (self.totals * n_samples))[self.stream_of]
+        shares: Array = (self.sizes / (self.weight_sums * n_samples))[self.stream_of]
         return shares
 
     def __iter__(self) -> Iterator[Chunk]:
         for stream in self.streams:
             stream.begin_epoch()
         if self.is_weighted:
-            self.totals = np.stack([s.totals(self.batch_size) for s in self.streams])
+            sums = [s.weight_sums(self.batch_size) for s in self.streams]
+            self.weight_sums = np.stack(sums)
         for start in range(0, self._longest, self._chunk_size):
             stop = min(start + self._chunk_size, self._longest)
             yield self._chunk(start, stop)
@@ -225,8 +226,8 @@ class Batches:
             dense = self._rows([s.X for s in self.streams], indices, start, stop)
             X = torch.split(dense, size, dim=-2)
         parts = torch.split(y, size, dim=-2)
-        totals = self._batch_totals(batches)
-        return Chunk(list(map(Batch, X, parts, weights, totals)), y, row_scale)
+        sums = self._batch_weight_sums(batches)
+        return Chunk(list(map(Batch, X, parts, weights, sums)), y, row_scale)
 
     def _rows(
         self,
@@ -249,7 +250,7 @@ class Batches:
         self, indices: Sequence[Tensor | None], start: int, stop: int
     ) -> Tensor:
         sources = [
-            s.y.new_ones(len(s.y)) if s.weights is None else s.weights
+            s.y.new_ones(len(s.y)) if s.weight_tensor is None else s.weight_tensor
             for s in self.streams
         ]
         return self._rows(sources, indices, start, stop)
@@ -263,22 +264,22 @@ class Batches:
             mask = np.arange(sizes.max()) < sizes[self.stream_of, None]
             yield to_tensor(mask, dtype=self.streams[0].y.dtype, device=self.device)
 
-    def _batch_totals(self, batches: slice) -> Iterator[float | Tensor]:
+    def _batch_weight_sums(self, batches: slice) -> Iterator[float | Tensor]:
         if len(self.streams) == 1:
-            yield from self.totals[0, batches].tolist()
+            yield from self.weight_sums[0, batches].tolist()
             return
-        for totals in self.totals[:, batches].T:
-            if (totals == totals[0]).all():
-                yield float(totals[0])
+        for sums in self.weight_sums[:, batches].T:
+            if (sums == sums[0]).all():
+                yield float(sums[0])
             else:
                 yield to_tensor(
-                    totals[self.stream_of],
+                    sums[self.stream_of],
                     dtype=self.streams[0].y.dtype,
                     device=self.device,
                 )
 
     def _row_scale(self, batches: slice) -> Tensor:
-        """Return what a unit of weight counts for, row by row: one copy a chunk."""
+        """Return the factor from weight to loss of every row: one copy per chunk."""
         per_batch = self.penalty_shares()[:, batches]
         sizes = self.sizes[:, batches]
         longest = sizes.max(axis=0)
@@ -296,7 +297,7 @@ class Batches:
 
 
 class _Tensors:
-    """Tensors of arrays, one for all who ask for the same."""
+    """Tensors of arrays, the same one for the same array."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -311,7 +312,7 @@ class _Tensors:
 
 
 def stream_key(job: TrainingJob) -> Any:
-    """Return what jobs have in common that go through the same rows in one order."""
+    """Return a key that jobs share if they train on the same rows in the same order."""
     order: Any = None
     if job.settings.shuffle:
         order = state_key(job.random_state)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._contract import Array, Matrix, Weights
+from .._jobs import Array, Matrix, Weights
 
 
 def to_tensor(

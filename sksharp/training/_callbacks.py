@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
+from skorch import NeuralNet
 from skorch.dataset import Dataset
 from torch import Tensor
 
-from .._contract import Array, Matrix, Progress
+from .._jobs import Array, Matrix, Progress
 from ._bridge import to_tensor
 from ._gradient import Batch
-
-if TYPE_CHECKING:
-    from ._net import MLPNet
-
-
-class StopTraining(Exception):
-    """A callback asked for the end of training."""
+from ._networks import Networks
 
 
 class Listeners:
-    """What a net with callbacks tells and records, batch by batch and epoch by epoch.
+    """Calls a net's callbacks and writes its history, batch by batch, epoch by epoch.
 
     The history holds, per epoch, ``train_loss`` and, with a validation set,
     ``valid_loss`` and ``valid_score``, each with a flag ``..._best``; per batch
@@ -30,20 +24,18 @@ class Listeners:
 
     Parameters
     ----------
-    net : MLPNet
+    net : NeuralNet
         The net, with callbacks.
 
-    Attributes
-    ----------
-    datasets : dict
-        Rows and targets as the user's own, for callbacks that score.
+    networks : Networks
+        What it trains.
     """
 
-    def __init__(self, net: MLPNet) -> None:
-        job = net.job
-        self.net = net
-        validation = job.validation
-        self.datasets = {
+    def __init__(self, net: NeuralNet, networks: Networks) -> None:
+        self.net, self.networks = net, networks
+        job, validation = networks.job, networks.job.validation
+        # user-supplied rows and targets, for callbacks that score
+        self._datasets = {
             "dataset_train": self._dataset(job.X, job.y, job.rows),
             "dataset_valid": None
             if validation is None
@@ -54,43 +46,47 @@ class Listeners:
     def _dataset(self, X: Matrix, y: Array, rows: Array | None) -> Dataset:
         if rows is not None:
             X, y = X[rows], y[rows]
-        return Dataset(X, self.net.job.decode(y))
+        return Dataset(X, self.networks.job.decode(y))
+
+    def begin_epoch(self) -> None:
+        """Call the callbacks of the begin of an epoch."""
+        self.net.notify("on_epoch_begin", **self._datasets)
 
     def step(
-        self, batch: Batch, mean: Tensor, step_fn: Callable[[Batch, Tensor], None]
+        self, batch: Batch, y_pred: Tensor, step: Callable[[Batch, Tensor], None]
     ) -> None:
-        """Train on a batch and tell before and after, with the prediction before."""
+        """Train on a batch, and call the callbacks before and after."""
         net = self.net
         pair = (batch.X, batch.y)
         net.notify("on_batch_begin", batch=pair, training=True)
-        step_fn(batch, mean)
-        loss = self._loss(batch, mean)
+        step(batch, y_pred)
+        loss = self._loss(batch, y_pred)
         net.history.record_batch("train_loss", loss.item())
         net.history.record_batch("train_batch_size", len(batch))
-        net.notify("on_batch_end", batch=pair, training=True, y_pred=mean, loss=loss)
+        net.notify("on_batch_end", batch=pair, training=True, y_pred=y_pred, loss=loss)
 
-    def _loss(self, batch: Batch, mean: Tensor) -> Tensor:
+    def _loss(self, batch: Batch, y_pred: Tensor) -> Tensor:
         """Return the weighted mean loss of the rows, without the penalty."""
-        rows = self.net.criterion_.loss.row_losses(mean, batch.y)
-        return (
-            rows if batch.weights is None else rows * batch.weights
-        ).sum() / batch.total
+        rows = self.networks.loss.row_losses(y_pred, batch.y)
+        weights = batch.sample_weight
+        return (rows if weights is None else rows * weights).sum() / batch.weight_sum
 
     def on_gradient(self, batch: Batch) -> None:
-        """Tell that a gradient is there; twice a step with an ascent."""
+        """Call the callbacks of a gradient, twice in a step with an ascent."""
         self.net.notify(
             "on_grad_computed",
-            named_parameters=list(self.net.module_.named_parameters()),
+            named_parameters=list(self.networks.module.named_parameters()),
             batch=(batch.X, batch.y),
             training=True,
         )
 
-    def record_epoch(self, progress: Progress) -> None:
-        """Write the losses and scores of an epoch to the history."""
+    def end_epoch(self, progress: Progress) -> None:
+        """Write the losses and scores to the history, and call the callbacks."""
         self._record("train_loss", progress.loss_curve[-1], sign=-1)
         if progress.validation_scores:
             self._record("valid_loss", self._validation_loss(), sign=-1)
             self._record("valid_score", progress.validation_scores[-1], sign=1)
+        self.net.notify("on_epoch_end", **self._datasets)
 
     def _record(self, name: str, value: float, *, sign: int) -> None:
         history = self.net.history
@@ -101,9 +97,9 @@ class Listeners:
         history.record(name + "_best", is_best)
 
     def _validation_loss(self) -> float:
-        validation = self.net.job.validation
+        validation = self.networks.job.validation
         assert validation is not None
         rows = slice(None) if validation.rows is None else validation.rows
-        mean = to_tensor(self.net.outputs(validation.X[rows]))
-        y = to_tensor(validation.y[rows], dtype=mean.dtype)
-        return self.net.criterion_.loss.row_losses(mean, y).mean().item()
+        y_pred = to_tensor(self.networks.outputs(validation.X[rows]))
+        y = to_tensor(validation.y[rows], dtype=y_pred.dtype)
+        return self.networks.loss.row_losses(y_pred, y).mean().item()

@@ -84,7 +84,7 @@ def flushed_denormals() -> Iterator[None]:
     Processors take many times as long for them, and the gradients of a network that fits
     its rows exactly are full of them. Holds for the calling thread, where the processor
     can do it, and ends with the context. With several threads nothing changes: those that
-    begin within the context would never hear of its end.
+    begin within the context would not see its end.
     """
     if torch.get_num_threads() > 1 or _flushes_denormals():
         yield
@@ -97,7 +97,7 @@ def flushed_denormals() -> Iterator[None]:
 
 
 def _flushes_denormals() -> bool:
-    """Return whether the calling thread computes so already; torch does not tell."""
+    """Return whether the calling thread does already; torch has no getter."""
     return sys.float_info.min / 2 == 0
 
 
@@ -123,7 +123,7 @@ def _mkl_setting() -> Callable[[int], int]:
     """Return the function that sets MKL's threads in the calling thread alone.
 
     The MKL inside torch is linked statically, where threadpoolctl does not see it. It
-    follows OpenMP until somebody calls ``torch.set_num_threads``, and no longer.
+    follows OpenMP until a call of ``torch.set_num_threads``, and no longer.
     """
     library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
     try:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._contract import Array
+from .._jobs import Array
 from ._batches import Batches, Chunk
 from ._bridge import to_array
 from ._gradient import Backprop
@@ -52,21 +52,21 @@ class EpochLoss:
     def begin(self, chunk: Chunk) -> Sequence[Tensor]:
         """Return where the steps of a chunk write their predictions."""
         shape = (*self.gradient.model_shape, *chunk.y.shape[-2:])
-        self._means = chunk.y.new_empty(shape)
+        self._y_pred = chunk.y.new_empty(shape)
         if self.ranks is not None:
-            self._means.zero_()  # the rows of the others
-        return torch.split(self._means, len(chunk.batches[0]), dim=-2)
+            self._y_pred.zero_()  # the rows of the others
+        return torch.split(self._y_pred, len(chunk.batches[0]), dim=-2)
 
     def before_step(self) -> None:
-        """Note the penalty at the weights of now."""
+        """Record the norm of the current weights, for the penalty."""
         if self.gradient.is_penalized:
             self._norms.append(self.gradient.weight_norm())
 
     def end(self, chunk: Chunk) -> None:
-        """Turn the predictions of a chunk into its share of the loss."""
+        """Add the loss of a chunk's predictions."""
         if self.ranks is not None:
-            self.ranks.sum_(self._means)
-        rows = self.loss.row_losses(self._means, chunk.y)
+            self.ranks.sum_(self._y_pred)
+        rows = self.loss.row_losses(self._y_pred, chunk.y)
         self._data.append((rows * chunk.row_scale).sum(-1, dtype=torch.float64))
 
     def values(self, batches: Batches) -> list[float]:

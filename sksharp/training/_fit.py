@@ -1,4 +1,4 @@
-"""The waist between the estimators and the engine."""
+"""The door between the estimators and the engine: ``fit_models``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from typing import Any
 import joblib
 import torch
 
-from .._contract import DATA, TrainingJob, TrainingResult, Watch
+from .._jobs import DATA, Observer, TrainingJob, TrainingResult
 from ._device import deserved_threads, flushed_denormals, resolve_device
 from ._net import MLPNet
+from ._networks import Networks
 from ._plan import plan
 from ._ranks import active_ranks
 
@@ -25,9 +26,9 @@ def fit_models(
     n_jobs: int | None = None,
     on_group: Callable[[int, int], None] | None = None,
     skip_errors: bool = False,
-    watch: Watch | None = None,
+    observer: Observer | None = None,
 ) -> list[Any]:
-    """Train the network of every job, those that are alike together.
+    """Train the network of every job, jobs with shared settings together.
 
     Parameters
     ----------
@@ -45,8 +46,8 @@ def fit_models(
     skip_errors : bool, default=False
         Whether to go on if a group fails. Its results are then None.
 
-    watch : Watch or None, default=None
-        Told of every group, and of its epochs unless it is trained in a process.
+    observer : Observer or None, default=None
+        Called for every group, and for its epochs unless it is trained in a process.
 
     Returns
     -------
@@ -66,11 +67,11 @@ def fit_models(
         n_workers = joblib.effective_n_jobs(n_jobs)
     groups = plan(jobs, n_workers)
     fit = _try_group if skip_errors else _fit_group
-    parts = [[jobs[place] for place in group] for group in groups]
-    if watch is not None:
-        watch.begin_training(parts)
+    parts = [[jobs[index] for index in group] for group in groups]
+    if observer is not None:
+        observer.begin_training(parts)
     if n_workers == 1 or len(groups) == 1:
-        trained = (fit(part, watch) for part in parts)
+        trained = (fit(part, observer) for part in parts)
     else:
         packed = (_pack(part) for part in parts)
         trained = _parallel(n_jobs)(
@@ -85,11 +86,11 @@ def fit_models(
             raise KeyboardInterrupt  # the other groups have not been trained
         if on_group is not None:
             on_group(len(results), len(jobs))
-        if watch is not None and not is_interrupted:
-            watch.end_group()
-    if watch is not None:
-        watch.end_training(is_interrupted=is_interrupted)
-    return [results[place] for place in range(len(jobs))]
+        if observer is not None and not is_interrupted:
+            observer.end_group()
+    if observer is not None:
+        observer.end_training(is_interrupted=is_interrupted)
+    return [results[index] for index in range(len(jobs))]
 
 
 def _parallel(n_jobs: int | None) -> Any:
@@ -112,33 +113,33 @@ def _is_dask_task() -> bool:
 
 
 def _pack(jobs: Sequence[TrainingJob]) -> tuple[list[TrainingJob], list[Any]]:
-    """Return jobs with places where they had data, and the data.
+    """Return jobs with indices in the place of their data, and the data.
 
     Arrays that are arguments of their own travel once to a cluster, not with every task.
     """
-    places: dict[int, int] = {}
+    indices: dict[int, int] = {}
     arrays: list[Any] = []
 
-    def place(array: Any) -> Any:
+    def index_of(array: Any) -> Any:
         if array is None:
             return None
-        if id(array) not in places:
-            places[id(array)] = len(arrays)
+        if id(array) not in indices:
+            indices[id(array)] = len(arrays)
             arrays.append(array)
-        return places[id(array)]
+        return indices[id(array)]
 
-    return [_with_data(job, place) for job in jobs], arrays
+    return [_with_data(job, index_of) for job in jobs], arrays
 
 
 def _fit_packed(fit: Any, jobs: Sequence[TrainingJob], *arrays: Any) -> Any:
-    def array_at(place: Any) -> Any:
-        return None if place is None else arrays[place]
+    def array_at(index: Any) -> Any:
+        return None if index is None else arrays[index]
 
     return fit([_with_data(job, array_at) for job in jobs])
 
 
 def _with_data(job: TrainingJob, change: Callable[[Any], Any]) -> TrainingJob:
-    """Return a job whose data went through a function."""
+    """Return a copy of a job with a function applied to its data."""
     validation = job.validation
     if validation is not None:
         data = {name: change(getattr(validation, name)) for name in DATA}
@@ -148,19 +149,19 @@ def _with_data(job: TrainingJob, change: Callable[[Any], Any]) -> TrainingJob:
 
 
 def _try_group(
-    jobs: Sequence[TrainingJob], watch: Watch | None = None
+    jobs: Sequence[TrainingJob], observer: Observer | None = None
 ) -> Sequence[Any]:
     try:
-        return _fit_group(jobs, watch)
+        return _fit_group(jobs, observer)
     except Exception as error:  # warnings and numpy's errors may be any
-        if watch is not None and watch.error is error:
+        if observer is not None and observer.error is error:
             raise
         return [None] * len(jobs)
 
 
 @contextlib.contextmanager
 def named_overflow(dtype: Any) -> Iterator[None]:
-    """Say in the words of the estimators that a number of a step is out of range.
+    """Raise an overflow inside a step as an error in terms of the parameters.
 
     torch refuses one that its kernels would take for infinite: a quotient or product of
     parameters that are each in range.
@@ -179,7 +180,7 @@ def named_overflow(dtype: Any) -> Iterator[None]:
 
 
 def _fit_group(
-    jobs: Sequence[TrainingJob], watch: Watch | None = None
+    jobs: Sequence[TrainingJob], observer: Observer | None = None
 ) -> list[TrainingResult]:
     job, ranks = jobs[0], active_ranks()
     device = resolve_device(job.settings.device, job.weights.coefs[0].dtype)
@@ -194,4 +195,4 @@ def _fit_group(
         flushed_denormals(),
         named_overflow(job.weights.coefs[0].dtype),
     ):
-        return MLPNet(jobs, device, watch, ranks).train()
+        return MLPNet(Networks(jobs, device, ranks), observer).train()

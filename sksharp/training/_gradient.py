@@ -25,29 +25,29 @@ class Batch:
     y : Tensor of shape (n_samples, n_outputs)
         Targets.
 
-    weights : Tensor of shape (n_samples,) or None
+    sample_weight : Tensor of shape (n_samples,) or None
         Weights of the rows.
 
-    total : float or Tensor of shape (n_models,)
+    weight_sum : float or Tensor of shape (n_models,)
         Sum of the weights, or number of rows.
 
-    whole : float, Tensor of shape (n_models,) or None, default=None
+    minibatch_weight_sum : float, Tensor of shape (n_models,) or None, default=None
         That of the minibatch that these rows are a part of, None if they are all of it.
     """
 
     X: Tensor
     y: Tensor
-    weights: Tensor | None
-    total: Hyperparameter
-    whole: Hyperparameter | None = None
+    sample_weight: Tensor | None
+    weight_sum: Hyperparameter
+    minibatch_weight_sum: Hyperparameter | None = None
 
     def __len__(self) -> int:
         return self.y.shape[-2]
 
     def cut(self, size: int) -> list[tuple[slice, Batch]]:
-        """Return parts of at most ``size`` rows, each with the places of its rows.
+        """Return parts of at most ``size`` rows, each with the slice of its rows.
 
-        The mean of their objectives, weighted by ``total``, is that of the minibatch.
+        The mean of their objectives, weighted by ``weight_sum``, is that of the minibatch.
         """
         n_samples = len(self)
         if size >= n_samples:
@@ -61,37 +61,40 @@ class Batch:
     def part(self, rows: slice) -> Batch:
         """Return the rows of a range, as a part of the minibatch."""
         if self.X.is_sparse:
-            places = torch.arange(rows.start, rows.stop, device=self.X.device)
-            X = self.X.index_select(0, places)
+            indices = torch.arange(rows.start, rows.stop, device=self.X.device)
+            X = self.X.index_select(0, indices)
         else:
             X = self.X[..., rows, :]
-        weights = None if self.weights is None else self.weights[..., rows]
-        total = rows.stop - rows.start if weights is None else weights.sum(-1)
-        return Batch(X, self.y[..., rows, :], weights, total, self.total_of_whole)
+        y, weights = self.y[..., rows, :], self.sample_weight
+        if weights is None:
+            return Batch(X, y, None, rows.stop - rows.start, self.penalty_divisor)
+        weights = weights[..., rows]
+        return Batch(X, y, weights, weights.sum(-1), self.penalty_divisor)
 
     def take(self, rows: Tensor) -> Batch:
-        """Return some rows of a minibatch without weights, given by their places.
+        """Return some rows of a minibatch without weights, given by their indices.
 
         Parameters
         ----------
         rows : Tensor of int of shape (n_rows,) or (n_models, n_rows)
-            Their places. Of sparse rows the others stay, with a weight of zero.
+            Their indices. Of sparse rows the others stay, with a weight of zero.
         """
         if self.X.is_sparse:
             weights = self.y.new_zeros(*rows.shape[:-1], len(self))
             return self.reweigh(weights.scatter_(-1, rows, 1))
         X, y = _take(self.X, rows), _take(self.y, rows)
-        return Batch(X, y, None, rows.shape[-1], self.total_of_whole)
+        return Batch(X, y, None, rows.shape[-1], self.penalty_divisor)
 
-    def reweigh(self, weights: Tensor) -> Batch:
+    def reweigh(self, sample_weight: Tensor) -> Batch:
         """Return the same rows with other weights."""
-        total = weights.sum(-1)
-        return Batch(self.X, self.y, weights, total, self.total_of_whole)
+        weight_sum = sample_weight.sum(-1)
+        return Batch(self.X, self.y, sample_weight, weight_sum, self.penalty_divisor)
 
     @property
-    def total_of_whole(self) -> Hyperparameter:
+    def penalty_divisor(self) -> Hyperparameter:
         """What the penalty is divided by."""
-        return self.total if self.whole is None else self.whole
+        whole = self.minibatch_weight_sum
+        return self.weight_sum if whole is None else whole
 
 
 def _take(source: Tensor, rows: Tensor, out: Tensor | None = None) -> Tensor:
@@ -113,15 +116,15 @@ def objective(
     gradient written out.
     """
     rows = loss.row_objectives(module(batch.X), batch.y)
-    if batch.weights is not None:
-        rows = rows * batch.weights
+    if batch.sample_weight is not None:
+        rows = rows * batch.sample_weight
     squares = module.flat[..., : module.n_weights].square().sum(-1)
-    return (rows.sum(-1) + alpha * squares / 2) / batch.total
+    return (rows.sum(-1) + alpha * squares / 2) / batch.weight_sum
 
 
 @dataclass(slots=True)
 class _Buffers:
-    """Where the passes over a batch of one size write.
+    """Memory of the passes over a batch of one size.
 
     Parameters
     ----------
@@ -130,7 +133,7 @@ class _Buffers:
 
     deltas : list of Tensor of shape (*model_shape, n_samples, width)
         Gradients with respect to the inputs of all layers' activations. That of a single
-        hidden layer below a single output takes the place of the layer's output.
+        hidden layer below a single output is in the memory of the layer's output.
 
     ones : Tensor of shape (*model_shape, 1, n_samples)
         Sums the rows of a delta by a product, the fastest way.
@@ -160,7 +163,7 @@ class _Buffers:
 
 
 class Backprop:
-    """Predicted mean and gradient of a network on a batch, into buffers made once.
+    """Prediction and gradient of a network on a batch, into buffers made once.
 
     Parameters
     ----------
@@ -202,38 +205,38 @@ class Backprop:
         # the products of many models take a leading axis
         self._mm = torch.bmm if self.model_shape else torch.mm
         # whether the delta of the hidden layer is that of the one output, times a weight
-        # per unit: the gradients, which are smaller than it, are multiplied in its place
+        # per unit: the gradients, which are smaller than it, are multiplied instead
         self._defers_weights = self.layer_units[2:] == [1]
         self._buffers: dict[int, _Buffers] = {}
 
-    def __call__(self, batch: Batch, mean: Tensor) -> None:
-        """Write the gradient, and the predicted mean of the rows.
+    def __call__(self, batch: Batch, y_pred: Tensor) -> None:
+        """Write the gradient, and the prediction for the rows.
 
         Parameters
         ----------
         batch : Batch
             Rows. Their ``X`` may lack the model axis.
 
-        mean : Tensor of shape (*model_shape, n_samples, n_outputs)
-            Where the predicted mean is written.
+        y_pred : Tensor of shape (*model_shape, n_samples, n_outputs)
+            Where the prediction is written.
         """
-        self.predict(batch, mean)
-        self.differentiate(batch, mean)
+        self.predict(batch, y_pred)
+        self.differentiate(batch, y_pred)
 
-    def predict(self, batch: Batch, mean: Tensor) -> None:
-        """Write the predicted mean of the rows, of the shape that a call writes."""
-        self._forward(self._rows(batch), self._buffers_for(len(batch)), mean)
+    def predict(self, batch: Batch, y_pred: Tensor) -> None:
+        """Write the prediction for the rows, of the shape that a call writes."""
+        self._forward(self._rows(batch), self._buffers_for(len(batch)), y_pred)
 
-    def differentiate(self, batch: Batch, mean: Tensor) -> None:
+    def differentiate(self, batch: Batch, y_pred: Tensor) -> None:
         """Write the gradient, given what :meth:`predict` wrote last for these rows."""
         buffers, X = self._buffers_for(len(batch)), self._rows(batch)
-        delta = torch.sub(mean, batch.y, out=buffers.deltas[-1])
-        if batch.weights is not None:
-            delta.mul_(batch.weights.unsqueeze(-1))
+        delta = torch.sub(y_pred, batch.y, out=buffers.deltas[-1])
+        if batch.sample_weight is not None:
+            delta.mul_(batch.sample_weight.unsqueeze(-1))
         delta.mul_(buffers.share(batch, delta))
         self._backward(X, buffers)
         if self.is_penalized:
-            scale = self.alpha / expand(batch.total_of_whole, self.weights)
+            scale = self.alpha / expand(batch.penalty_divisor, self.weights)
             add_scaled_(self.weight_grads, self.weights, scale)
 
     def select(self, batch: Batch, rows: Tensor) -> Batch:
@@ -243,7 +246,7 @@ class Backprop:
         predicted these rows alone. They must be fewer than those of the batch.
         """
         part = batch.take(rows)
-        if part.weights is None:
+        if part.sample_weight is None:
             all_rows, some = self._buffers_for(len(batch)), self._buffers_for(len(part))
             for source, target in zip(
                 [*all_rows.hidden, all_rows.deltas[-1]],
@@ -265,7 +268,7 @@ class Backprop:
         return norm
 
     def scratch(self, n_samples: int) -> Tensor:
-        """Return a place for the predicted mean of rows that nobody asks for.
+        """Return memory for a prediction that is not read.
 
         It is where the next gradient is computed.
         """
@@ -284,19 +287,19 @@ class Backprop:
             self._buffers[n_samples] = buffers
         return buffers
 
-    def _forward(self, X: Tensor, buffers: _Buffers, mean: Tensor) -> None:
+    def _forward(self, X: Tensor, buffers: _Buffers, y_pred: Tensor) -> None:
         activate_, below = self.hidden_activation.apply_, X
         for i, out in enumerate(buffers.hidden):
             self._affine(i, below, out)
             below = activate_(out)
-        out = mean
+        out = y_pred
         if self._contiguous:
             # a minibatch's part of what the whole chunk predicts is not contiguous
             out = buffers.deltas[-1]
         self._affine(len(buffers.hidden), below, out)
         self.loss.activate_(out)
-        if out is not mean:
-            mean.copy_(out)
+        if out is not y_pred:
+            y_pred.copy_(out)
 
     def _affine(self, i: int, below: Tensor, out: Tensor) -> None:
         if below.is_sparse:
@@ -318,8 +321,8 @@ class Backprop:
                 self._product(
                     below.transpose(-1, -2), delta, self.coef_grads[i], i, scale
                 )
-            place = i - len(deltas)
-            self._product(buffers.ones, delta, self.intercept_grads[i], place, scale)
+            index = i - len(deltas)
+            self._product(buffers.ones, delta, self.intercept_grads[i], index, scale)
             if not i:
                 return
             if self._defers_weights:  # the delta stays that of the output
@@ -329,12 +332,12 @@ class Backprop:
             self.hidden_activation.differentiate(delta, below, deltas[i - 1])
 
     def _product(
-        self, a: Tensor, b: Tensor, out: Tensor, place: int, scale: Tensor | None
+        self, a: Tensor, b: Tensor, out: Tensor, index: int, scale: Tensor | None
     ) -> None:
         if not self._contiguous:
             _write(torch.mm(a, b, out=out), out, scale)
             return
-        result = self._contiguous[place]
+        result = self._contiguous[index]
         if b.shape[-1] == 1:  # faster as one row than as one column
             torch.bmm(b.mT, a.mT, out=result.mT)
         else:
@@ -350,8 +353,8 @@ def _write(source: Tensor, out: Tensor, scale: Tensor | None) -> None:
 
 
 def _divisor(batch: Batch) -> Hyperparameter:
-    """Return the total, 1 where a part of a minibatch has no weight."""
-    total = batch.total
-    if batch.whole is None or not isinstance(total, Tensor):
-        return total
-    return torch.where(total == 0, 1, total)
+    """Return the sum of the weights, 1 where a part of a minibatch has no weight."""
+    weight_sum = batch.weight_sum
+    if batch.minibatch_weight_sum is None or not isinstance(weight_sum, Tensor):
+        return weight_sum
+    return torch.where(weight_sum == 0, 1, weight_sum)

@@ -3,208 +3,274 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from .._contract import OptimizerState, Snapshot, TrainingResult
-from ..optim import solver_chain
+from .._jobs import Observer, OptimizerState, Progress, Snapshot, TrainingResult
+from ..optim._models import Hyperparameter
 from ._batches import Batches
 from ._bridge import state_to_arrays, unflatten
-from ._callbacks import StopTraining
-from ._course import Course, Epoch
-from ._schedule import LearningRate, Rates
+from ._epoch import EpochLoss
+from ._gradient import Batch
+from ._learning_rate import LearningRate, Rates
+from ._model_run import Epoch, ModelRun
+from ._networks import Networks
+from ._step import Step
+from ._stopping import StopTraining
 from ._validation import Validator
 
-if TYPE_CHECKING:
-    from ._net import MLPNet
+
+class Hooks(Protocol):
+    """Callbacks of a single network, around its epochs and steps."""
+
+    def begin_epoch(self) -> None:
+        """Call the callbacks of the begin of an epoch."""
+
+    def step(
+        self, batch: Batch, y_pred: Tensor, step: Callable[[Batch, Tensor], None]
+    ) -> None:
+        """Train on a batch by calling ``step`` with it and where it predicts."""
+
+    def on_gradient(self, batch: Batch) -> None:
+        """Call the callbacks of a gradient, twice in a step with an ascent."""
+
+    def end_epoch(self, progress: Progress) -> None:
+        """Call the callbacks of the end of an epoch."""
 
 
 class Loop:
-    """The epochs of a net, until the course of every model has ended.
+    """The epochs of networks, until the run of each has ended.
 
-    A model whose course ends leaves the net with its result, and the others go on.
+    A network whose run ends leaves with its result, and the others go on.
 
     Parameters
     ----------
-    net : MLPNet
-        Trains an epoch when asked.
+    networks : Networks
+        The networks to train.
+
+    observer : Observer or None, default=None
+        Called before and after every epoch.
+
+    hooks : Hooks or None, default=None
+        Callbacks of a single network.
     """
 
-    def __init__(self, net: MLPNet) -> None:
-        jobs = net.jobs
-        self.net = net
-        self.batches = Batches(jobs, net.torch_device)
-        self.validator = Validator(
-            jobs, net.module_, net.criterion_.loss, net.torch_device
-        )
-        self.rates = Rates(net.optimizer_, len(jobs))
+    def __init__(
+        self,
+        networks: Networks,
+        observer: Observer | None = None,
+        hooks: Hooks | None = None,
+    ) -> None:
+        jobs, device = networks.jobs, networks.device
+        self.networks, self.observer, self.hooks = networks, observer, hooks
+        self.batches = Batches(jobs, device)
+        self.validator = Validator(jobs, networks.module, networks.loss, device)
+        self._set_up()
         n_steps = len(self.batches)
-        self.courses = [
-            Course(
-                job,
-                LearningRate(self.rates, job.settings, k, n_steps),
-                net.torch_device,
-            )
+        self.runs = [
+            ModelRun(job, LearningRate(self.rates, job.settings, k, n_steps), device)
             for k, job in enumerate(jobs)
         ]
-        # where the results of the models that are left belong
-        self._places = list(range(len(jobs)))
+        # indices, among all results, of the models that remain
+        self._indices = list(range(len(jobs)))
         self._results: list[TrainingResult | None] = [None] * len(jobs)
-        # whether the losses of the epoch are those of the models, at least in part
-        self.saw_model = True
+
+    def _set_up(self) -> None:
+        """Make what depends on which networks remain."""
+        networks, hooks = self.networks, self.hooks
+        self.rates = Rates(networks.optimizer, len(networks.jobs))
+        self.step = Step(networks, None if hooks is None else hooks.on_gradient)
 
     def run(self) -> None:
         """Train until rules or the user have stopped every model."""
         try:
-            while len(ended := self._epoch()) < len(self._places):
+            while len(ended := self._epoch()) < len(self._indices):
                 if ended:
                     self._leave(ended)
         except KeyboardInterrupt:
-            if self.net.ranks is not None:
+            if self.networks.ranks is not None:
                 raise  # the other processes are elsewhere
-            for course in self.courses:
-                course.is_interrupted = True
-                course.warn("Training interrupted by user.", UserWarning)
+            for run in self.runs:
+                run.is_interrupted = True
+                run.warn("Training interrupted by user.", UserWarning)
 
     def results(self) -> list[TrainingResult]:
-        """Return what came of every job, in their order."""
-        for k, place in enumerate(self._places):
-            self._results[place] = self._result(k, self.courses[k])
+        """Return the results of all jobs, in their order."""
+        for k, index in enumerate(self._indices):
+            self._results[index] = self._result(k, self.runs[k])
         return [result for result in self._results if result is not None]
 
     def _epoch(self) -> list[int]:
         """Train an epoch; return the models for which it was the last."""
-        net, watch = self.net, self.net.watch
-        if watch is not None:
-            watch.begin_epoch(self.result_now)
+        observer, hooks, ranks = self.observer, self.hooks, self.networks.ranks
+        if observer is not None:
+            observer.begin_epoch(self.result_now)
         # what to write before every step, None if no rate changes within the epoch
-        self.lrs = self.rates.plan([course.rates() for course in self.courses])
-        datasets = {} if net.listeners is None else net.listeners.datasets
-        net.notify("on_epoch_begin", **datasets)
-        losses = net.run_single_epoch(
-            self.batches, training=True, prefix="train", step_fn=net.train_step
-        )
-        ended = self._after_epoch(losses)
-        stops = watch is not None and watch.end_epoch(self.result_now)
-        if net.ranks is not None:
-            (stops,) = net.ranks.of_first([float(stops)], net.torch_device)
-        if net.listeners is not None:
-            net.listeners.record_epoch(self.courses[0].progress)
-        net.notify("on_epoch_end", **datasets)
+        lrs = self.rates.plan([run.rates() for run in self.runs])
+        if hooks is not None:
+            hooks.begin_epoch()
+        losses, is_of_model = self.train_epoch(lrs)
+        ended = self._after_epoch(losses, is_of_model)
+        stops = observer is not None and observer.end_epoch(self.result_now)
+        if ranks is not None:
+            (stops,) = ranks.of_first([float(stops)], self.networks.device)
+        if hooks is not None:
+            hooks.end_epoch(self.runs[0].progress)
         if stops:
-            for course in self.courses:
-                course.is_paused = False
+            for run in self.runs:
+                run.is_paused = False
             raise StopTraining
         return ended
 
-    def _after_epoch(self, losses: Sequence[float]) -> list[int]:
-        weights = self.net.evaluation_weights()
-        wanted = [course.wants_score for course in self.courses]
+    def train_epoch(
+        self, lrs: Sequence[Hyperparameter] | None
+    ) -> tuple[list[float], bool]:
+        """Train on every minibatch.
+
+        The losses stay on the device until the epoch ends: one host sync per epoch.
+
+        Parameters
+        ----------
+        lrs : sequence of float or of Tensor of shape (n_models,), or None
+            Learning rate of every step, None to leave it.
+
+        Returns
+        -------
+        losses : list of float
+            Mean loss of every network.
+
+        is_of_model : bool
+            Whether these are losses of the weights that predict, at least in part.
+        """
+        networks, hooks, step, rates = self.networks, self.hooks, self.step, self.rates
+        optimizer, ema = networks.optimizer, networks.ema
+        alphas = np.array([job.settings.alpha for job in networks.jobs])
+        loss = EpochLoss(networks.gradient, networks.loss, alphas, networks.ranks)
+        next_lr = None if lrs is None else iter(lrs)
+        is_of_model = False
+        for chunk in self.batches:
+            predictions = loss.begin(chunk)
+            for batch, y_pred in zip(chunk.batches, predictions, strict=True):
+                is_of_model = is_of_model or optimizer.loss_at_evaluation_params
+                loss.before_step()
+                if next_lr is not None:
+                    rates.write(next(next_lr))
+                if hooks is None:
+                    step(batch, y_pred)
+                else:
+                    hooks.step(batch, y_pred, step)
+                if ema is not None:
+                    ema.update(optimizer.evaluation_params())
+            loss.end(chunk)
+        return loss.values(self.batches), is_of_model
+
+    def _after_epoch(self, losses: Sequence[float], is_of_model: bool) -> list[int]:
+        networks, ranks = self.networks, self.networks.ranks
+        weights = networks.evaluation_weights()
+        wanted = [run.wants_score for run in self.runs]
         scores = self.validator.scores(weights, wanted)
-        ranks = self.net.ranks
         if ranks is not None:
-            losses = ranks.of_first(losses, self.net.torch_device)
-            scores = ranks.of_first(scores, self.net.torch_device)
-        rows = weights.view(len(self.courses), -1)
+            losses = ranks.of_first(losses, networks.device)
+            scores = ranks.of_first(scores, networks.device)
+        rows = weights.view(len(self.runs), -1)
         n_samples = self.batches.n_samples.tolist()
         return [
             k
-            for k, course in enumerate(self.courses)
-            if course.after_epoch(
-                Epoch(losses[k], self.saw_model, n_samples[k], rows[k], scores[k])
+            for k, run in enumerate(self.runs)
+            if run.after_epoch(
+                Epoch(losses[k], is_of_model, n_samples[k], rows[k], scores[k])
             )
         ]
 
     def _leave(self, ended: Sequence[int]) -> None:
-        """Take the results of models and go on with the others."""
+        """Store the results of models and go on with the others."""
         for k in ended:
-            self._results[self._places[k]] = self._result(k, self.courses[k])
-        left = [k for k in range(len(self._places)) if k not in set(ended)]
-        self._places = [self._places[k] for k in left]
-        self.courses = [self.courses[k] for k in left]
-        self.net.keep(left)
+            self._results[self._indices[k]] = self._result(k, self.runs[k])
+        left = [k for k in range(len(self._indices)) if k not in set(ended)]
+        self._indices = [self._indices[k] for k in left]
+        self.runs = [self.runs[k] for k in left]
+        self.networks.keep(left)
         self.batches.keep(left)
-        self.validator.keep(self.net.jobs)
-        self.rates = Rates(self.net.optimizer_, len(left))
-        for k, course in enumerate(self.courses):
-            course.rate.move(self.rates, k)
+        self.validator.keep(self.networks.jobs)
+        self._set_up()
+        for k, run in enumerate(self.runs):
+            run.rate.move(self.rates, k)
 
     def result_now(self) -> TrainingResult:
-        """Return what would come of the first model if its training ended now."""
-        course = copy.copy(self.courses[0])
-        job, progress = course.job, course.progress
+        """Return the result of the first model if its training ended now."""
+        run = copy.copy(self.runs[0])
+        job, progress = run.job, run.progress
         scores = progress.validation_scores
-        course.progress = replace(
+        run.progress = replace(
             progress,
             loss_curve=list(progress.loss_curve),
             validation_scores=None if scores is None else list(scores),
         )
-        course.job = replace(
+        run.job = replace(
             job, settings=replace(job.settings, verbose=0), keeps_state=False
         )
-        course.is_paused, course.warnings = False, []
-        return self._result(0, course)
+        run.is_paused, run.warnings = False, []
+        return self._result(0, run)
 
-    def _result(self, k: int, course: Course) -> TrainingResult:
+    def _result(self, k: int, run: ModelRun) -> TrainingResult:
         """Return the weights of a model to keep and the state to continue from."""
-        job = course.job
-        iterate = self.net.iterate().view(len(self.courses), -1)[k]
+        job = run.job
+        iterate = self.networks.training_weights().view(len(self.runs), -1)[k]
         returns, n_averaged = False, 0
-        if course.is_paused:
-            kept = course.best
+        if run.is_paused:
+            kept = run.best
         else:
-            weights = self.net.evaluation_weights().view(len(self.courses), -1)[k]
-            kept, n_averaged = course.end(weights, lambda w: self.validator.score(k, w))
+            weights = self.networks.evaluation_weights().view(len(self.runs), -1)[k]
+            kept, n_averaged = run.end(weights, lambda w: self.validator.score(k, w))
             # with early stopping, training goes on from the best epoch, which may not
             # be the last
             returns = job.validation is not None and not n_averaged
         goes_on_from = kept if returns else iterate
         hides_iterate = not torch.equal(kept, goes_on_from)
-        averaging = None if returns else self.net.averaging_state(k, course.phase)
-        snapshots = () if course.is_paused else self._snapshots(k, course)
+        averaging = None if returns else self.networks.averaging_state(k, run.phase)
+        snapshots = () if run.is_paused else self._snapshots(k, run)
         if snapshots:
             averaging = None
         return TrainingResult(
             weights=unflatten(kept, job.weights),
             iterate=unflatten(goes_on_from, job.weights) if hides_iterate else None,
-            progress=course.progress,
+            progress=run.progress,
             optimizer_state=self._state(k, returns=returns)
             if job.keeps_state
             else None,
             averaging_state=averaging if job.keeps_state else None,
             n_averaged=n_averaged,
             random_state=self.batches.random_state(k) or job.random_state,
-            warnings=tuple(course.warnings),
-            rows=self.batches.order(k) if course.is_paused else None,
-            is_interrupted=course.is_interrupted,
+            warnings=tuple(run.warnings),
+            rows=self.batches.order(k) if run.is_paused else None,
+            is_interrupted=run.is_interrupted,
             snapshots=snapshots,
         )
 
-    def _snapshots(self, k: int, course: Course) -> tuple[Snapshot, ...]:
+    def _snapshots(self, k: int, run: ModelRun) -> tuple[Snapshot, ...]:
         n_samples = int(self.batches.n_samples[k])
-        progress = course.progress
+        progress = run.progress
         t_before = progress.t - progress.n_iter * n_samples
         return tuple(
             Snapshot(
-                unflatten(weights, course.job.weights),
+                unflatten(weights, run.job.weights),
                 epoch,
                 t_before + epoch * n_samples,
             )
-            for epoch, weights in (
-                [] if course.phase is None else course.phase.members()
-            )
+            for epoch, weights in ([] if run.phase is None else run.phase.members())
         )
 
     def _state(self, k: int, *, returns: bool) -> OptimizerState:
-        settings = self.courses[k].job.settings
-        optimizer = self.net.optimizer_of(k)
+        optimizer = self.networks.optimizer_of(k)
         if returns:
-            optimizer.adopt_params()
+            optimizer.reset_to_params()
         return OptimizerState(
-            solvers=tuple(solver_chain(settings.solver, settings.base_solver)),
+            solvers=self.runs[k].job.settings.chain,
             state_dict=state_to_arrays(optimizer.state_dict()),
-            epochs=self.courses[k].epochs,
+            epochs=self.runs[k].epochs,
         )

@@ -1,7 +1,7 @@
 """Losses of the output layer, in scikit-learn's definition.
 
 Every loss comes with its canonical output activation, so that the gradient with respect
-to the layer's input ``z`` is always ``mean - y``.
+to the layer's input ``z`` is always ``y_pred - y``.
 """
 
 from collections.abc import Callable
@@ -19,10 +19,10 @@ class Loss:
     Parameters
     ----------
     activate_ : callable
-        Turns the input ``z`` of the output layer into the predicted mean, in place.
+        Turns the input ``z`` of the output layer into the prediction, in place.
 
     row_losses : callable
-        Takes the predicted mean and ``y``, both of shape (..., n_samples, n_outputs),
+        Takes the prediction and ``y``, both of shape (..., n_samples, n_outputs),
         and returns the loss that is reported, of shape (..., n_samples).
 
     row_objectives : callable
@@ -35,27 +35,27 @@ class Loss:
     row_objectives: Callable[[Tensor, Tensor], Tensor]
 
 
-def _clip(mean: Tensor) -> Tensor:
-    eps = torch.finfo(mean.dtype).eps
-    return mean.clamp(eps, 1 - eps)
+def _clip(y_pred: Tensor) -> Tensor:
+    eps = torch.finfo(y_pred.dtype).eps
+    return y_pred.clamp(eps, 1 - eps)
 
 
 def _softmax_(z: Tensor) -> Tensor:
     return torch.softmax(z, -1, out=z)
 
 
-def _log_losses(mean: Tensor, y: Tensor) -> Tensor:
-    return -_clip(mean).log_().mul_(y).sum(-1)
+def _log_losses(y_pred: Tensor, y: Tensor) -> Tensor:
+    return -_clip(y_pred).log_().mul_(y).sum(-1)
 
 
 def _log_objectives(z: Tensor, y: Tensor) -> Tensor:
     return -(y * torch.log_softmax(z, -1)).sum(-1)
 
 
-def _binary_log_losses(mean: Tensor, y: Tensor) -> Tensor:
+def _binary_log_losses(y_pred: Tensor, y: Tensor) -> Tensor:
     # not F.binary_cross_entropy, which raises at the NaN of a fit that diverges
-    mean = _clip(mean)
-    losses = torch.lerp((1 - mean).log_(), mean.log_(), y)
+    y_pred = _clip(y_pred)
+    losses = torch.lerp((1 - y_pred).log_(), y_pred.log_(), y)
     return losses.sum(-1).neg_()
 
 
@@ -64,8 +64,8 @@ def _binary_log_objectives(z: Tensor, y: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(z, y, reduction="none").sum(-1)
 
 
-def _squared_losses(mean: Tensor, y: Tensor) -> Tensor:
-    return (mean - y).square_().mean(-1) / 2
+def _squared_losses(y_pred: Tensor, y: Tensor) -> Tensor:
+    return (y_pred - y).square_().mean(-1) / 2
 
 
 def _squared_objectives(z: Tensor, y: Tensor) -> Tensor:
@@ -74,8 +74,8 @@ def _squared_objectives(z: Tensor, y: Tensor) -> Tensor:
     return (z - y).square().sum(-1) / 2
 
 
-def _poisson_losses(mean: Tensor, y: Tensor) -> Tensor:
-    return (torch.xlogy(y, y / mean) - y + mean).sum(-1)
+def _poisson_losses(y_pred: Tensor, y: Tensor) -> Tensor:
+    return (torch.xlogy(y, y / y_pred) - y + y_pred).sum(-1)
 
 
 def _poisson_objectives(z: Tensor, y: Tensor) -> Tensor:

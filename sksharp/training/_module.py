@@ -165,6 +165,6 @@ def product(X: Tensor, W: Tensor) -> Tensor:
     if W.ndim == 2:
         XW = torch.sparse.mm(X, W)
         return XW
-    # side by side, the models are one wide layer: (f, K * h) -> (n, K * h) -> (K, n, h)
+    # concatenated, the models are one wide layer: (f, K * h) -> (n, K * h) -> (K, n, h)
     XW = torch.sparse.mm(X, W.transpose(0, 1).flatten(1))
     return XW.view(len(X), W.shape[0], W.shape[2]).transpose(0, 1)

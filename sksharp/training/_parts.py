@@ -1,4 +1,4 @@
-"""The parts of a minibatch, each evaluated at weights of its own, all at once."""
+"""The parts of a minibatch, evaluated at once, each at its own weights."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ MAX_WEIGHTS = 2**18
 
 
 class Parts:
-    """Cuts minibatches into parts of one size, with memory that is made once.
+    """Cuts minibatches into parts of one size, with memory that is allocated once.
 
     Parameters
     ----------
     make_module : callable
-        Returns a network for a ``model_shape``.
+        Takes a ``model_shape`` by name, returns the network.
 
     flat : Tensor of shape (*model_shape, n_params)
         The weights.
@@ -42,7 +42,7 @@ class Parts:
 
     def __init__(
         self,
-        make_module: Callable[[tuple[int, ...]], MLPModule],
+        make_module: Callable[..., MLPModule],
         flat: Tensor,
         loss: Loss,
         alpha: Hyperparameter,
@@ -51,7 +51,7 @@ class Parts:
         self.make_module, self.flat, self.loss = make_module, flat, loss
         self.alpha, self.size = alpha, size
         self.model_shape = flat.shape[:-1]
-        self._folds: dict[int, _Fold] = {}
+        self._memories: dict[int, _PartsMemory] = {}
 
     def take(self, batch: Batch) -> bool:
         """Return whether the parts of a minibatch are to be evaluated at once."""
@@ -60,7 +60,7 @@ class Parts:
         return n_parts > 1 and is_small and not batch.X.is_sparse
 
     def evaluation(
-        self, whole: Callable[[], None], batch: Batch, mean: Tensor
+        self, whole: Callable[[], None], batch: Batch, y_pred: Tensor
     ) -> PartsEvaluation:
         """Return the closure of a step.
 
@@ -72,24 +72,24 @@ class Parts:
         batch : Batch
             Rows of the step.
 
-        mean : Tensor of shape (*model_shape, n_samples, n_outputs)
-            Where the predicted mean is written, that before the step.
+        y_pred : Tensor of shape (*model_shape, n_samples, n_outputs)
+            Where the prediction is written, that before the step.
         """
-        fold = self._folds.get(len(batch))
-        if fold is None:
-            fold = self._folds[len(batch)] = _Fold(self, len(batch))
-        return PartsEvaluation(fold, whole, batch, mean)
+        memory = self._memories.get(len(batch))
+        if memory is None:
+            memory = self._memories[len(batch)] = _PartsMemory(self, len(batch))
+        return PartsEvaluation(memory, whole, batch, y_pred)
 
 
-class _Fold:
-    """Where minibatches of one length are cut, and the networks of their parts."""
+class _PartsMemory:
+    """Memory and network of the parts of minibatches of one length."""
 
     def __init__(self, parts: Parts, n_samples: int) -> None:
         self.flat, self.size, self.n_samples = parts.flat, parts.size, n_samples
         self.model_shape = parts.model_shape
         self.n_parts = -(-n_samples // self.size)
         n_models = self.model_shape.numel()
-        module = parts.make_module((n_models * self.n_parts,))
+        module = parts.make_module(model_shape=(n_models * self.n_parts,))
         self.points = module.flat.detach()
         alpha = repeat_models(parts.alpha, self.n_parts)
         self.gradient = Backprop(module, parts.loss, alpha)
@@ -108,18 +108,18 @@ class _Fold:
 
     def cut(self, batch: Batch) -> tuple[Batch, Tensor]:
         """Return the rows with the parts as models, and the shares of the parts."""
-        weights, shares = batch.weights, self._shares
-        total: Hyperparameter = float(self.size)
+        weights, shares = batch.sample_weight, self._shares
+        weight_sum: Hyperparameter = float(self.size)
         if weights is not None:
             weights = self._rows("weights", weights.unsqueeze(-1)).squeeze(-1)
-            total = weights.sum(-1)
-            totals = total.view(*self.model_shape, 1, self.n_parts)
-            shares = totals / totals.sum(-1, keepdim=True)
+            weight_sum = weights.sum(-1)
+            sums = weight_sum.view(*self.model_shape, 1, self.n_parts)
+            shares = sums / sums.sum(-1, keepdim=True)
         elif self.n_filled:
-            weights, total = self._is_row, self._of_all(self.counts)
+            weights, weight_sum = self._is_row, self._of_all(self.counts)
         X, y = self._rows("X", batch.X), self._rows("y", batch.y)
-        whole = repeat_models(batch.total_of_whole, self.n_parts)
-        return Batch(X, y, weights, total, whole), shares
+        of_minibatch = repeat_models(batch.penalty_divisor, self.n_parts)
+        return Batch(X, y, weights, weight_sum, of_minibatch), shares
 
     def _rows(self, name: str, rows: Tensor) -> Tensor:
         """Return rows with an axis of the parts of all models."""
@@ -145,44 +145,56 @@ class PartsEvaluation(MicroBatches):
 
     Parameters
     ----------
-    fold : _Fold
+    memory : _PartsMemory
         Of minibatches of this length.
 
-    whole, batch, mean
+    whole, batch, y_pred
         As in :meth:`Parts.evaluation`.
     """
 
-    __slots__ = ("_batch", "_fold", "_mean", "_parts", "_shares", "_whole", "points")
+    __slots__ = (
+        "_batch",
+        "_memory",
+        "_parts",
+        "_shares",
+        "_whole",
+        "_y_pred",
+        "points",
+    )
 
     def __init__(
-        self, fold: _Fold, whole: Callable[[], None], batch: Batch, mean: Tensor
+        self,
+        memory: _PartsMemory,
+        whole: Callable[[], None],
+        batch: Batch,
+        y_pred: Tensor,
     ) -> None:
-        self._fold, self._whole, self._batch = fold, whole, batch
-        self._mean, self.points = mean, fold.points
+        self._memory, self._whole, self._batch = memory, whole, batch
+        self._y_pred, self.points = y_pred, memory.points
 
     def __call__(self) -> None:
         self._whole()
 
     def evaluate_start(self) -> None:
-        fold = self._fold
-        self._parts, self._shares = fold.cut(self._batch)
-        points = fold.points.view(*fold.model_shape, fold.n_parts, -1)
-        points.copy_(fold.flat.unsqueeze(-2))
-        fold.gradient.predict(self._parts, fold.scratch)
-        means = fold.scratch.view(*fold.model_shape, -1, fold.scratch.shape[-1])
-        self._mean.copy_(means[..., : fold.n_samples, :])
-        fold.gradient.differentiate(self._parts, fold.scratch)
+        memory = self._memory
+        self._parts, self._shares = memory.cut(self._batch)
+        points = memory.points.view(*memory.model_shape, memory.n_parts, -1)
+        points.copy_(memory.flat.unsqueeze(-2))
+        memory.gradient.predict(self._parts, memory.scratch)
+        y_pred = memory.scratch.view(*memory.model_shape, -1, memory.scratch.shape[-1])
+        self._y_pred.copy_(y_pred[..., : memory.n_samples, :])
+        memory.gradient.differentiate(self._parts, memory.scratch)
 
     def evaluate_perturbed(self) -> None:
-        self._fold.gradient(self._parts, self._fold.scratch)
+        self._memory.gradient(self._parts, self._memory.scratch)
 
     def mean_grad(self) -> Tensor:
-        fold = self._fold
-        grads = fold.gradient.grad.view(*fold.model_shape, fold.n_parts, -1)
+        memory = self._memory
+        grads = memory.gradient.grad.view(*memory.model_shape, memory.n_parts, -1)
         return torch.matmul(self._shares, grads).squeeze(-2)
 
     def group_of_parts(self, group: Group) -> Group:
-        n_parts = self._fold.n_parts
-        if not self._fold.model_shape:
+        n_parts = self._memory.n_parts
+        if not self._memory.model_shape:
             return group
         return {name: repeat_models(value, n_parts) for name, value in group.items()}

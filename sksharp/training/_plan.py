@@ -6,24 +6,24 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from .._contract import TrainingJob
-from ..optim import solver_chain
+from .._jobs import TrainingJob
+from ..options.solvers import SOLVERS
 from ._batches import stream_key
 
 # multiply-adds of a step's products from which on models train faster one by one
 WORK_TOGETHER = 2**22
 
 # bytes of weights, gradients and activations that a group's step goes through: about
-# what lies in a core's own cache
+# the cache of a core
 GROUP_BYTES = 2**21
 SMALLEST_GROUP = 4
 
-# models that make good use of a step
+# models from which on a step is efficient
 ENOUGH = 12
 
 
 def plan(jobs: Sequence[TrainingJob], n_workers: int = 1) -> list[list[int]]:
-    """Return groups of jobs, by their places, that are trained together.
+    """Return groups of jobs, by their indices, that are trained together.
 
     Parameters
     ----------
@@ -40,15 +40,15 @@ def plan(jobs: Sequence[TrainingJob], n_workers: int = 1) -> list[list[int]]:
         go through the same rows in the same order are next to each other.
     """
     alike: dict[Any, list[int]] = {}
-    for place, job in enumerate(jobs):
-        key = shared_settings(job) if can_share(job) else place
-        alike.setdefault(key, []).append(place)
+    for index, job in enumerate(jobs):
+        key = shared_settings(job) if can_share(job) else index
+        alike.setdefault(key, []).append(index)
     groups = []
-    for places in alike.values():
-        size = group_size(jobs[places[0]], len(places), n_workers)
+    for indices in alike.values():
+        size = group_size(jobs[indices[0]], len(indices), n_workers)
         streams: dict[Any, list[int]] = {}
-        for place in places:
-            streams.setdefault(stream_key(jobs[place]), []).append(place)
+        for index in indices:
+            streams.setdefault(stream_key(jobs[index]), []).append(index)
         groups += cut(list(streams.values()), size)
     return groups
 
@@ -88,31 +88,27 @@ def gains_from_others(job: TrainingJob) -> bool:
 def shared_settings(job: TrainingJob) -> Any:
     """Return what jobs must agree in to be trained together."""
     settings = job.settings
-    values = settings.solver_parameters
+    links = [(SOLVERS[spec.solver], spec.arguments) for spec in settings.optimizers]
+    selects_rows = any(solver.chooses_rows for solver, _ in links)
     is_sparse = hasattr(job.X, "tocsr")
     return (
         tuple(job.layer_units),
         job.weights.coefs[0].dtype.str,
         settings.activation,
         settings.out_activation,
-        tuple(solver_chain(settings.solver, settings.base_solver)),
+        settings.chain,
         settings.device,
         settings.batch_size,
         -(-job.n_samples // settings.batch_size),
         settings.ema_decay,
         job.is_resumed and job.progress.n_iter,
-        # numbers that the steps of all models share
-        values.get("lookahead_k"),
-        values.get("nesterovs_momentum"),
-        values.get("looksam_k"),
-        values.get("sam_interval"),
-        values.get("sam_start"),
+        # hyperparameters that the steps of all models share
+        tuple(arguments[name] for solver, arguments in links for name in solver.shared),
         settings.micro_batch_size,
-        values.get("esam_fraction"),
-        # rows that fill up a short minibatch are no rows to select or to cut
-        ("esam_fraction" in values or settings.micro_batch_size) and job.n_samples,
+        # rows that pad a short minibatch must not be selected or cut
+        (selects_rows or settings.micro_batch_size) and job.n_samples,
         # a step without an ascent costs half
-        values.get("rho") == 0,
+        settings.argument("rho") == 0,
         # the rows of sparse matrices are not gathered for several streams
         is_sparse and stream_key(job),
     )

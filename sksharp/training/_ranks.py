@@ -14,13 +14,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .._contract import DATA, TrainingJob, state_key
+from .._jobs import DATA, TrainingJob, state_key
 from ..optim._models import Hyperparameter, expand
 from ._gradient import Batch
 
 FIRST_PASSES = ("reduced", "local")
 
-# bytes of a file's or an array's rows that are looked at in one go
+# bytes of a file's or an array's rows that are digested at once
 BLOCK_BYTES = 2**24
 
 
@@ -54,13 +54,13 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process is the one that speaks and writes for all."""
+        """Whether this process is the one that prints and writes for all."""
         return self.rank == 0
 
     # -- before a training -------------------------------------------------------------
 
     def check(self, jobs: Sequence[TrainingJob], device: torch.device) -> None:
-        """Raise in every process if they are not about to do the same.
+        """Raise in every process unless all train the same.
 
         Raises
         ------
@@ -74,7 +74,7 @@ class Ranks:
                 f"{device.type!r}. Leave device='auto', or call "
                 "torch.distributed.init_process_group('gloo') before data_parallel."
             )
-        # exchanged like all else: who raises alone leaves the others waiting
+        # exchanged like all else: a process that raises alone leaves the others waiting
         n_callbacks = max(len(job.callbacks or ()) for job in jobs)
         own = n_callbacks, _fingerprints(jobs)
         all_of_them: list[Any] = [None] * self.world_size
@@ -105,7 +105,7 @@ class Ranks:
     # -- in a step ---------------------------------------------------------------------
 
     def share_of(self, batch: Batch) -> tuple[slice, Batch, Hyperparameter]:
-        """Return this process's rows of a minibatch: their places, and how they count.
+        """Return this process's rows of a minibatch: their slice, and how they count.
 
         Parameters
         ----------
@@ -115,7 +115,7 @@ class Ranks:
         Returns
         -------
         rows : slice
-            Their places, empty if there are more processes than rows.
+            Their slice, empty if there are more processes than rows.
 
         part : Batch
             The rows. A process without any has one that counts for nothing.
@@ -130,7 +130,7 @@ class Ranks:
         if first == last:
             return rows, batch.part(slice(0, 1)), 0.0
         part = batch.part(rows)
-        return rows, part, part.total / batch.total
+        return rows, part, part.weight_sum / batch.weight_sum
 
     def average_(self, grad: Tensor, share: Hyperparameter) -> None:
         """Turn the gradient of this process's rows, in place, into the minibatch's."""
@@ -151,7 +151,7 @@ class Ranks:
     # -- after a step ------------------------------------------------------------------
 
     def sum_(self, parts: Tensor) -> None:
-        """Add up, in place, what every process has a part of."""
+        """Sum a tensor over the processes, in place."""
         dist.all_reduce(parts)
 
     def of_first(
@@ -216,7 +216,7 @@ def _set_up() -> None:
         torch.set_num_threads(n_threads)
 
 
-# -- whether all do the same -----------------------------------------------------------
+# -- whether all train the same ---------------------------------------------------------
 
 _SAME_DATA = (
     "{name} must be the same in all processes, each of which takes its share of every "
@@ -241,7 +241,7 @@ _MUST_AGREE = {
 
 
 def _fingerprints(jobs: Sequence[TrainingJob]) -> dict[str, str]:
-    """Return digests of all that a training depends on, by what the user knows it as."""
+    """Return digests of all that a training depends on, by names known to users."""
     digests = {name: hashlib.blake2b(digest_size=16) for name in _MUST_AGREE}
     seen: set[int] = set()
 
@@ -255,7 +255,7 @@ def _fingerprints(jobs: Sequence[TrainingJob]) -> dict[str, str]:
     for job in jobs:
         update_data(job)
         validation = job.validation
-        if validation is not None and validation.rows is None:  # the user's own
+        if validation is not None and validation.rows is None:  # user-supplied
             update_data(validation, "_val")
         drawn = digests["random_state"]
         for weights in (job.weights, job.iterate):
@@ -268,8 +268,8 @@ def _fingerprints(jobs: Sequence[TrainingJob]) -> dict[str, str]:
             drawn.update(repr(state_key(job.random_state)).encode())
         # where it runs and what it prints are a process's own
         settings = dataclasses.replace(job.settings, device="", verbose=0)
-        told = settings, job.epochs, job.layer_units, job.is_incremental, job.pause_at
-        digests["settings"].update(repr(told).encode())
+        shared = settings, job.epochs, job.layer_units, job.is_incremental, job.pause_at
+        digests["settings"].update(repr(shared).encode())
     return {name: digest.hexdigest() for name, digest in digests.items()}
 
 

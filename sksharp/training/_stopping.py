@@ -1,8 +1,12 @@
-"""When training stops by itself: scikit-learn's two rules."""
+"""When training stops: scikit-learn's two rules, and a request."""
 
 from __future__ import annotations
 
-from .._contract import Progress, Settings
+from .._jobs import Progress, Settings
+
+
+class StopTraining(Exception):
+    """A callback or an observer asks for the end of training."""
 
 
 class StoppingRule:
@@ -28,10 +32,10 @@ class StoppingRule:
         return self.progress.validation_scores is not None
 
     def after_loss(self, loss: float, *, is_of_model: bool) -> None:
-        """Judge the training loss of an epoch.
+        """Count the training loss of an epoch.
 
         A loss that is not of the model, because a solver with slow weights was at its
-        fast ones all epoch, repeats the verdict of the last epoch that was judged.
+        fast ones all epoch, counts as the last epoch with one did.
         """
         progress = self.progress
         best = progress.best_loss
@@ -44,7 +48,7 @@ class StoppingRule:
             progress.best_loss = loss
 
     def after_score(self, score: float) -> bool:
-        """Judge the validation score of an epoch; return whether it is the best yet."""
+        """Count the validation score of an epoch; return whether it is the best yet."""
         progress = self.progress
         best = progress.best_validation_score
         assert best is not None

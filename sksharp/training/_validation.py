@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._contract import TrainingJob, Validation
+from .._jobs import TrainingJob, Validation
 from ._batches import CHUNK_BYTES
 from ._bridge import to_array, to_parts, to_tensor, unflatten
 from ._losses import Loss
@@ -47,7 +47,7 @@ def outputs(
 
 
 class Holdout:
-    """Rows for validation, and the models that they judge.
+    """Rows for validation, and the models that are scored on them.
 
     Parameters
     ----------
@@ -68,23 +68,23 @@ class Holdout:
         rows = slice(None) if validation.rows is None else validation.rows
         X = validation.X[rows]
         self.X = to_tensor(X, device=device) if isinstance(X, np.ndarray) else X
-        self.y = self.weights = None
+        self.y = self.sample_weight = None
         if validation.score is not None:
             return
         self.y = to_tensor(validation.y[rows], dtype=dtype, device=device)
         if validation.sample_weight is not None:
             weights = validation.sample_weight[rows]
-            self.weights = to_tensor(
+            self.sample_weight = to_tensor(
                 weights / weights.sum(), dtype=dtype, device=device
             )
 
-    def losses(self, loss: Loss, mean: Tensor) -> list[float]:
+    def losses(self, loss: Loss, y_pred: Tensor) -> list[float]:
         """Return the mean loss of the rows, one per model."""
-        rows = loss.row_losses(mean, self.y)  # type: ignore[arg-type]
-        if self.weights is None:
+        rows = loss.row_losses(y_pred, self.y)  # type: ignore[arg-type]
+        if self.sample_weight is None:
             means = rows.mean(-1, dtype=torch.float64)
         else:
-            means = (rows * self.weights).sum(-1, dtype=torch.float64)
+            means = (rows * self.sample_weight).sum(-1, dtype=torch.float64)
         values: list[float] = to_array(means).reshape(-1).tolist()
         return values
 
@@ -135,7 +135,7 @@ class Validator:
             self._holdouts[key].models.append(k)
 
     def scores(self, flat: Tensor, wanted: Sequence[bool]) -> list[float | None]:
-        """Return the scores of the models whose score is wanted.
+        """Return scores, None for models that are not wanted.
 
         Parameters
         ----------
@@ -167,10 +167,10 @@ class Validator:
     def _scores(
         self, holdout: Holdout, models: Sequence[int], flat: Tensor
     ) -> list[float]:
-        mean = outputs(self.module, self.loss, holdout.X, flat, self.device)
+        y_pred = outputs(self.module, self.loss, holdout.X, flat, self.device)
         if holdout.y is not None:
-            return [-value for value in holdout.losses(self.loss, mean)]
-        arrays = to_array(mean).reshape(len(models), *mean.shape[-2:])
+            return [-value for value in holdout.losses(self.loss, y_pred)]
+        arrays = to_array(y_pred).reshape(len(models), *y_pred.shape[-2:])
         rows = flat.view(len(models), -1)
         scores = []
         for k, array, row in zip(models, arrays, rows, strict=True):

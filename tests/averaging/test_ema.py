@@ -11,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
 from sksharp.averaging import EMA
+from sksharp.options import SWA, Ranger
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn.exceptions.ConvergenceWarning",
@@ -112,10 +113,10 @@ SMALL = {
 }
 
 
-@pytest.mark.parametrize("solver", ["sgd", "ranger", "msam", "schedule_free"])
+@pytest.mark.parametrize("solver", ["sgd", Ranger(k=4), "msam", "schedule_free"])
 def test_the_estimator_predicts_with_the_average_of_every_step(solver):
     # without shuffling, a pass over the rows is three steps, seen one by one
-    params = {**SMALL, "shuffle": False, "solver": solver, "rho": 0.3, "lookahead_k": 4}
+    params = {**SMALL, "shuffle": False, "solver": solver, "rho": 0.3}
     regr = SAMMLPRegressor(**params, ema_decay=0.8).fit(X, y)
     plain = SAMMLPRegressor(**params)
     average = EMA(decay=0.8, warm_up=True)
@@ -168,5 +169,5 @@ def test_an_average_needs_a_stochastic_solver():
 
 def test_an_average_of_another_kind_is_not_continued():
     regr = SAMMLPRegressor(**SMALL, ema_decay=0.9).partial_fit(X, y)
-    regr.set_params(ema_decay=None, swa=True, swa_start=0).partial_fit(X, y)
+    regr.set_params(ema_decay=None, swa=SWA(start=0)).partial_fit(X, y)
     assert regr.n_averaged_ == 1

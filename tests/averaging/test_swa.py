@@ -10,7 +10,9 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 import sksharp.averaging
-from sksharp.averaging import AVERAGERS, SWA
+from sksharp import SAMMLPClassifier
+from sksharp.averaging import EMA, SWA
+from sksharp.training._averaging import SCHEMES
 
 SHAPES = [(3, 4), (4,), (4, 2), (2,)]
 
@@ -180,8 +182,9 @@ def test_another_number_of_tensors_than_before_is_refused(n_tensors):
 
 
 def test_every_averaging_scheme_is_a_public_class():
-    for name in AVERAGERS.values():
-        assert name in dir(sksharp.averaging)
-        assert getattr(sksharp.averaging, name).__name__ == name
-    with pytest.raises(AttributeError, match="'Polyak'"):
-        _ = sksharp.averaging.Polyak
+    schemes = {**SCHEMES, "ema_decay": EMA}
+    for name, cls in schemes.items():
+        assert name in SAMMLPClassifier().get_params()
+        assert getattr(sksharp.averaging, cls.__name__) is cls
+    names = {cls.__name__ for cls in schemes.values()}
+    assert names | {"update_bn"} == set(sksharp.averaging.__all__)

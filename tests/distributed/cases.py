@@ -5,7 +5,8 @@ from scipy.sparse import csr_matrix
 from sklearn.datasets import make_classification, make_regression
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor, VectorizedGridSearchCV
-from sksharp.optim import SOLVERS
+from sksharp.options import ESAM, SAM, SWA
+from sksharp.options.solvers import SOLVERS
 
 # the last minibatch of 16 has 5 rows, which two processes cannot halve
 N_SAMPLES = 53
@@ -98,7 +99,7 @@ REDUCED = {
         if solver != "esam"  # selects among the rows of a process
     },
     "esam of all rows": lambda: seen(
-        classifier(solver="esam", esam_fraction=1.0).fit(*classes())
+        classifier(solver=ESAM(fraction=1.0)).fit(*classes())
     ),
     "without a penalty": lambda: seen(classifier(alpha=0.0).fit(*classes())),
     "a large penalty": lambda: seen(classifier(alpha=5.0).fit(*classes())),
@@ -115,14 +116,16 @@ REDUCED = {
         classifier().fit(csr_matrix(classes()[0].clip(0)), classes()[1])
     ),
     "without shuffling": lambda: seen(classifier(shuffle=False).fit(*classes())),
-    "micro-batches": lambda: seen(classifier(micro_batch_size=4).fit(*classes())),
+    "micro-batches": lambda: seen(
+        classifier(solver=SAM(micro_batch_size=4)).fit(*classes())
+    ),
     "early stopping": lambda: seen(
         classifier(early_stopping=True, n_iter_no_change=2, max_iter=30).fit(*classes())
     ),
     "stopping by tol": lambda: seen(
         classifier(tol=0.05, n_iter_no_change=2, max_iter=40).fit(*classes())
     ),
-    "swa": lambda: seen(classifier(swa=True, swa_start=0.5).fit(*classes())),
+    "swa": lambda: seen(classifier(swa=SWA(start=0.5)).fit(*classes())),
     "ema_decay": lambda: seen(classifier(ema_decay=0.9).fit(*classes())),
     "onecycle": lambda: seen(classifier(learning_rate="onecycle").fit(*classes())),
     "rho='auto'": lambda: seen(classifier(rho="auto").fit(*classes(120))),
@@ -137,14 +140,14 @@ REDUCED = {
 # minibatches of 16 rows, halved: m-SAM with 8 rows
 LOCAL = {
     solver: lambda solver=solver, **params: seen(
-        classifier(solver=solver, **params).fit(*classes(64))
+        classifier(solver=solver).set_params(**params).fit(*classes(64))
     )
     for solver in ("sam", "asam", "fisher_sam", "esam")
 } | {
     "sample_weight": lambda **params: seen(
-        _with_weights(classifier(**params), *classes(64))
+        _with_weights(classifier().set_params(**params), *classes(64))
     ),
     "members": lambda **params: seen(
-        classifier(n_members=2, **params).fit(*classes(128))
+        classifier(n_members=2).set_params(**params).fit(*classes(128))
     ),
 }

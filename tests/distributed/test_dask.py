@@ -19,7 +19,7 @@ from sksharp import (
     VectorizedGridSearchCV,
     VectorizedRandomizedSearchCV,
 )
-from sksharp._prefetch import Prefetched
+from sksharp.model_selection._results import PretrainedResults
 
 from .cases import classes, classifier, targets, weights_of
 
@@ -159,7 +159,7 @@ def count_trainings():
         train = _fit.MLPNet.train
 
         def counting(net):
-            _fit.n_calls += len(net.jobs)
+            _fit.n_calls += len(net.networks.jobs)
             return train(net)
 
         _fit.MLPNet.train = counting
@@ -191,9 +191,9 @@ def test_a_cluster_needs_no_folder_that_all_workers_see(client, monkeypatch):
 
 def n_kept():
     """Return how many searches a worker has results of."""
-    from sksharp import _prefetch
+    from sksharp.model_selection import _results
 
-    return len(_prefetch._kept)
+    return len(_results._of_worker)
 
 
 @on_a_cluster
@@ -237,7 +237,7 @@ def test_results_are_sent_once():
         def run(self, function, name, results):
             sent.append(list(results))
 
-    sent, found = [], Prefetched(client=Client())
+    sent, found = [], PretrainedResults(client=Client())
     for key in ("first", "second"):
         found.add(key, None)
         found.send()
@@ -262,6 +262,6 @@ def test_a_fit_in_a_task_of_dask_is_not_spread_unless_it_says_so(monkeypatch):
 
 
 def test_results_that_are_lost_are_trained_again():
-    found = Prefetched()
+    found = PretrainedResults()
     found._sent = "the name of a search that this process does not know"
     assert found._find("key") is None

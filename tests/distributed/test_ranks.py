@@ -117,7 +117,7 @@ def test_only_the_first_process_tells_of_choices_searches_and_progress(ranks):
     assert "Training a network on all rows." in printed[0].splitlines()
     assert "Trained 4 of 4 networks." in printed[0].splitlines()
     shared, alone = shown[0].split("alone\n")
-    assert "SAMMLPClassifier, choosing rho, stage 1 of 1" in shared
+    assert "SAMMLPClassifier, choosing rho, rung 1 of 1" in shared
     assert "VectorizedGridSearchCV, 4 networks: 16 of 16 network epochs" in shared
     # the second process is silent in a shared fit only; clocks differ
     assert "Chose rho" not in printed[1]

@@ -44,7 +44,7 @@ warnings.simplefilter("ignore", UnusedParameterWarning)
 def fits():
     """Return every case, done alone and in both ways by two."""
     alone = {name: case() for name, case in REDUCED.items()}
-    in_parts = {name: case(micro_batch_size=8) for name, case in LOCAL.items()}
+    in_parts = {name: case(solver__micro_batch_size=8) for name, case in LOCAL.items()}
     with data_parallel() as ranks:
         reduced = {name: case() for name, case in REDUCED.items()}
     with data_parallel("local"):
@@ -132,7 +132,7 @@ def printed_of_many():
         progress(delay=0, mininterval=0, file=bar),
         data_parallel(),
     ):
-        classifier(rho="auto", rho_grid=[0.1], verbose=True).fit(*classes(120))
+        classifier(rho=[0.1], verbose=True).fit(*classes(120))
         search = VectorizedGridSearchCV(classifier(), grid, cv=2, verbose=1)
         search.fit(*classes(60))
     with progress(delay=0, mininterval=0, file=bar):

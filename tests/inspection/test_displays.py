@@ -24,8 +24,9 @@ from sksharp import (
     VectorizedGridSearchCV,
     sharpness,
 )
-from sksharp._contract import Weights
+from sksharp._jobs import Weights
 from sksharp.inspection._loss_landscape import random_direction
+from sksharp.options import SWA
 
 plt = pytest.importorskip("matplotlib.pyplot")
 plt.switch_backend("Agg")
@@ -76,7 +77,7 @@ def test_scores_are_those_of_the_epochs_and_the_best_is_marked(Estimator):
 
 @pytest.mark.parametrize("n_fits", [1, 2])
 def test_averaging_is_marked_where_it_began(n_fits):
-    clf = SAMMLPClassifier(**SMALL, swa=True, swa_start=4, warm_start=True)
+    clf = SAMMLPClassifier(**SMALL, swa=SWA(start=4), warm_start=True)
     for _ in range(n_fits):
         clf.fit(X, y)
     display = LossCurveDisplay.from_estimators({"swa": clf, "sam": classifier()})
@@ -220,7 +221,7 @@ def test_of_several_candidates_with_a_radius_the_best_counts():
 
 
 def test_radii_that_were_given_up_are_told_from_the_others():
-    clf = classifier(rho="auto", rho_grid=[0, 0.1, 0.5, 1], max_iter=20, n_members=2)
+    clf = classifier(rho=[0, 0.1, 0.5, 1], max_iter=20, n_members=2)
     display = RhoCurveDisplay.from_estimator(clf)
     assert_array_equal(display.rho, clf.rho_grid_)
     assert_array_equal(display.scores, clf.rho_losses_)
@@ -279,7 +280,7 @@ def test_what_is_not_a_search_over_rho_is_said_clearly():
 
 
 def test_the_line_ends_at_the_losses_of_the_two_networks():
-    first, second = classifier(), classifier(swa=True, swa_start=2)
+    first, second = classifier(), classifier(swa=SWA(start=2))
     display = LossLandscapeDisplay.from_estimators(
         first, second, X, y, X_test=X[:20], y_test=y[:20], t=[-1, 0, 0.5, 1]
     )
@@ -474,7 +475,7 @@ def test_a_single_estimator_and_no_measure_are_refused_by_name():
 def test_a_landscape_refuses_what_it_cannot_draw_by_name():
     clf = classifier()
     for t in (0.5, []):
-        with pytest.raises(ValueError, match="t must be an array of one axis"):
+        with pytest.raises(ValueError, match="t must be one-dimensional"):
             LossLandscapeDisplay.from_estimators(clf, clf, X, y, t=t)
     for name, rows in {"X_test": X, "y_test": y}.items():
         with pytest.raises(ValueError, match=f"given together, got {name} alone"):

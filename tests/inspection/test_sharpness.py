@@ -603,7 +603,7 @@ def test_a_loss_that_is_not_finite_is_an_error():
 
 def test_the_gradient_is_that_of_the_loss():
     network, y = fitted("multiclass", activation="tanh"), MULTICLASS
-    from sksharp._contract import Weights
+    from sksharp._jobs import Weights
 
     targets = encoded(network, y)
     surface = LossSurface(

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 from torch import nn
 
 from sksharp.optim import Adam, AdamW, Muon, ScheduleFree
-from sksharp.optim._layout import joined, places, weight_places
+from sksharp.optim._layout import joined, slices, weight_slices
 
 from .cases import Training, equal, initial_weights, train, walk
 
@@ -67,11 +67,11 @@ LAYOUT = [(2, 3), (3, 1), (3,), (1,)]
 
 
 def test_a_layout_says_where_its_tensors_lie():
-    assert places(LAYOUT) == [slice(0, 6), slice(6, 9), slice(9, 12), slice(12, 13)]
-    assert weight_places(LAYOUT) == [slice(0, 9)]
-    assert weight_places([(4,), (2, 2), (1,), (3, 1)]) == [slice(4, 8), slice(9, 12)]
-    assert joined(places(LAYOUT)) == [slice(0, 13)]
-    assert places([]) == joined([]) == weight_places([(3,)]) == []
+    assert slices(LAYOUT) == [slice(0, 6), slice(6, 9), slice(9, 12), slice(12, 13)]
+    assert weight_slices(LAYOUT) == [slice(0, 9)]
+    assert weight_slices([(4,), (2, 2), (1,), (3, 1)]) == [slice(4, 8), slice(9, 12)]
+    assert joined(slices(LAYOUT)) == [slice(0, 13)]
+    assert slices([]) == joined([]) == weight_slices([(3,)]) == []
 
 
 @pytest.mark.parametrize("optimizer", [AdamW, ScheduleFree, Muon])

@@ -56,9 +56,11 @@ def test_a_base_optimizer_may_have_an_argument_adaptive():
     assert taken == ["mine"]
 
 
-def test_another_unknown_argument_is_the_base_optimizers_to_refuse():
-    with pytest.raises(TypeError, match="unexpected keyword argument 'leaning_rate'"):
-        SAM(parameters(), torch.optim.SGD, leaning_rate=0.1)
+@pytest.mark.parametrize("optimizer", ASCENTS)
+def test_another_unknown_argument_is_the_base_optimizers_to_refuse(optimizer):
+    words = r"^SGD\.__init__\(\) got an unexpected keyword argument 'leaning_rate'"
+    with pytest.raises(TypeError, match=words):
+        optimizer(parameters(), torch.optim.SGD, leaning_rate=0.1)
 
 
 @pytest.mark.parametrize("name", ["first_step", "second_step"])

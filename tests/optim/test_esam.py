@@ -123,7 +123,7 @@ def test_a_closure_that_takes_no_rows_is_refused_by_what_it_must_take():
     """As Lightning's, around one that takes them."""
     w = nn.Parameter(torch.ones(1))
     optimizer = ESAM([w], torch.optim.SGD, rho=0.1, lr=0.1)
-    with pytest.raises(TypeError, match=r"must take the places of rows .* use SAM"):
+    with pytest.raises(TypeError, match=r"must take the indices of rows .* use SAM"):
         optimizer.step(lambda: w.square().expand(4))
     assert w == 1
 

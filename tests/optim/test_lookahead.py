@@ -175,7 +175,7 @@ def test_adopted_parameters_are_the_slow_weights_of_a_new_cycle():
     train_for(4)
     with torch.no_grad():
         w.fill_(7.0)
-    optimizer.adopt_params()
+    optimizer.reset_to_params()
     assert w.item() == 7.0
     train_for(3)
     assert_allclose(w.item(), 7 * (0.5 + 0.5 * 0.9**3), rtol=0, atol=1e-12)
@@ -192,7 +192,7 @@ def test_adopting_parameters_forgets_the_slow_weights_only(make):
     optimizer = training.optimizer
     before = copy.deepcopy([optimizer.state[p] for p in training.params])
     assert not optimizer.is_synchronized
-    optimizer.adopt_params()
+    optimizer.reset_to_params()
     assert optimizer.is_synchronized
     assert equal(optimizer.evaluation_params(), training.params)
     for p, state in zip(training.params, before, strict=True):

@@ -13,8 +13,8 @@ from sksharp.optim._models import (
     add_product_,
     add_scaled_,
     expand,
-    joint_dot,
-    joint_norm,
+    global_dot,
+    global_norm,
 )
 
 SHAPES = {
@@ -45,8 +45,8 @@ def test_norms_and_products_are_those_of_all_tensors_as_one_vector(shapes, model
     model_ndim = len(model_shape)
     a, b = (make(shapes, model_shape, seed) for seed in (0, 1))
     u, v = as_vectors(a, model_ndim), as_vectors(b, model_ndim)
-    assert_allclose(joint_norm(a, model_ndim), np.linalg.norm(u, axis=-1), rtol=1e-14)
-    assert_allclose(joint_dot(a, b, model_ndim), (u * v).sum(-1), rtol=0, atol=1e-14)
+    assert_allclose(global_norm(a, model_ndim), np.linalg.norm(u, axis=-1), rtol=1e-14)
+    assert_allclose(global_dot(a, b, model_ndim), (u * v).sum(-1), rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize("model_shape", [(), (3,)], ids=["one", "many"])
@@ -58,7 +58,7 @@ def test_norms_and_products_take_single_precision_at_least_under_autocast_too(
     a, b = (make([(20, 50)], model_shape, seed, dtype) for seed in (0, 1))
     u, v = as_vectors(a, model_ndim), as_vectors(b, model_ndim)
     with torch.autocast("cpu", torch.bfloat16):
-        norm, dot = joint_norm(a, model_ndim), joint_dot(a, b, model_ndim)
+        norm, dot = global_norm(a, model_ndim), global_dot(a, b, model_ndim)
     assert norm.dtype == dot.dtype == torch.float32
     assert_allclose(norm, np.linalg.norm(u, axis=-1), rtol=1e-6)
     assert_allclose(dot, (u * v).sum(-1), rtol=0, atol=1e-6 * 1000)

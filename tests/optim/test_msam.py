@@ -180,7 +180,7 @@ def test_the_parameters_are_found_again_from_the_weights(base):
     training = Training(make, initial_weights(0))
     training.run(5)
     before = [p.detach().clone() for p in training.params]
-    weights = training.optimizer.iterate_params()
+    weights = training.optimizer.training_params()
     with torch.no_grad():
         for p, w in zip(training.params, weights, strict=True):
             p.copy_(w)
@@ -200,7 +200,7 @@ def test_adopted_parameters_are_the_weights(base):
     with torch.no_grad():
         for p in training.params:
             p.fill_(7.0)
-    training.optimizer.adopt_params()
+    training.optimizer.reset_to_params()
     for w in training.optimizer.evaluation_params():
         assert (w == 7).all()
     training.optimizer.resume_params()  # they were not perturbed

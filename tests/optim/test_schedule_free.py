@@ -144,7 +144,7 @@ def test_adopted_parameters_are_where_a_new_average_begins(make):
     with torch.no_grad():
         for p in training.params:
             p.fill_(7.0)
-    training.optimizer.adopt_params()
+    training.optimizer.reset_to_params()
     for p, kept in zip(training.params, mean_sq, strict=True):
         assert (p == 7).all()
         assert training.optimizer.state[p].get("mean_sq") is kept
@@ -159,7 +159,7 @@ def test_the_parameters_are_found_again_from_the_averaged_weights(make):
     before = [p.detach().clone() for p in training.params]
     with torch.no_grad():
         for p, w in zip(
-            training.params, training.optimizer.iterate_params(), strict=True
+            training.params, training.optimizer.training_params(), strict=True
         ):
             p.copy_(w)
     assert not equal(training.params, before)

@@ -19,6 +19,7 @@ from sksharp.optim import (
     SGD,
     WSAM,
     Adam,
+    Combination,
     FisherSAM,
     FriendlySAM,
     Lookahead,
@@ -26,6 +27,7 @@ from sksharp.optim import (
     Muon,
     Ranger,
     ScheduleFree,
+    SharpnessAware,
     YellowFin,
 )
 
@@ -58,6 +60,22 @@ def test_a_method_passes_on_what_all_methods_take(method):
     assert (group["interval"], group["start"], group["beta_1"]) == (2, 3, 0.7)
     for name in ("max_grad_norm", "model_ndim", "replay"):
         assert getattr(optimizer, name) == arguments[name]
+
+
+@pytest.mark.parametrize("part", ["perturbation", "combination"])
+@pytest.mark.parametrize("method", CLASSES)
+def test_a_method_has_its_own_parts_and_takes_no_others(method, part):
+    with pytest.raises(TypeError, match=f"keyword argument '{part}'"):
+        method([torch.zeros(3)], **{part: Combination()})
+
+
+@pytest.mark.parametrize("method", CLASSES)
+def test_what_all_methods_take_has_the_same_defaults_in_all(method):
+    own, composed = method([torch.zeros(3)]), SharpnessAware([torch.zeros(3)])
+    for name in ("interval", "start"):
+        assert own.param_groups[0][name] == composed.param_groups[0][name]
+    for name in ("max_grad_norm", "model_ndim", "replay"):
+        assert getattr(own, name) == getattr(composed, name)
 
 
 @pytest.mark.parametrize("method", CLASSES)

@@ -1,19 +1,15 @@
 """The registry of solvers."""
 
+import numpy as np
 import pytest
-import torch
-from torch import nn
 
 import sksharp.optim
-from sksharp.optim import (
-    BASE_SOLVERS,
-    SOLVERS,
-    make_optimizer,
-    solver_chain,
-)
-from sksharp.optim import solver_parameters as parameters_of
+from sksharp import SAMMLPRegressor, options
+from sksharp.estimators._parameters import read_parameters
+from sksharp.options.solvers import SOLVERS, solver_chain
+from sksharp.training._optimizer import make_optimizer, optimizer_class
 
-from ..solvers import PAIRS
+from ..solvers import PAIRS, specs
 from .cases import equal, train
 
 VALUES = {
@@ -23,61 +19,85 @@ VALUES = {
     "beta_1": 0.85,
     "beta_2": 0.95,
     "epsilon": 1e-4,
-    "lookahead_k": 3,
-    "lookahead_alpha": 0.4,
     "rho": 0.3,
-    "gamma": 0.7,
-    "weight_decay": 0.1,
-    "muon_momentum": 0.9,
-    "schedule_free_warmup": 5,
-    "asam_eta": 0.1,
-    "gsam_alpha": 0.3,
-    "fisher_eta": 5.0,
-    "friendly_sigma": 0.8,
-    "friendly_decay": 0.7,
-    "looksam_k": 3,
-    "looksam_alpha": 0.6,
-    "esam_fraction": 0.4,
-    "sam_interval": 2,
-    "sam_start": 1,
 }
+# of the options of every solver, in the place of the defaults
+OPTIONS = {
+    "wsam": {"gamma": 0.7},
+    "asam": {"eta": 0.1},
+    "gsam": {"alpha": 0.3},
+    "fisher_sam": {"eta": 5.0},
+    "friendly_sam": {"sigma": 0.8, "decay": 0.7},
+    "looksam": {"k": 3, "alpha": 0.6},
+    "esam": {"fraction": 0.4},
+    "ranger": {"k": 3, "alpha": 0.4},
+    "lookahead": {"k": 3, "alpha": 0.4},
+    "adamw": {"weight_decay": 0.1},
+    "schedule_free": {"weight_decay": 0.1, "warmup_steps": 5},
+    "muon": {"momentum": 0.9, "weight_decay": 0.1},
+}
+
+
+def options_of(solver):
+    """Return options of a solver by their names."""
+    own = OPTIONS.get(solver, {})
+    return own | {"interval": 2, "start": 1} if SOLVERS[solver].is_two_gradient else own
+
+
+def with_options(solver):
+    """Return a solver with options of its own."""
+    return SOLVERS[solver](**options_of(solver))
 
 
 @pytest.mark.parametrize(("solver", "base"), PAIRS)
 def test_a_solver_is_its_optimizer_with_the_estimators_values(solver, base):
     def make_by_hand(params):
         *ascents, descent = solver_chain(solver, base)
-        arguments = {
-            argument: VALUES[name]
-            for link in (*ascents, descent)
-            for argument, name in SOLVERS[link].arguments.items()
-        }
-        optimizer = getattr(sksharp.optim, SOLVERS[descent].optimizer)
+        arguments = {}
+        for link in (*ascents, descent):
+            arguments |= {arg: VALUES[name] for arg, name in link.reads.items()}
+            own = options_of(link.name)
+            names = link.option_arguments()
+            arguments |= {arg: own[name] for arg, name in names.items() if name in own}
+        optimizer = optimizer_class(type(descent))
         if ascents:
             arguments["base_optimizer"] = optimizer
-            optimizer = getattr(sksharp.optim, SOLVERS[ascents[0]].optimizer)
+            optimizer = optimizer_class(type(ascents[0]))
         return optimizer(params, **arguments)
 
     def make(params):
-        return make_optimizer(params, solver, base, VALUES)
+        link = with_options(solver)
+        values = VALUES | {"solver__start": 1}
+        return make_optimizer(params, specs(link, with_options(base), values))
 
     assert equal(train(make), train(make_by_hand))
 
 
 @pytest.mark.parametrize(("solver", "base"), PAIRS)
-def test_a_solver_reads_the_parameters_it_declares_only(solver, base):
-    params = [nn.Parameter(torch.ones(1))]
-    declared = {name: VALUES[name] for name in parameters_of(solver, base)}
-    make_optimizer(params, solver, base, declared)
-    for name in declared:
-        missing = {key: value for key, value in declared.items() if key != name}
-        with pytest.raises(KeyError, match=name):
-            make_optimizer(params, solver, base, missing)
+def test_an_estimator_hands_on_what_its_solvers_declare_and_nothing_else(solver, base):
+    values = {k: v for k, v in VALUES.items() if k != "rho"}
+    link, descent = with_options(solver), with_options(base)
+    plan = read_parameters(SAMMLPRegressor(solver=link, base_solver=descent, **values))
+    settings = plan.settings(
+        n_samples=35,
+        batch_size=10,
+        epochs=3,
+        radius=VALUES["rho"],
+        dtype=np.dtype("f8"),
+        incremental=False,
+        averages=False,
+        out_activation="identity",
+    )
+    # an epoch has four steps
+    expected = specs(link, descent, VALUES | {"solver__start": 4})
+    assert settings.optimizers == tuple(expected)
 
 
-def test_a_solver_that_is_no_ascent_does_not_read_the_base_solver():
-    for solver in BASE_SOLVERS:
-        assert solver_chain(solver, "sgd") == solver_chain(solver, "adam") == [solver]
+def test_a_solver_that_takes_no_base_does_not_read_the_base_solver():
+    for name, solver in SOLVERS.items():
+        if not solver.takes_base:
+            for base in ("sgd", "adam"):
+                assert [link.name for link in solver_chain(name, base)] == [name]
 
 
 def test_every_public_name_is_the_class_of_that_name():
@@ -85,3 +105,10 @@ def test_every_public_name_is_the_class_of_that_name():
         assert getattr(sksharp.optim, name).__name__ == name
     with pytest.raises(AttributeError, match="'Adagrad'"):
         _ = sksharp.optim.Adagrad
+
+
+def test_every_solver_and_its_optimizer_are_public():
+    for solver in SOLVERS.values():
+        assert getattr(options, solver.__name__) is solver
+        optimizer = optimizer_class(solver)
+        assert getattr(sksharp.optim, solver.optimizer) is optimizer

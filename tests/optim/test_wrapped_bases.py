@@ -348,18 +348,18 @@ def test_another_step_without_a_closure_is_refused(lr, grad):
 
 
 @pytest.mark.parametrize("name", ["Ranger", "MSAM over Adam", "Schedule-Free"])
-def test_after_adopt_params_training_goes_on_from_weights_that_were_loaded(name):
+def test_after_reset_to_params_training_goes_on_from_weights_that_were_loaded(name):
     training = Training(CASES[name].make, initial_weights(0))
     training.run(4)
     module, best = Module(training), initial_weights(1)
     keys = module.state_dict().keys()
     module.load_state_dict(dict(zip(keys, best, strict=True)))
-    training.optimizer.adopt_params()
+    training.optimizer.reset_to_params()
     assert equal(training.optimizer.evaluation_params(), best)
     with torch.no_grad():
         expected = training.loss()
     assert training.run(1) == [expected]
-    training.optimizer.adopt_params()
+    training.optimizer.reset_to_params()
     kept = [w.clone() for w in training.optimizer.evaluation_params()]
     for group in training.optimizer.param_groups:
         group["lr"] = 0.0

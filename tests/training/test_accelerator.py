@@ -9,15 +9,15 @@ import pytest
 import torch
 from sklearn.base import clone
 
-from sksharp import SAMMLPClassifier, SAMMLPRegressor
-from sksharp.averaging import EMA, SWA, Snapshots
-from sksharp.optim import make_optimizer
+from sksharp import SAMMLPClassifier, SAMMLPRegressor, averaging
+from sksharp.options import SWA
 from sksharp.training._gradient import Backprop, Batch
 from sksharp.training._losses import LOSSES
 from sksharp.training._module import ACTIVATIONS, MLPModule
-from sksharp.training._net import Evaluation
+from sksharp.training._optimizer import make_optimizer
+from sksharp.training._step import Evaluation
 
-from ..solvers import every_solver
+from ..solvers import every_solver, of_chain, specs
 
 fake_tensor = pytest.importorskip("torch._subclasses.fake_tensor")
 registration = pytest.importorskip("torch.utils.backend_registration")
@@ -30,22 +30,20 @@ SINGLE = {
     "beta_2": 0.99,
     "epsilon": 1e-8,
     "rho": 0.05,
-    "gamma": 0.9,
-    "asam_eta": 0.01,
-    "gsam_alpha": 0.4,
-    "fisher_eta": 1.0,
-    "friendly_sigma": 1.0,
-    "friendly_decay": 0.9,
-    "looksam_k": 2,
-    "looksam_alpha": 0.7,
-    "esam_fraction": 0.5,
-    "sam_interval": 1,
-    "sam_start": 0,
-    "lookahead_k": 3,
-    "lookahead_alpha": 0.5,
-    "weight_decay": 0.1,
-    "muon_momentum": 0.95,
-    "schedule_free_warmup": 2,
+}
+OPTIONS = {
+    "wsam": {"gamma": 0.9},
+    "asam": {"eta": 0.01},
+    "gsam": {"alpha": 0.4},
+    "fisher_sam": {"eta": 1.0},
+    "friendly_sam": {"sigma": 1.0, "decay": 0.9},
+    "looksam": {"k": 2, "alpha": 0.7},
+    "esam": {"fraction": 0.5},
+    "ranger": {"k": 3, "alpha": 0.5},
+    "lookahead": {"k": 3, "alpha": 0.5},
+    "adamw": {"weight_decay": 0.1},
+    "schedule_free": {"weight_decay": 0.1, "warmup_steps": 2},
+    "muon": {"momentum": 0.95, "weight_decay": 0.1},
 }
 
 
@@ -99,11 +97,12 @@ def test_steps_and_averages_stay_on_the_device_and_wait_for_nothing(
     solver, base_solver, fake
 ):
     module, gradient, batches = make_parts(fake)
+    values = SINGLE | of_chain(solver, base_solver, OPTIONS)
     optimizer = make_optimizer(
-        [module.flat], solver, base_solver, SINGLE, layout=module.shapes
+        [module.flat], specs(solver, base_solver, values), layout=module.shapes
     )
-    average, snapshots = SWA(), Snapshots()
-    ema = EMA(0.9, warm_up=True)
+    average, snapshots = averaging.SWA(), averaging.Snapshots()
+    ema = averaging.EMA(0.9, warm_up=True)
     for _ in range(2):
         steps(module, gradient, batches, optimizer)
         for collector in (average, ema, snapshots):
@@ -123,15 +122,13 @@ def test_steps_of_many_models_stay_on_the_device_and_wait_for_nothing(
     module, gradient, batches = make_parts(fake, model_shape=(2,))
     values = {
         name: torch.empty(2, device=fake)
-        if isinstance(value, float) and name != "esam_fraction"
+        if isinstance(value, float) and name != "solver__fraction"
         else value
-        for name, value in SINGLE.items()
+        for name, value in (SINGLE | of_chain(solver, base_solver, OPTIONS)).items()
     }
     optimizer = make_optimizer(
         [module.flat],
-        solver,
-        base_solver,
-        values,
+        specs(solver, base_solver, values),
         model_ndim=1,
         layout=module.shapes,
     )
@@ -173,7 +170,7 @@ def test_a_mistake_in_a_step_does_not_go_unnoticed(
     solver, mistake, error, fake, monkeypatch
 ):
     module, gradient, batches = make_parts(fake)
-    optimizer = make_optimizer([module.flat], solver, "sgd", SINGLE)
+    optimizer = make_optimizer([module.flat], specs(solver, "sgd", SINGLE))
     descent = getattr(optimizer, "base_optimizer", optimizer)
     update = descent.update
 
@@ -200,9 +197,9 @@ FITS = {
     "ranger": (*CLASSIFIER, {"solver": "ranger"}),
     "sgd": (*REGRESSOR, {"solver": "sgd", "learning_rate": "invscaling"}),
     "cosine": (*CLASSIFIER, {"learning_rate": "cosine", "warmup": 0.2}),
-    "swa in cycles": (*CLASSIFIER, {"swa_lr": 1e-4, "swa_cycle": 1}),
+    "swa in cycles": (*CLASSIFIER, {"swa": SWA(start=1, lr=1e-4, cycle=1)}),
     "ema of a length": (*CLASSIFIER, {"ema_decay": "auto", "swa": False}),
-    "snapshots": (*CLASSIFIER, {"n_snapshots": 2, "swa": False}),
+    "snapshots": (*CLASSIFIER, {"swa": False, "snapshots": 2}),
 }
 
 
@@ -211,7 +208,7 @@ class Transfers:
 
     def __init__(self, monkeypatch):
         self.n = 0
-        for module in ("_bridge", "_net", "_epoch", "_validation"):
+        for module in ("_bridge", "_networks", "_epoch", "_validation"):
             name = f"sksharp.training.{module}.to_array"
             monkeypatch.setattr(name, self.to_array, raising=False)
         # training ends with the device's weights, which fake ones do not have
@@ -227,6 +224,7 @@ def test_an_epoch_waits_for_the_device_when_it_ends_and_never_before(
     case, accelerator, job_of, monkeypatch
 ):
     from sksharp.training._net import MLPNet
+    from sksharp.training._networks import Networks
 
     estimator, y, sample_weight, params = FITS[case]
     estimator = clone(estimator)
@@ -235,12 +233,12 @@ def test_an_epoch_waits_for_the_device_when_it_ends_and_never_before(
     def waits(batch_size):
         """Train for two epochs and return how often the host waited for the device."""
         estimator.set_params(
-            **{"swa": True, **params}, batch_size=batch_size, max_iter=2, swa_start=1
+            **{"swa": SWA(start=1), **params}, batch_size=batch_size, max_iter=2
         )
         job = job_of(estimator, X, y, sample_weight=sample_weight)
         before = transfers.n
         with fake_tensor.FakeTensorMode(allow_non_fake_inputs=False):
-            MLPNet([job], accelerator).train()
+            MLPNet(Networks([job], accelerator)).train()
         return transfers.n - before
 
     with_one_step = waits(batch_size=30)
@@ -249,11 +247,11 @@ def test_an_epoch_waits_for_the_device_when_it_ends_and_never_before(
 
 
 def test_rates_of_many_models_are_planned_and_kept_without_a_wait(accelerator):
-    from sksharp.training._schedule import Rates
+    from sksharp.training._learning_rate import Rates
 
     with fake_tensor.FakeTensorMode(allow_non_fake_inputs=False):
         params = [torch.zeros(2, 3, device=accelerator)]
-        optimizer = make_optimizer(params, "adam", "-", SINGLE, model_ndim=1)
+        optimizer = make_optimizer(params, specs("adam", "-", SINGLE), model_ndim=1)
         rates = Rates(optimizer, 2)
         each = [[0.3, 0.2, 0.1], [0.1, 0.2, 0.3]]
         lrs = rates.plan(each)

@@ -54,8 +54,8 @@ def test_an_epoch_draws_what_scikit_learns_shuffle_draws(kind, batch_size, job_o
             assert len(batch) == len(rows)
             assert_array_equal(dense(batch.X), X[rows])
             assert_array_equal(batch.y[:, 0], y[rows])
-            assert_array_equal(batch.weights, SAMPLE_WEIGHT[rows])
-            assert_allclose(batch.total, SAMPLE_WEIGHT[rows].sum(), rtol=1e-14)
+            assert_array_equal(batch.sample_weight, SAMPLE_WEIGHT[rows])
+            assert_allclose(batch.weight_sum, SAMPLE_WEIGHT[rows].sum(), rtol=1e-14)
         drawn, expected = job.random_state.get_state(), random_state.get_state()
         assert drawn[2:] == expected[2:]
         assert_array_equal(drawn[1], expected[1])
@@ -76,8 +76,8 @@ def test_without_shuffling_rows_keep_their_order_and_nothing_is_drawn(kind, job_
 def test_without_weights_the_total_is_the_number_of_rows(job_of):
     job = job_of(SAMMLPRegressor(batch_size=10), X, y)
     epoch = minibatches(Batches([job], CPU))
-    assert [batch.total for batch in epoch] == [10, 10, 3]
-    assert all(batch.weights is None for batch in epoch)
+    assert [batch.weight_sum for batch in epoch] == [10, 10, 3]
+    assert all(batch.sample_weight is None for batch in epoch)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -87,7 +87,7 @@ def test_batches_are_of_the_dtype_of_the_rows(kind, dtype, job_of):
     job = job_of(SAMMLPRegressor(batch_size=10), rows, y, sample_weight=SAMPLE_WEIGHT)
     expected = {np.float32: torch.float32, np.float64: torch.float64}[dtype]
     for batch in minibatches(Batches([job], CPU)):
-        assert batch.X.dtype == batch.y.dtype == batch.weights.dtype == expected
+        assert batch.X.dtype == batch.y.dtype == batch.sample_weight.dtype == expected
 
 
 def test_chunks_of_minibatches_are_cut_anywhere_without_a_trace(job_of, monkeypatch):
@@ -103,8 +103,8 @@ def test_chunks_of_minibatches_are_cut_anywhere_without_a_trace(job_of, monkeypa
         for batch, expected in zip(epoch, epochs[0], strict=True):
             assert_array_equal(batch.X, expected.X)
             assert_array_equal(batch.y, expected.y)
-            assert_array_equal(batch.weights, expected.weights)
-            assert batch.total == expected.total
+            assert_array_equal(batch.sample_weight, expected.sample_weight)
+            assert batch.weight_sum == expected.weight_sum
 
 
 ROWS_WITHOUT_WEIGHT = {"first minibatch": range(10), "short last one": range(20, 23)}
@@ -125,7 +125,7 @@ def test_rows_without_weight_are_fine_beside_others(job_of):
     sample_weight = np.where(np.arange(N) % 10 == 0, 2.0, 0.0)
     regr = SAMMLPRegressor(batch_size=10, shuffle=False)
     job = job_of(regr, X, y, sample_weight=sample_weight)
-    assert [batch.total for batch in minibatches(Batches([job], CPU))] == [2, 2, 2]
+    assert [batch.weight_sum for batch in minibatches(Batches([job], CPU))] == [2, 2, 2]
 
 
 def test_the_users_arrays_are_only_read(job_of):

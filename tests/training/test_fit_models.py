@@ -11,7 +11,20 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
-from sksharp._contract import Validation
+from sksharp._jobs import Validation
+from sksharp.options import (
+    ESAM,
+    GSAM,
+    SAM,
+    SWA,
+    WSAM,
+    Cosine,
+    LookSAM,
+    MultiStep,
+    Ranger,
+    Snapshots,
+    Step,
+)
 from sksharp.training import _plan, fit_models
 from sksharp.training._plan import plan
 
@@ -54,20 +67,20 @@ SGD_VARIANTS = [
 # schedules that change the rate step by step, epoch by epoch and not at all
 SCHEDULE_VARIANTS = [
     {"learning_rate": "cosine"},
-    {"learning_rate": "cosine", "learning_rate_init": 0.05, "lr_min": 0.01},
-    {"learning_rate": "flat_cosine", "rho": 0.2, "max_iter": 7},
+    {"learning_rate": Cosine(lr_min=0.01), "learning_rate_init": 0.05},
+    {"learning_rate": Cosine(flat=0.75), "rho": 0.2, "max_iter": 7},
     {"learning_rate": "onecycle", "alpha": 1.0, "n_iter_no_change": 9},
-    {"learning_rate": "step", "lr_step_size": 4, "lr_gamma": 0.5, "random_state": 1},
-    {"learning_rate": "multistep", "lr_milestones": (0.2, 5)},
+    {"learning_rate": Step(size=4, gamma=0.5), "random_state": 1},
+    {"learning_rate": MultiStep(milestones=(0.2, 5))},
     {"learning_rate": "exponential", "warmup": 2},
     {"warmup": 0.3, "tol": 0.02},
     {"tol": 0.02, "learning_rate_init": 0.05},
 ]
 SNAPSHOT_VARIANTS = [
-    {"n_snapshots": 3},
-    {"n_snapshots": 2, "lr_min": 0.001, "random_state": 1, "max_iter": 16},
-    {"n_snapshots": 3, "snapshot_schedule": "triangular", "snapshot_start": 5},
-    {"warmup": 2, "n_snapshots": 4, "rho": 0.2},
+    {"snapshots": 3},
+    {"random_state": 1, "max_iter": 16, "snapshots": Snapshots(n=2, lr_min=0.001)},
+    {"snapshots": Snapshots(n=3, schedule="triangular", start=5)},
+    {"warmup": 2, "rho": 0.2, "snapshots": 4},
     {},
 ]
 SETTINGS = {
@@ -88,32 +101,37 @@ SETTINGS = {
     ),
     "snapshots": ({}, SNAPSHOT_VARIANTS),
     "rates of averaging": (
-        {"swa": True, "swa_start": 10, "n_iter_no_change": 6},
+        {"swa": SWA(start=10), "n_iter_no_change": 6},
         [
             {},
-            {"swa_lr": 0.001},
-            {"swa_lr": 0.03, "swa_anneal": 5},
-            {"swa_lr": 0.001, "swa_anneal": 0.5, "swa_anneal_strategy": "linear"},
-            {"swa_lr": 0.001, "swa_cycle": 4},
-            {"swa_lr": 0.001, "swa_anneal": 3, "learning_rate": "cosine"},
-            {"swa_lr": 0.001, "swa_cycle": 3, "max_iter": 17, "tol": 0.02},
+            {"swa": SWA(start=10, lr=0.001)},
+            {"swa": SWA(start=10, lr=0.03, anneal=5)},
+            {"swa": SWA(start=10, lr=0.001, anneal=0.5, strategy="linear")},
+            {"swa": SWA(start=10, lr=0.001, cycle=4)},
+            {"swa": SWA(start=10, lr=0.001, anneal=3), "learning_rate": "cosine"},
+            {"swa": SWA(start=10, lr=0.001, cycle=3), "max_iter": 17, "tol": 0.02},
         ],
     ),
     "ema of a length": ({"ema_decay": "auto"}, VARIANTS),
     "sam": ({}, VARIANTS),
     "adam": ({"solver": "adam"}, VARIANTS),
-    "wsam": ({"solver": "wsam"}, [*VARIANTS, {"gamma": 0.3}]),
+    "wsam": ({"solver": "wsam"}, [*VARIANTS, {"solver": WSAM(gamma=0.3)}]),
     "numbers that steps share": (
         {"solver": "looksam"},
-        [*VARIANTS, {"looksam_k": 2}, {"sam_interval": 2}, {"looksam_alpha": 0.2}],
+        [
+            *VARIANTS,
+            {"solver": LookSAM(k=2)},
+            {"solver": LookSAM(interval=2)},
+            {"solver": LookSAM(alpha=0.2)},
+        ],
     ),
     "sam over sgd": ({"base_solver": "sgd"}, SGD_VARIANTS),
     "sgd": ({"solver": "sgd"}, SGD_VARIANTS),
     "ranger": (
         {"solver": "ranger", "learning_rate_init": 0.03},
-        [*VARIANTS, {"lookahead_alpha": 0.2}],
+        [*VARIANTS, {"solver": Ranger(alpha=0.2)}],
     ),
-    "swa": ({"swa": True}, [*VARIANTS, {"swa_start": 3, "swa_lr": 0.001}]),
+    "swa": ({"swa": True}, [*VARIANTS, {"swa": SWA(start=3, lr=0.001)}]),
     "early stopping": (
         {"early_stopping": True, "validation_fraction": 0.3, "n_iter_no_change": 8},
         VARIANTS,
@@ -355,19 +373,20 @@ def test_networks_of_a_group_see_rows_of_their_own(field, job_of):
 SHARED = {
     "units": ({}, {"hidden_layer_sizes": (6, 5)}),
     "activation": ({}, {"activation": "tanh"}),
-    "solver": ({}, {"solver": "gsam", "gsam_alpha": 0.0}),
+    "solver": ({}, {"solver": GSAM(alpha=0.0)}),
     "base solver": ({}, {"base_solver": "radam"}),
     "device": ({}, {"device": "cpu"}),
     # both make five minibatches
     "batch size": ({}, {"batch_size": 18}),
     "decay": ({"ema_decay": 0.9}, {"ema_decay": 0.8}),
-    "lookahead": ({"solver": "ranger"}, {"lookahead_k": 3}),
+    "lookahead": ({"solver": "ranger"}, {"solver": Ranger(k=3)}),
     "nesterov": ({"base_solver": "sgd"}, {"nesterovs_momentum": False}),
-    "looksam": ({"solver": "looksam"}, {"looksam_k": 2}),
-    "interval": ({}, {"sam_interval": 2}),
-    "start": ({}, {"sam_start": 2}),
-    "parts": ({"micro_batch_size": 6}, {"micro_batch_size": 7}),
-    "fraction": ({"solver": "esam"}, {"esam_fraction": 0.7}),
+    "decoupling": ({"solver": "wsam"}, {"solver": WSAM(decouple=True)}),
+    "looksam": ({"solver": "looksam"}, {"solver": LookSAM(k=2)}),
+    "interval": ({}, {"solver": SAM(interval=2)}),
+    "start": ({}, {"solver": SAM(start=2)}),
+    "parts": ({"solver": SAM(micro_batch_size=6)}, {"solver": SAM(micro_batch_size=7)}),
+    "fraction": ({"solver": "esam"}, {"solver": ESAM(fraction=0.7)}),
     "no ascent": ({}, {"rho": 0.0}),
 }
 
@@ -389,7 +408,9 @@ def test_models_of_two_precisions_train_apart(job_of):
     assert_apart(jobs)
 
 
-@pytest.mark.parametrize("settings", [{"solver": "esam"}, {"micro_batch_size": 7}])
+@pytest.mark.parametrize(
+    "settings", [{"solver": "esam"}, {"solver": SAM(micro_batch_size=7)}]
+)
 def test_folds_whose_minibatches_are_cut_train_apart(settings, job_of):
     (job,) = make_jobs(job_of, {**settings, "max_iter": 4}, [{}])
     # 4 minibatches each
@@ -443,7 +464,7 @@ PAUSED = {
     "sam": {},
     "wsam over sgd": {"solver": "wsam", "base_solver": "sgd"},
     "ranger": {"solver": "ranger"},
-    "swa": {"swa": True, "swa_start": 5},
+    "swa": {"swa": SWA(start=5)},
     "early stopping": {"early_stopping": True},
     # the pauses are between the looks
     "early stopping in every third epoch": {"early_stopping": True, "freq": 3},
@@ -452,23 +473,18 @@ PAUSED = {
     "without shuffling": {"shuffle": False},
     "cosine": {"learning_rate": "cosine", "warmup": 0.2},
     "one cycle of ranger": {"learning_rate": "onecycle", "solver": "ranger"},
-    "drops": {"learning_rate": "multistep", "lr_milestones": (3, 5, 8)},
+    "drops": {"learning_rate": MultiStep(milestones=(3, 5, 8))},
     "decay of sgd": {"learning_rate": "exponential", "solver": "sgd", "warmup": 5},
     "ema of a length": {"ema_decay": "auto"},
     "swa after annealing": {
-        "swa": True,
-        "swa_start": 3,
-        "swa_lr": 1e-3,
-        "swa_anneal": 6,
+        "swa": SWA(start=3, lr=1e-3, anneal=6),
         "learning_rate": "cosine",
     },
-    "swa in cycles": {"swa": True, "swa_start": 3, "swa_lr": 1e-3, "swa_cycle": 3},
-    "snapshots": {"n_snapshots": 5},
+    "swa in cycles": {"swa": SWA(start=3, lr=1e-3, cycle=3)},
+    "snapshots": {"snapshots": 5},
     "snapshots of ranger": {
-        "n_snapshots": 3,
         "solver": "ranger",
-        "snapshot_schedule": "triangular",
-        "snapshot_start": 3,
+        "snapshots": Snapshots(n=3, schedule="triangular", start=3),
     },
 }
 

@@ -79,8 +79,8 @@ def evaluate(gradient, module, batch):
 def reported_loss(loss, mean, batch):
     """Return the weighted mean of the loss of the rows, without the penalty."""
     rows = loss.row_losses(mean, batch.y)
-    rows = rows if batch.weights is None else rows * batch.weights
-    return rows.sum(-1) / batch.total
+    rows = rows if batch.sample_weight is None else rows * batch.sample_weight
+    return rows.sum(-1) / batch.weight_sum
 
 
 def autograd(module, loss, alpha, batch):
@@ -189,7 +189,7 @@ def test_the_loss_of_rows_is_scikit_learns(out_activation, weighted):
     batch = make_batch(out_activation, weighted=weighted)
     name, activate = IN_SKLEARN[out_activation]
     mean = activate(module(batch.X).detach().numpy())
-    weights = batch.weights.numpy() if weighted else None
+    weights = batch.sample_weight.numpy() if weighted else None
 
     predicted = evaluate(Backprop(module, LOSSES[out_activation], 0.5), module, batch)
 
@@ -306,7 +306,7 @@ def test_the_penalty_is_on_weights_and_not_on_biases():
         gradients.append(module.flat.grad.clone())
     coefs, intercepts = module.split(gradients[1] - gradients[0])
     for penalty, W in zip(coefs, module.split(module.flat.detach())[0], strict=True):
-        assert_allclose(penalty, 2.0 * W / batch.total, rtol=1e-12)
+        assert_allclose(penalty, 2.0 * W / batch.weight_sum, rtol=1e-12)
     for penalty in intercepts:
         assert_array_equal(penalty, 0)
 
@@ -366,7 +366,7 @@ def test_the_gradient_follows_weights_that_are_written_in_place():
 def test_weights_and_batch_are_only_read():
     module = make_module("relu", "softmax")
     batch = make_batch("softmax", weighted=True)
-    tensors = (module.flat.detach(), batch.X, batch.y, batch.weights)
+    tensors = (module.flat.detach(), batch.X, batch.y, batch.sample_weight)
     before = [tensor.clone() for tensor in tensors]
     evaluate(Backprop(module, LOSSES["softmax"], 0.1), module, batch)
     for tensor, start in zip(tensors, before, strict=True):
@@ -388,7 +388,7 @@ def test_rows_selected_of_a_prediction_have_the_gradient_of_these_rows_alone(
         rows = torch.stack([rows, rows + 1, rows.flip(0)])
         if not sparse:  # many models may have rows of their own
             X = batch.X + torch.arange(3.0, dtype=torch.float64).view(3, 1, 1)
-            batch = Batch(X, batch.y, None, batch.total)
+            batch = Batch(X, batch.y, None, batch.weight_sum)
     selected = batch.take(rows)
     gradient(selected, gradient.scratch(len(selected)))
     expected = gradient.grad.clone()

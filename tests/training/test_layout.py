@@ -7,24 +7,24 @@ import torch
 from numpy.testing import assert_allclose
 from torch import nn
 
-from sksharp import SAMMLPClassifier
 from sksharp.optim import (
     MSAM,
     SAM,
-    SOLVERS,
     AdamW,
     Lookahead,
     Muon,
     RAdam,
     ScheduleFree,
     YellowFin,
-    base_solvers,
-    make_optimizer,
 )
+from sksharp.options.solvers import SOLVERS
 from sksharp.training._gradient import Backprop, Batch
 from sksharp.training._losses import LOSSES
 from sksharp.training._module import MLPModule
-from sksharp.training._net import Evaluation
+from sksharp.training._optimizer import make_optimizer
+from sksharp.training._step import Evaluation
+
+from ..solvers import of_chain, specs
 
 UNITS = [4, 6, 5, 3]
 VALUES = {
@@ -32,16 +32,15 @@ VALUES = {
     "beta_1": 0.8,
     "beta_2": 0.95,
     "epsilon": 1e-6,
-    "weight_decay": 0.5,
-    "muon_momentum": 0.9,
-    "schedule_free_warmup": 4,
-    "sam_interval": 1,
-    "sam_start": 0,
     "rho": 0.3,
-    "lookahead_k": 3,
-    "lookahead_alpha": 0.6,
     "momentum": 0.9,
     "nesterovs_momentum": True,
+}
+OPTIONS = {
+    "adamw": {"weight_decay": 0.5},
+    "schedule_free": {"weight_decay": 0.5, "warmup_steps": 4},
+    "muon": {"momentum": 0.9, "weight_decay": 0.5},
+    "lookahead": {"k": 3, "alpha": 0.6},
 }
 ADAM = {"lr": 0.02, "beta_1": 0.8, "beta_2": 0.95, "eps": 1e-6}
 DECAYED = {**ADAM, "weight_decay": 0.5}
@@ -86,8 +85,9 @@ def train_flat(solver, base_solver):
     with torch.no_grad():
         module.flat.copy_(flat_start())
     gradient = Backprop(module, LOSSES["softmax"], 0.0)
+    values = VALUES | of_chain(solver, base_solver, OPTIONS)
     optimizer = make_optimizer(
-        [module.flat], solver, base_solver, VALUES, layout=module.shapes
+        [module.flat], specs(solver, base_solver, values), layout=module.shapes
     )
     for batch in make_batches():
         mean = torch.empty_like(batch.y)
@@ -114,7 +114,7 @@ def train_apart(make):
             z = batch.X
             for i, (w, b) in enumerate(zip(weights, biases, strict=True)):
                 z = (z.tanh() if i else z) @ w + b
-            loss = -(batch.y * z.log_softmax(-1)).sum() / batch.total
+            loss = -(batch.y * z.log_softmax(-1)).sum() / batch.weight_sum
             loss.backward()
 
         optimizer.step(closure)
@@ -136,31 +136,28 @@ def test_the_engine_trains_as_a_module_of_separate_tensors(solver, base_solver):
 
 
 def test_every_solver_that_is_told_the_layout_is_among_them():
-    told = {name for name, solver in SOLVERS.items() if "layout" in solver.told}
+    told = {name for name, solver in SOLVERS.items() if "layout" in solver.needs}
     assert told <= {name for name, _ in BY_HAND}
 
 
 def test_a_layout_is_told_through_every_wrapper():
     """Biases are not decayed, whatever stands before the solver that decays."""
-    defaults = SAMMLPClassifier().get_params()
+    options = {
+        **OPTIONS,
+        "wsam": {"gamma": 0.5},
+        "lookahead": {"k": 3, "alpha": 1.0},
+        "schedule_free": {"weight_decay": 0.5, "warmup_steps": 0},
+    }
     told = {"adamw", "schedule_free", "muon"}
     wrapped = set()
     for solver in SOLVERS.keys() - {"esam"}:  # which takes the losses of the rows
-        for base_solver in told & {*base_solvers(solver)}:
+        for base_solver in told & {*SOLVERS[solver]().allowed_bases()}:
             wrapped.add(base_solver)
             flat = nn.Parameter(torch.ones(13, dtype=torch.float64))
-            values = {
-                **defaults,
-                **VALUES,
-                "gamma": 0.5,
-                "rho": 0.0,
-                "lookahead_alpha": 1.0,
-            }
+            values = {**VALUES, "rho": 0.0, **of_chain(solver, base_solver, options)}
             optimizer = make_optimizer(
                 [flat],
-                solver,
-                base_solver,
-                values | {"schedule_free_warmup": 0},
+                specs(solver, base_solver, values),
                 layout=[(2, 3), (3, 1), (3,), (1,)],
             )
 

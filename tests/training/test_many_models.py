@@ -4,13 +4,13 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sksharp.averaging import SWA
-from sksharp.optim import make_optimizer
 from sksharp.training._gradient import Backprop, Batch
 from sksharp.training._losses import LOSSES
 from sksharp.training._module import MLPModule
-from sksharp.training._net import Evaluation
+from sksharp.training._optimizer import make_optimizer
+from sksharp.training._step import Evaluation
 
-from ..solvers import every_solver
+from ..solvers import every_solver, of_chain, specs
 
 K = 3
 UNITS = [4, 6, 5, 3]
@@ -24,23 +24,36 @@ VALUES = {
     "beta_2": torch.tensor([0.2, 0.9, 0.999], dtype=torch.float64),
     "epsilon": torch.tensor([1e-8, 1e-5, 1e-2], dtype=torch.float64),
     "rho": torch.tensor([0.01, 0.05, 0.5], dtype=torch.float64),
-    "gamma": torch.tensor([0.0, 0.5, 0.9], dtype=torch.float64),
-    "asam_eta": torch.tensor([0.0, 0.01, 0.5], dtype=torch.float64),
-    "gsam_alpha": torch.tensor([0.0, 0.4, 1.0], dtype=torch.float64),
-    "fisher_eta": torch.tensor([0.0, 1.0, 100.0], dtype=torch.float64),
-    "friendly_sigma": torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64),
-    "friendly_decay": torch.tensor([0.0, 0.6, 0.9], dtype=torch.float64),
-    "looksam_k": 2,
-    "looksam_alpha": torch.tensor([0.0, 0.2, 0.7], dtype=torch.float64),
-    "esam_fraction": 0.3,
-    "sam_interval": 1,
-    "sam_start": 0,
-    "lookahead_k": 4,
-    "lookahead_alpha": torch.tensor([0.2, 0.5, 1.0], dtype=torch.float64),
-    "weight_decay": torch.tensor([0.0, 0.1, 1.0], dtype=torch.float64),
-    "muon_momentum": torch.tensor([0.0, 0.5, 0.95], dtype=torch.float64),
-    "schedule_free_warmup": torch.tensor([0.0, 1.0, 4.0], dtype=torch.float64),
 }
+DECAY = torch.tensor([0.0, 0.1, 1.0], dtype=torch.float64)
+LOOKAHEAD = {"k": 4, "alpha": torch.tensor([0.2, 0.5, 1.0], dtype=torch.float64)}
+OPTIONS = {
+    "wsam": {"gamma": torch.tensor([0.0, 0.5, 0.9], dtype=torch.float64)},
+    "asam": {"eta": torch.tensor([0.0, 0.01, 0.5], dtype=torch.float64)},
+    "gsam": {"alpha": torch.tensor([0.0, 0.4, 1.0], dtype=torch.float64)},
+    "fisher_sam": {"eta": torch.tensor([0.0, 1.0, 100.0], dtype=torch.float64)},
+    "friendly_sam": {
+        "sigma": torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64),
+        "decay": torch.tensor([0.0, 0.6, 0.9], dtype=torch.float64),
+    },
+    "looksam": {"k": 2, "alpha": torch.tensor([0.0, 0.2, 0.7], dtype=torch.float64)},
+    "esam": {"fraction": 0.3},
+    "ranger": LOOKAHEAD,
+    "lookahead": LOOKAHEAD,
+    "adamw": {"weight_decay": DECAY},
+    "schedule_free": {
+        "weight_decay": DECAY,
+        "warmup_steps": torch.tensor([0.0, 1.0, 4.0], dtype=torch.float64),
+    },
+    "muon": {
+        "momentum": torch.tensor([0.0, 0.5, 0.95], dtype=torch.float64),
+        "weight_decay": DECAY,
+    },
+}
+
+
+def values_of(solver, base_solver):
+    return VALUES | of_chain(solver, base_solver, OPTIONS)
 
 
 def alone(value, k):
@@ -79,9 +92,7 @@ def train(start, batches, solver, base_solver, values, alpha, out_activation="so
     gradient = Backprop(module, LOSSES[out_activation], alpha)
     optimizer = make_optimizer(
         [module.flat],
-        solver,
-        base_solver,
-        values,
+        specs(solver, base_solver, values),
         model_ndim=start.ndim - 1,
         layout=module.shapes,
     )
@@ -98,12 +109,12 @@ def train(start, batches, solver, base_solver, values, alpha, out_activation="so
 
 
 def assert_each_trains_as_alone(batches, solver, base_solver, **options):
-    start = start_weights()
+    start, each = start_weights(), values_of(solver, base_solver)
     weights, means, averaged = train(
-        start, batches, solver, base_solver, VALUES, ALPHA, **options
+        start, batches, solver, base_solver, each, ALPHA, **options
     )
     for k in range(K):
-        values = {name: alone(value, k) for name, value in VALUES.items()}
+        values = {name: alone(value, k) for name, value in each.items()}
         expected = train(
             start[k], batches, solver, base_solver, values, ALPHA[k].item(), **options
         )
@@ -130,11 +141,12 @@ def test_many_models_train_as_each_one_alone_on_every_loss(out_activation, weigh
 @every_solver
 def test_a_model_that_diverges_does_not_disturb_the_others(solver, base_solver):
     start, batches = start_weights(), make_batches()
-    weights, _, averaged = train(start, batches, solver, base_solver, VALUES, ALPHA)
+    values = values_of(solver, base_solver)
+    weights, _, averaged = train(start, batches, solver, base_solver, values, ALPHA)
     broken = start.clone()
     broken[1] = torch.nan
     others, _, others_averaged = train(
-        broken, batches, solver, base_solver, VALUES, ALPHA
+        broken, batches, solver, base_solver, values, ALPHA
     )
     assert torch.isnan(others[1]).all()
     assert torch.isnan(others_averaged[1]).all()
@@ -146,10 +158,11 @@ def test_a_model_that_diverges_does_not_disturb_the_others(solver, base_solver):
 @every_solver
 def test_a_value_for_all_models_is_that_value_for_each(solver, base_solver):
     start, batches = start_weights(), make_batches()
-    shared = {name: alone(value, 1) for name, value in VALUES.items()}
+    values = values_of(solver, base_solver)
+    shared = {name: alone(value, 1) for name, value in values.items()}
     each = {
         name: value.new_full((K,), value[1].item()) if torch.is_tensor(value) else value
-        for name, value in VALUES.items()
+        for name, value in values.items()
     }
     weights, _, _ = train(start, batches, solver, base_solver, shared, 0.1)
     expected, _, _ = train(

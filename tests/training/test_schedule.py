@@ -7,8 +7,9 @@ from numpy.testing import assert_allclose
 from sklearn.neural_network._stochastic_optimizers import SGDOptimizer
 
 from sksharp import SAMMLPRegressor
-from sksharp.optim import SGD, solver_chain
-from sksharp.training._schedule import LearningRate, Rates
+from sksharp.optim import SGD
+from sksharp.options.solvers import solver_chain
+from sksharp.training._learning_rate import LearningRate, Rates
 
 from ..solvers import every_solver
 
@@ -61,7 +62,7 @@ def test_schedules_are_for_gradient_descent_alone(
     solver, base_solver, schedule, make_rate
 ):
     rate = make_rate(solver, base_solver, learning_rate=schedule)
-    descends = solver_chain(solver, base_solver)[-1] == "sgd"
+    descends = solver_chain(solver, base_solver)[-1].name == "sgd"
     rate.after_epoch(99)
     scaled = descends and schedule == "invscaling"
     assert rate.value == (0.1 / 100**0.5 if scaled else 0.1)

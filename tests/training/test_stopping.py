@@ -6,8 +6,9 @@ import pytest
 from sklearn.neural_network import MLPRegressor
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
-from sksharp._contract import Progress
-from sksharp.optim import SOLVERS
+from sksharp._jobs import Progress
+from sksharp.options import Ranger
+from sksharp.options.solvers import SOLVERS
 from sksharp.training._stopping import StoppingRule
 
 pytestmark = pytest.mark.filterwarnings(
@@ -136,15 +137,14 @@ def test_a_loss_that_is_not_of_the_model_repeats_the_last_verdict(make_rule):
         assert rule.progress.best_loss == best
 
 
-@pytest.mark.parametrize("lookahead_k", [1, 2, 3, 5])
+@pytest.mark.parametrize("k", [1, 2, 3, 5])
 @pytest.mark.parametrize("solver", ["ranger", "sam", "wsam"])
-def test_only_epochs_that_begin_a_step_at_slow_weights_count(solver, lookahead_k):
+def test_only_epochs_that_begin_a_step_at_slow_weights_count(solver, k):
     """The best loss is that of an epoch in which the fast weights were the model's."""
     regr = SAMMLPRegressor(
         hidden_layer_sizes=(4,),
-        solver=solver,
-        base_solver="ranger",
-        lookahead_k=lookahead_k,
+        solver=Ranger(k=k) if solver == "ranger" else solver,
+        base_solver=Ranger(k=k),
         learning_rate_init=0.01,
         batch_size=20,  # two steps an epoch
         n_iter_no_change=np.inf,
@@ -153,8 +153,7 @@ def test_only_epochs_that_begin_a_step_at_slow_weights_count(solver, lookahead_k
     ).fit(X, y)
     # step 0, and every k-th after it, begins at the slow weights
     is_of_model = [
-        any(step % lookahead_k == 0 for step in (2 * epoch, 2 * epoch + 1))
-        for epoch in range(9)
+        any(step % k == 0 for step in (2 * epoch, 2 * epoch + 1)) for epoch in range(9)
     ]
     losses = np.array(regr.loss_curve_)
     assert regr.best_loss_ == losses[is_of_model].min()

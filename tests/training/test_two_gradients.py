@@ -8,33 +8,35 @@ import torch
 from numpy.testing import assert_allclose
 from torch import nn
 
-from sksharp.optim import ESAM, SOLVERS, make_optimizer
+from sksharp.optim import ESAM
 from sksharp.optim.esam import select_weights
+from sksharp.options.solvers import SOLVERS
 from sksharp.training._gradient import Backprop, Batch
 from sksharp.training._losses import LOSSES
 from sksharp.training._module import MLPModule
-from sksharp.training._net import Evaluation
+from sksharp.training._optimizer import make_optimizer
 from sksharp.training._parts import MAX_WEIGHTS, Parts
+from sksharp.training._step import Evaluation
+
+from ..solvers import of_chain, specs
 
 UNITS = [4, 6, 5, 3]
 ALPHA = 0.3
-ASCENTS = [name for name, solver in SOLVERS.items() if solver.is_ascent]
+ASCENTS = [name for name, solver in SOLVERS.items() if solver.is_two_gradient]
 VALUES = {
     "learning_rate_init": 0.05,
     "momentum": 0.8,
     "nesterovs_momentum": True,
     "rho": 0.2,
-    "gamma": 0.8,
-    "asam_eta": 0.1,
-    "gsam_alpha": 0.4,
-    "fisher_eta": 100.0,
-    "friendly_sigma": 1.0,
-    "friendly_decay": 0.6,
-    "looksam_k": 2,
-    "looksam_alpha": 0.7,
-    "esam_fraction": 0.3,
-    "sam_interval": 1,
-    "sam_start": 0,
+}
+OPTIONS = {
+    "wsam": {"gamma": 0.8},
+    "asam": {"eta": 0.1},
+    "gsam": {"alpha": 0.4},
+    "fisher_sam": {"eta": 100.0},
+    "friendly_sam": {"sigma": 1.0, "decay": 0.6},
+    "looksam": {"k": 2, "alpha": 0.7},
+    "esam": {"fraction": 0.3},
 }
 rng = np.random.RandomState(0)
 START = torch.from_numpy(rng.normal(0, 0.5, MLPModule(UNITS, "tanh").flat.numel()))
@@ -54,23 +56,26 @@ def make_batches(*, weighted=False, sparse=False, n_models=None):
 
 def of_models(*batches):
     """Return the minibatches of several models as one."""
-    weights, total = None, batches[0].total
-    if batches[0].weights is not None:
-        weights = torch.stack([batch.weights for batch in batches])
+    weights, total = None, batches[0].weight_sum
+    if batches[0].sample_weight is not None:
+        weights = torch.stack([batch.sample_weight for batch in batches])
         total = weights.sum(-1)
     X, y = (torch.stack([getattr(batch, n) for batch in batches]) for n in "Xy")
     return Batch(X, y, weights, total)
 
 
-def make_engine(solver, values, start=START):
+def specs_of(solver, **values):
+    """Return a solver over gradient descent, with other values than above."""
+    return specs(solver, "sgd", VALUES | of_chain(solver, "sgd", OPTIONS) | values)
+
+
+def make_engine(solver, start=START, **values):
     module = MLPModule(UNITS, "tanh", model_shape=tuple(start.shape[:-1]))
     with torch.no_grad():
         module.flat.copy_(start)
     optimizer = make_optimizer(
         [module.flat],
-        solver,
-        "sgd",
-        values,
+        specs_of(solver, **values),
         model_ndim=start.ndim - 1,
         layout=module.shapes,
     )
@@ -79,14 +84,14 @@ def make_engine(solver, values, start=START):
 
 def train(solver, batches, micro_batch_size=None, start=START, **values):
     """Train as the engine does and return the weights."""
-    module, gradient, optimizer = make_engine(solver, {**VALUES, **values}, start)
+    module, gradient, optimizer = make_engine(solver, start, **values)
     for batch in batches:
         shape = (*start.shape[:-1], *batch.y.shape[-2:])
         mean = torch.empty(shape, dtype=torch.float64)
         parts = batch.cut(micro_batch_size or len(batch))
         optimizer.step(
             [
-                (Evaluation(gradient, part, mean[..., rows, :], None), part.total)
+                (Evaluation(gradient, part, mean[..., rows, :], None), part.weight_sum)
                 for rows, part in parts
             ]
         )
@@ -95,11 +100,9 @@ def train(solver, batches, micro_batch_size=None, start=START, **values):
 
 def train_at_once(solver, batches, size, start=START, **values):
     """Train with the parts of a minibatch at once and return the weights."""
-    module, gradient, optimizer = make_engine(solver, {**VALUES, **values}, start)
+    module, gradient, optimizer = make_engine(solver, start, **values)
     make = partial(MLPModule, UNITS, "tanh")
-    parts = Parts(
-        lambda shape: make(model_shape=shape), gradient.flat, gradient.loss, ALPHA, size
-    )
+    parts = Parts(make, gradient.flat, gradient.loss, ALPHA, size)
     means = []
     for batch in batches:
         shape = (*start.shape[:-1], *batch.y.shape[-2:])
@@ -118,7 +121,7 @@ def train_by_autograd(solver, batches, micro_batch_size=None):
     module = MLPModule(UNITS, "tanh")
     coefs, intercepts = module.split(START.clone())
     params = [nn.Parameter(part.clone()) for part in (*coefs, *intercepts)]
-    optimizer = make_optimizer(params, solver, "sgd", VALUES)
+    optimizer = make_optimizer(params, specs_of(solver))
     n_layers = len(coefs)
 
     def objectives(batch, whole, rows=slice(None)):
@@ -128,8 +131,8 @@ def train_by_autograd(solver, batches, micro_batch_size=None):
             z = z @ params[i] + params[n_layers + i]
         losses = -(batch.y[rows] * torch.log_softmax(z, -1)).sum(-1)
         squares = sum(p.square().sum() for p in params[:n_layers])
-        if batch.weights is not None:
-            losses = losses * batch.weights[rows]
+        if batch.sample_weight is not None:
+            losses = losses * batch.sample_weight[rows]
         return losses, ALPHA * squares / 2 / whole
 
     def closure(batch, whole, *rows):
@@ -137,13 +140,15 @@ def train_by_autograd(solver, batches, micro_batch_size=None):
         if isinstance(optimizer, ESAM):
             return losses + penalty
         optimizer.zero_grad()
-        objective = losses.sum() / batch.total + penalty
+        objective = losses.sum() / batch.weight_sum + penalty
         objective.backward()
         return objective
 
     for batch in batches:
         parts = [part for _, part in batch.cut(micro_batch_size or len(batch))]
-        optimizer.step([(partial(closure, p, batch.total), p.total) for p in parts])
+        optimizer.step(
+            [(partial(closure, p, batch.weight_sum), p.weight_sum) for p in parts]
+        )
     return torch.cat([p.detach().flatten() for p in params])
 
 
@@ -184,12 +189,13 @@ def test_parts_at_once_are_the_parts_one_by_one(solver, size, weighted, models):
         start = torch.stack([START, START.flip(0), 2 * START])
         values = {
             "rho": torch.tensor([0.05, 0.2, 1.0], dtype=torch.float64),
-            "asam_eta": torch.tensor([0.01, 0.1, 1.0], dtype=torch.float64),
         }
+        if solver == "asam":
+            values["solver__eta"] = torch.tensor([0.01, 0.1, 1.0], dtype=torch.float64)
     if models == "rows of their own":
         others = [make_batches(weighted=weighted) for _ in range(2)]
         batches = [of_models(*each) for each in zip(batches, *others, strict=True)]
-    values |= {"sam_interval": 2} if size == 3 else {}
+    values |= {"solver__interval": 2} if size == 3 else {}
     at_once, _ = train_at_once(solver, batches, size, start, **values)
     one_by_one = train(solver, batches, size, start, **values)
     assert_allclose(at_once, one_by_one, rtol=0, atol=1e-12)
@@ -200,7 +206,7 @@ def test_parts_at_once_are_the_parts_one_by_one(solver, size, weighted, models):
 def test_parts_at_once_leave_the_prediction_before_the_step(size):
     batches = make_batches()
     _, (first,) = train_at_once("sam", batches[:1], size)
-    _, gradient, _ = make_engine("sam", VALUES)
+    _, gradient, _ = make_engine("sam")
     expected = torch.empty_like(first)
     gradient.predict(batches[0], expected)
     assert_allclose(first, expected, rtol=0, atol=1e-15)
@@ -218,7 +224,7 @@ def test_large_networks_take_parts_one_by_one():
 @pytest.mark.parametrize("solver", ASCENTS)
 def test_sparse_rows_train_as_dense_ones(solver, micro_batch_size):
     batches = make_batches(sparse=True, weighted=True)
-    dense = [Batch(b.X.to_dense(), b.y, b.weights, b.total) for b in batches]
+    dense = [Batch(b.X.to_dense(), b.y, b.sample_weight, b.weight_sum) for b in batches]
     for size in (None, micro_batch_size):
         sparse_weights = train(solver, batches, size)
         assert_allclose(sparse_weights, train(solver, dense, size), rtol=0, atol=1e-12)
@@ -263,8 +269,8 @@ def test_esam_takes_a_row_of_weight_two_as_two_rows(fraction):
     X, y = (part.repeat_interleave(n_copies, 0) for part in (batch.X, batch.y))
     repeated = Batch(X, y, None, total)
     assert_allclose(
-        train("esam", [weighted], esam_fraction=fraction),
-        train("esam", [repeated], esam_fraction=fraction),
+        train("esam", [weighted], solver__fraction=fraction),
+        train("esam", [repeated], solver__fraction=fraction),
         rtol=0,
         atol=1e-12,
     )
@@ -281,10 +287,12 @@ def test_esam_selects_by_weights_of_any_scale(scale):
 
 def test_a_part_whose_rows_have_no_weight_counts_for_nothing():
     [batch, *_] = make_batches(weighted=True)
-    batch.weights[3:6] = 0
-    batch.total = float(batch.weights.sum())
+    batch.sample_weight[3:6] = 0
+    batch.weight_sum = float(batch.sample_weight.sum())
     rows = [0, 1, 2, 6, 7, 8, 9]
-    kept = Batch(batch.X[rows], batch.y[rows], batch.weights[rows], batch.total)
+    kept = Batch(
+        batch.X[rows], batch.y[rows], batch.sample_weight[rows], batch.weight_sum
+    )
     for solver in ("sam", "wsam", "friendly_sam", "fisher_sam"):
         weights = train(solver, [batch], 3)
         assert torch.isfinite(weights).all()
@@ -311,7 +319,7 @@ def test_esam_evaluates_rows_once_at_each_of_its_two_places(weighted, monkeypatc
     monkeypatch.setattr(Backprop, "predict", noting_predict)
     monkeypatch.setattr(Backprop, "differentiate", noting_differentiate)
     batch = make_batches(weighted=weighted)[0]
-    train("esam", [batch], esam_fraction=0.5)
+    train("esam", [batch], solver__fraction=0.5)
     n = len(batch)
     assert predicted == [n, n]
     assert differentiated == [n, n if weighted else round(0.5 * n)]

@@ -1,0 +1,1 @@
+"""The estimators: parameters, data, what is trained, and what a fit leaves."""

@@ -1,0 +1,559 @@
+"""The parameters of a fit, read once: names as objects, and what does not go together."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, Literal
+
+import numpy as np
+from sklearn.utils._param_validation import InvalidParameterError, StrOptions
+
+from .._choices import Choice
+from .._jobs import Array, AveragingSettings, OptimizerSpec, Settings
+from .._numbers import Number, check_divisor, check_range, plain, plain_scalar
+from .._warnings import warn
+from ..options._base import SHARE_OR_EPOCHS, Option, epochs_before
+from ..options.averages import SWA, Snapshots, as_snapshots, as_swa
+from ..options.schedules import (
+    SCHEDULES,
+    THEIRS,
+    Constant,
+    LearningRateSchedule,
+    RatePlan,
+    as_schedule,
+)
+from ..options.solvers import SOLVERS, Solver, TwoGradients, solver_chain
+
+# with rho='auto': the radius before one is chosen, the steps of an epoch at least, and
+# the rows of a minibatch at least
+RHO_UNTIL_CHOSEN = 0.05
+STEPS_OF_AUTO = 20
+SMALLEST_OF_AUTO = 8
+
+# with fewer rows there is nothing for one network to choose a radius by
+MIN_ROWS = 100
+
+# radii that rho='auto' tries for one network, and for members
+RADII_OF_ONE = (0.0, 0.1, 0.5)
+RADII_OF_MEMBERS = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
+
+# average of the weights with rho='auto', unless the user asks for another or for none
+DECAY_OF_AUTO = 0.99
+
+# the average of ema_decay='auto' looks back over this share of all steps
+EMA_SHARE = 0.1
+EMA_RANGE = (0.9, 0.999)
+
+CONSTRAINTS: dict[str, Any] = {
+    "solver": [Choice({"lbfgs", *SOLVERS}, Solver, "sksharp.options.ASAM()")],
+    "base_solver": [
+        Choice(
+            {name for name, cls in SOLVERS.items() if cls.is_base},
+            Solver,
+            "sksharp.options.AdamW()",
+        )
+    ],
+    "learning_rate": [
+        Choice(
+            {"constant", *THEIRS, *SCHEDULES},
+            LearningRateSchedule,
+            "sksharp.options.Cosine()",
+        )
+    ],
+    "rho": [
+        Number(Real, 0, None, closed="left"),
+        StrOptions({"auto"}),
+        "array-like",
+    ],
+    "swa": ["boolean", SWA],
+    "snapshots": [Number(Integral, 2, None, closed="left"), Snapshots, None],
+    "warmup": SHARE_OR_EPOCHS,
+    "ema_decay": [Number(Real, 0, 1, closed="left"), StrOptions({"auto"}), None],
+    "n_members": [Number(Integral, 1, None, closed="left")],
+    "cv": ["cv_object"],
+    "max_steps": [Number(Integral, 1, None, closed="left"), None],
+}
+
+# parameters that may hold an object with options
+HOLD_OPTIONS = ("solver", "base_solver", "learning_rate", "swa", "snapshots")
+
+# parameters that the engine knows by the estimator's name
+_SHARED_SETTINGS = (
+    "activation",
+    "alpha",
+    "learning_rate_init",
+    "power_t",
+    "shuffle",
+    "tol",
+    "n_iter_no_change",
+    "verbose",
+    "device",
+)
+
+
+def check_options(params: Mapping[str, Any]) -> None:
+    """Raise for what is no object with options, and for values that one does not take.
+
+    Parameters
+    ----------
+    params : dict
+        Parameters of an estimator.
+    """
+    for name in HOLD_OPTIONS:
+        value = params.get(name)  # a subclass may have fewer
+        if isinstance(value, Option):
+            value.validate()
+            continue
+        cls = value if inspect.isclass(value) else type(value)
+        if inspect.isclass(value) and issubclass(cls, Option):
+            raise InvalidParameterError(
+                f"{name} must be an object, got the class {cls.__name__}. Write "
+                f"{name}={cls.__name__}()."
+            )
+        if cls.__module__.startswith(("sksharp.optim", "sksharp.averaging", "torch.")):
+            raise InvalidParameterError(
+                f"{name} must be a name, or an object of sksharp.options, got "
+                f"{cls.__module__}.{cls.__name__}, which trains torch's parameters. "
+                f"Import it from sksharp.options, where what an estimator takes has "
+                "the same names."
+            )
+
+
+def with_objects(estimator: Any, names: Iterable[str]) -> dict[str, Option]:
+    """Return the objects that stand in the place of names, to set options of them.
+
+    Parameters
+    ----------
+    estimator : estimator
+        With parameters that name methods, or hold objects.
+
+    names : iterable of str
+        Parameters whose options are set.
+
+    Returns
+    -------
+    objects : dict of str to Option
+        Copies, so that no other holder of an object sees the change.
+    """
+    as_object: dict[str, Callable[[Any], Option | None]] = {
+        "solver": _known(SOLVERS),
+        "base_solver": _known(SOLVERS),
+        "learning_rate": _known(SCHEDULES),
+        "swa": as_swa,
+        "snapshots": as_snapshots,
+    }
+    objects: dict[str, Option] = {}
+    for name in names:
+        value = getattr(estimator, name, None)
+        if name not in as_object:
+            if hasattr(estimator, name) and not hasattr(value, "set_params"):
+                raise ValueError(
+                    f"{name} has no options to set, got {name}={value!r}. Set {name} "
+                    "itself."
+                )
+            continue
+        if not isinstance(value, Option):
+            value = as_object[name](value)
+        if value is None:
+            held = getattr(estimator, name)
+            if isinstance(held, str):
+                raise ValueError(
+                    f"{name}={held!r} has no options to set. First set {name} to an "
+                    "object of sksharp.options, or to a name that has options."
+                )
+            raise ValueError(
+                f"{name} must be on for its options to be set, got {name}={held!r}. "
+                f"First set {name} to an object of sksharp.options."
+            )
+        objects[name] = type(value)(**value.get_params(deep=False))
+    return objects
+
+
+def _known(registry: Mapping[str, type[Option]]) -> Callable[[Any], Option | None]:
+    def as_object(value: Any) -> Option | None:
+        is_known = isinstance(value, str) and value in registry
+        return registry[value]() if is_known else None
+
+    return as_object
+
+
+def read_parameters(estimator: Any) -> FitPlan:
+    """Return what the parameters of an estimator amount to, without a check of them.
+
+    Parameters
+    ----------
+    estimator : estimator
+        With valid parameters.
+
+    Returns
+    -------
+    plan : FitPlan
+        They and the objects that they name.
+    """
+    return plan_of(
+        {
+            name: value
+            for name, value in vars(estimator).items()
+            if name[0] != "_" and name[-1] != "_"
+        },
+        estimator._parameter_constraints,
+    )
+
+
+def plan_of(params: Mapping[str, Any], constraints: Mapping[str, Any]) -> FitPlan:
+    """Return what parameters amount to."""
+    is_stochastic = isinstance(params["solver"], Solver) or params["solver"] in SOLVERS
+    return FitPlan(
+        params=params,
+        constraints=constraints,
+        chain=tuple(solver_chain(params["solver"], params["base_solver"]))
+        if is_stochastic
+        else (),
+        schedule=as_schedule(params["learning_rate"]),
+        swa=as_swa(params["swa"]),
+        snapshots=as_snapshots(params["snapshots"]),
+        batch_size=params["batch_size"],
+        callbacks=params["callbacks"],
+        cv=params["cv"],
+        early_stopping=params["early_stopping"],
+        ema_decay=params["ema_decay"],
+        learning_rate_init=params["learning_rate_init"],
+        max_iter=params["max_iter"],
+        max_steps=params["max_steps"],
+        n_iter_no_change=params["n_iter_no_change"],
+        n_members=params["n_members"],
+        scoring=params["scoring"],
+        tol=params["tol"],
+        validation_fraction=params["validation_fraction"],
+        verbose=params["verbose"],
+        warmup=params["warmup"],
+    )
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """The parameters of a fit, and what they amount to.
+
+    Parameters
+    ----------
+    params : dict
+        The parameters, as they were given.
+
+    constraints : dict
+        What values they take.
+
+    chain : tuple of Solver
+        The solvers that take part, the one with the descent step last. Empty for 'lbfgs'.
+
+    schedule : LearningRateSchedule or None
+        The schedule of the learning rate, None if it is one of scikit-learn's.
+
+    swa : SWA or None
+        The average of the last epochs, if there is one.
+
+    snapshots : Snapshots or None
+        The ensemble of one training, if there is one.
+
+    batch_size, callbacks, ..., warmup : object
+        Those of ``params`` that a fit reads as they were given.
+    """
+
+    params: Mapping[str, Any]
+    constraints: Mapping[str, Any]
+    chain: tuple[Solver, ...]
+    schedule: LearningRateSchedule | None
+    swa: SWA | None
+    snapshots: Snapshots | None
+    batch_size: int | Literal["auto"]
+    callbacks: Sequence[Any] | None
+    cv: Any
+    early_stopping: bool
+    ema_decay: float | Literal["auto"] | None
+    learning_rate_init: float
+    max_iter: int
+    max_steps: int | None
+    n_iter_no_change: float
+    n_members: int
+    scoring: str | Callable[..., float] | None
+    tol: float
+    validation_fraction: float
+    verbose: int
+    warmup: float
+
+    def with_params(self, **params: Any) -> FitPlan:
+        """Return a plan with other parameters."""
+        return plan_of({**self.params, **params}, self.constraints)
+
+    def value(self, name: str) -> Any:
+        """Return a parameter as a number of Python's own, a float if it may be real."""
+        return plain(name, self.params[name], self.constraints[name])
+
+    # -- solvers and radii -------------------------------------------------------------
+
+    @property
+    def is_stochastic(self) -> bool:
+        """Whether the solver takes steps on minibatches."""
+        return bool(self.chain)
+
+    @property
+    def outer(self) -> Solver:
+        """The solver that ``solver`` names."""
+        return self.chain[0]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the solvers that take part."""
+        return tuple(solver.name for solver in self.chain)
+
+    @property
+    def reads(self) -> set[str]:
+        """The parameters of the estimator that the solvers read."""
+        return {name for solver in self.chain for name in solver.reads.values()}
+
+    @property
+    def radii(self) -> Any:
+        """The radii that ``rho`` lists, None if it is one radius or 'auto'."""
+        rho = self.params["rho"]
+        return None if isinstance(rho, str | Real) else rho
+
+    @property
+    def searches(self) -> bool:
+        """Whether the radius is to be found."""
+        is_open = not isinstance(self.params["rho"], Real)
+        return is_open and self.is_stochastic and self.outer.takes_radius
+
+    @property
+    def radius_until_chosen(self) -> float:
+        """The radius of a fit that chooses none, with ``rho='auto'`` or a list."""
+        radius = RHO_UNTIL_CHOSEN * self.outer.radius
+        if self.radii is not None and np.size(self.radii) == 1:
+            radius = np.ravel(self.radii).item()  # which leaves no choice
+        scaled: float = self.outer.scale_radii(radius)
+        return scaled
+
+    @property
+    def candidates(self) -> Any:
+        """The radii to choose from, as 'sam' would count them for 'wsam'."""
+        if self.radii is not None:
+            return self.radii
+        radii = RADII_OF_ONE if self.n_members == 1 else RADII_OF_MEMBERS
+        return np.multiply(radii, self.outer.radius)
+
+    def is_automatic(
+        self, y: Array, sample_weight: Array | None, given: object = None
+    ) -> bool:
+        """Return whether ``rho='auto'`` says how to train: there are rows to judge by."""
+        if not self.searches or self.cv is not None or given is not None:
+            return self.searches
+        n_rows = len(y) if sample_weight is None else np.count_nonzero(sample_weight)
+        return bool(n_rows >= MIN_ROWS)
+
+    def chooses(
+        self, y: Array, sample_weight: Array | None, given: object = None
+    ) -> bool:
+        """Return whether a fit of one network chooses its radius."""
+        lists = self.radii is not None and np.size(self.radii) > 1
+        return self.searches and (lists or self.is_automatic(y, sample_weight, given))
+
+    @property
+    def micro_batch_size(self) -> int | None:
+        """Rows of the parts of a minibatch, None for the whole."""
+        outer = self.outer
+        return outer.micro_batch_size if isinstance(outer, TwoGradients) else None
+
+    # -- lengths -----------------------------------------------------------------------
+
+    @property
+    def length_name(self) -> str:
+        """The parameter that says how long training is."""
+        return "max_iter" if self.max_steps is None else "max_steps"
+
+    def epochs(self, n_samples: int, batch_size: int) -> int:
+        """Return how many epochs training lasts at most."""
+        if self.max_steps is None:
+            return int(self.max_iter)
+        return -(-int(self.max_steps) // -(-n_samples // batch_size))
+
+    @property
+    def ends_low(self) -> bool:
+        """Whether the learning rate has fallen to its end when training ends."""
+        return self.schedule is not None and self.schedule.ends_low
+
+    def clipped_batch_size(self, n_samples: int, *, is_automatic: bool) -> int:
+        """Return the rows of a minibatch, of a network that trains on so many rows."""
+        if self.batch_size == "auto":
+            largest = min(200, n_samples)
+            if not is_automatic or n_samples < MIN_ROWS:
+                return largest
+            return min(largest, max(SMALLEST_OF_AUTO, n_samples // STEPS_OF_AUTO))
+        return min(self.batch_size, n_samples)
+
+    # -- what the engine is given ------------------------------------------------------
+
+    def settings(
+        self,
+        *,
+        n_samples: int,
+        batch_size: int,
+        epochs: int,
+        radius: float | None,
+        dtype: np.dtype[Any],
+        incremental: bool,
+        averages: bool,
+        **own: Any,
+    ) -> Settings:
+        """Return the settings of a training.
+
+        Parameters
+        ----------
+        n_samples, batch_size, epochs : int
+            Its rows, those of a minibatch and its epochs.
+
+        radius : float or None
+            Its radius, if the solver has one.
+
+        dtype : numpy.dtype
+            Of the network.
+
+        incremental : bool
+            Whether this is a call of ``partial_fit``.
+
+        averages : bool
+            Whether weights are averaged where the user says nothing.
+
+        **own : dict
+            Settings that are not parameters.
+        """
+        n_batches = -(-n_samples // batch_size)
+        settings = Settings(
+            batch_size=batch_size,
+            optimizers=self._optimizers(
+                n_samples, batch_size, n_batches, epochs, radius, incremental
+            ),
+            averaging=self._averaging(epochs),
+            micro_batch_size=plain_scalar(self.micro_batch_size),
+            ema_decay=self._decay(epochs * n_batches, is_automatic=averages),
+            learning_rate=self._sklearn_schedule(),
+            schedule=self._rate_plan(epochs, incremental=incremental),
+            **{name: self.value(name) for name in _SHARED_SETTINGS},
+            **own,
+        )
+        self._check_ranges(settings, dtype)
+        return settings
+
+    def _optimizers(
+        self,
+        n_samples: int,
+        batch_size: int,
+        n_batches: int,
+        epochs: int,
+        radius: float | None,
+        incremental: bool,
+    ) -> tuple[OptimizerSpec, ...]:
+        specs = []
+        for solver in self.chain:
+            arguments = {
+                **{
+                    argument: radius if name == "rho" else self.value(name)
+                    for argument, name in solver.reads.items()
+                },
+                **solver.own_arguments(),
+            }
+            specs.append(OptimizerSpec(solver.name, arguments))
+        outer = self.outer
+        if isinstance(outer, TwoGradients):
+            own = dict(specs[0].arguments)
+            own["start"] = n_batches * epochs_before(outer.start, epochs)
+            is_whole = n_samples <= (self.micro_batch_size or batch_size)
+            # the rows of one call of partial_fit are a minibatch of all that come
+            is_silent = incremental or radius == 0
+            if "sigma" in own and is_whole and not is_silent:
+                warn(
+                    "solver='friendly_sam' perturbs along the noise of minibatches, and "
+                    f"one that holds all {n_samples} rows has none. It is going to be "
+                    "'sam'; lower batch_size or set solver__micro_batch_size."
+                )
+                own["sigma"] = 0.0
+            specs[0] = OptimizerSpec(outer.name, own)
+        return tuple(specs)
+
+    def _sklearn_schedule(self) -> str:
+        name: Any = self.params["learning_rate"]
+        return name if name in THEIRS else "constant"
+
+    def _rate_plan(self, epochs: int, *, incremental: bool) -> RatePlan | None:
+        """Return the schedule over so many epochs, None if the rate has none."""
+        schedule: LearningRateSchedule
+        if self.snapshots is not None:
+            schedule = self.snapshots.cycles(epochs)
+        elif self.schedule is not None:
+            schedule = self.schedule.plain()
+        elif self.warmup:
+            schedule = Constant()
+        else:
+            return None
+        return RatePlan(
+            schedule=schedule,
+            initial=self.value("learning_rate_init"),
+            epochs=None if incremental else epochs,
+            warmup=plain_scalar(self.warmup),
+        )
+
+    def _averaging(self, epochs: int) -> AveragingSettings | None:
+        if self.snapshots is not None:
+            return AveragingSettings(
+                scheme="snapshots",
+                start=0,
+                freq=1,
+                length=epochs,
+                lr=None,
+                epochs=tuple(self.snapshots.collected(epochs)),
+            )
+        if self.swa is None:
+            return None
+        swa = self.swa.plain()
+        start = swa.first_epoch(epochs)
+        return AveragingSettings(
+            scheme="swa",
+            start=start,
+            freq=int(swa.freq if swa.cycle is None else swa.cycle),
+            length=epochs - start,
+            lr=swa.lr,
+            anneal=epochs_before(swa.anneal, epochs - start),
+            strategy=swa.strategy,
+            cycle=swa.cycle,
+        )
+
+    def _decay(self, n_steps: int, *, is_automatic: bool) -> float | None:
+        """Return the decay of the exponential average of a training of so many steps."""
+        if self.ema_decay is None:
+            is_free = self.swa is None and self.snapshots is None
+            return DECAY_OF_AUTO if is_automatic and is_free else None
+        if self.ema_decay != "auto":
+            return self.value("ema_decay") or None
+        low, high = EMA_RANGE
+        return min(high, max(low, 1 - 1 / (EMA_SHARE * n_steps)))
+
+    def _check_ranges(self, settings: Settings, dtype: np.dtype[Any]) -> None:
+        """Raise for numbers that are out of the range of the dtype of ``X``."""
+        numbers: dict[str, Any] = {"alpha": settings.alpha}
+        for solver, spec, holder in zip(
+            self.chain, settings.optimizers, ("solver", "base_solver"), strict=False
+        ):
+            options = solver.option_arguments()
+            numbers |= {
+                solver.reads.get(argument) or f"{holder}__{options[argument]}": value
+                for argument, value in spec.arguments.items()
+            }
+        if settings.averaging is not None and settings.averaging.lr is not None:
+            numbers["swa__lr"] = settings.averaging.lr
+        for name, value in numbers.items():
+            if isinstance(value, float):
+                check_range(name, value, dtype)
+        if "epsilon" in numbers:
+            check_divisor("epsilon", numbers["epsilon"], dtype)
+        if "solver__fraction" in numbers:  # of rows, which no tensor holds
+            check_divisor("solver__fraction", numbers["solver__fraction"], np.float64)

@@ -1,0 +1,611 @@
+"""The regressor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.sparse import issparse
+from sklearn.metrics import r2_score
+from sklearn.neural_network import MLPRegressor
+from sklearn.utils.validation import check_array, column_or_1d
+
+from .._choices import in_order
+from .._jobs import Array, Matrix
+from ..options.averages import SWA, Snapshots
+from ..options.schedules import LearningRateSchedule
+from ..options.solvers import Solver
+from ._base import FlatMinimaMLP
+from ._state import all_or_nothing
+from ._types import MatrixLike, if_stochastic
+
+
+class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
+    """Multi-layer perceptron regressor, trained to a flat minimum of its loss.
+
+    It is :class:`sklearn.neural_network.MLPRegressor`, parameter for parameter, with
+    more solvers. Scale the features and the target first.
+
+    Parameters
+    ----------
+    loss : {'squared_error', 'poisson'}, default='squared_error'
+        Half the squared error, with as many outputs as targets, or half the Poisson
+        deviance, with an exponential output, for targets that are not negative.
+
+    hidden_layer_sizes : array-like of shape (n_layers - 2,) or int, default=(100,)
+        Number of units of every hidden layer. ``()`` gives a linear model.
+
+    activation : {'identity', 'logistic', 'tanh', 'relu'}, default='relu'
+        Activation of the hidden layers.
+
+    solver : str or object of :mod:`sksharp.options`, default='sam'
+        How the weights are found: the name of a method as it comes, or an object with its
+        options, such as ``ASAM(eta=0.1)``.
+
+        - 'sam' descends with the gradient of the worst point in a neighborhood of the
+          weights, with a step of ``base_solver``. Two gradients a step.
+        - 'wsam' weighs the sharpness against the loss. Two gradients a step.
+        - 'asam' is 'sam' with the neighborhood measured in units of the weights.
+        - 'gsam' descends on the gap between the two losses too.
+        - 'fisher_sam' measures the neighborhood by the squared gradient.
+        - 'friendly_sam' climbs along the noise of the minibatch only.
+        - 'looksam' climbs every few steps and reuses the direction in between.
+        - 'esam' takes the second gradient from the rows whose loss rose most.
+        - 'msam' perturbs the weights along the momentum of ``base_solver``. One gradient
+          a step.
+        - 'ranger' is rectified Adam with Lookahead, 'radam' without.
+        - 'lookahead' lets slow weights follow those of ``base_solver``.
+        - 'adamw' is Adam with decoupled weight decay.
+        - 'schedule_free' is AdamW with the gradient near a running average of the
+          weights, which the estimator predicts with.
+        - 'muon' makes the momentum of the hidden layers' weights orthogonal, and is
+          'adamw' for the output layer and the biases.
+        - 'yellowfin' finds rate and momentum of gradient descent by itself and does not
+          use ``learning_rate_init``.
+        - 'adam', 'sgd' and 'lbfgs' are scikit-learn's.
+
+    alpha : float, default=0.0001
+        Strength of the penalty on the squared weights. It is divided by the number of
+        rows of the minibatch (by the sum of their weights), biases are not penalized,
+        and both gradients of a sharpness-aware step contain it. It is not the
+        ``weight_decay`` of 'adamw'.
+
+    batch_size : int or 'auto', default='auto'
+        Rows per minibatch. 'auto' is ``min(200, n_samples)``; while ``rho`` is 'auto', a
+        twentieth of the rows if that is less, though not less than 8. Not used when
+        ``solver`` is 'lbfgs'.
+
+    learning_rate : str or object of :mod:`sksharp.options`, default='constant'
+        Schedule of the learning rate: a name, or an object with options, such as
+        ``Cosine(flat=0.75)``. scikit-learn's three are
+
+        - 'constant', which keeps ``learning_rate_init``,
+        - 'invscaling', ``learning_rate_init / (t_ + 1)**power_t`` after every epoch,
+        - 'adaptive', which divides the rate by 5 whenever training would stop for lack
+          of improvement, and stops once it is 1e-6 or less.
+
+        The last two are only used when ``solver`` is 'sgd', or one that takes a base
+        solver with ``base_solver='sgd'``, as in scikit-learn. The others are used with
+        every ``solver`` but 'lbfgs' and 'yellowfin'. They span the ``max_iter`` epochs,
+        or those that ``max_steps`` takes:
+
+        - 'cosine' falls along half a cosine to 0, step by step.
+        - 'onecycle' rises from a 25th of ``learning_rate_init`` to it and falls to a
+          250,000th, step by step. It does not cycle the momentum.
+        - 'step' drops to a tenth every 50 epochs.
+        - 'multistep' drops to a tenth after half and three quarters of the training.
+        - 'exponential' multiplies by 0.99 after every epoch.
+        - 'cyclic' falls along half a cosine five times, each time anew.
+
+    learning_rate_init : float, default=0.001
+        Learning rate at the start. Not used when ``solver`` is 'lbfgs' or 'yellowfin'.
+
+    power_t : float, default=0.5
+        Exponent of ``learning_rate='invscaling'``.
+
+    max_iter : int, default=200
+        Epochs at most; iterations at most when ``solver`` is 'lbfgs'. A
+        ``ConvergenceWarning`` says that training, or what judges it, got better by more
+        than ``tol`` in the last ``n_iter_no_change`` of them.
+
+    shuffle : bool, default=True
+        Whether to shuffle the rows before every epoch. Not used when ``solver`` is
+        'lbfgs'.
+
+    random_state : int, RandomState instance or None, default=None
+        Draws the initial weights, the validation rows and the order of the rows. An int
+        makes fits repeatable. torch's global generator is never used, numpy's only if
+        None, as in scikit-learn.
+
+    tol : float, default=1e-4
+        How much the training loss must fall (the validation score rise) for an epoch to
+        count as an improvement.
+
+    verbose : bool or int, default=False
+        Whether to print the progress of every epoch. Where several networks are
+        trained, every line says which one it is about.
+
+    warm_start : bool, default=False
+        Whether ``fit`` starts from the weights of the previous call.
+
+    momentum : float, default=0.9
+        Momentum of stochastic gradient descent, in [0, 1]. Only used when ``solver`` or
+        ``base_solver`` is 'sgd'.
+
+    nesterovs_momentum : bool, default=True
+        Whether to use Nesterov's momentum. Only used when ``solver`` or ``base_solver``
+        is 'sgd'.
+
+    early_stopping : bool, default=False
+        Whether to keep ``validation_fraction`` of the rows out of training, to stop when
+        their score no longer improves, and to keep the weights of the best epoch. With
+        ``X_val`` in ``fit``, these rows are scored instead. Not used when ``solver`` is
+        'lbfgs'.
+
+    validation_fraction : float, default=0.1
+        Share of the rows kept for validation, in [0, 1). Only used when
+        ``early_stopping`` is True and ``fit`` has no ``X_val``.
+
+    beta_1 : float, default=0.9
+        Decay of the mean of the gradient, in [0, 1); of 'schedule_free' the share of the
+        average in where the gradient is taken. Only used when ``solver`` or
+        ``base_solver`` is one of 'adam', 'adamw', 'radam', 'ranger', 'schedule_free' and
+        'muon'.
+
+    beta_2 : float, default=0.999
+        Decay of the mean of the squared gradient, in [0, 1). Only used when ``solver``
+        or ``base_solver`` is one of 'adam', 'adamw', 'radam', 'ranger', 'schedule_free'
+        and 'muon'.
+
+    epsilon : float, default=1e-8
+        Added to the root of the mean squared gradient. Only used when ``solver`` or
+        ``base_solver`` is one of 'adam', 'adamw', 'radam', 'ranger', 'schedule_free' and
+        'muon'.
+
+    n_iter_no_change : int or inf, default=10
+        Epochs without improvement before training stops. Not used when ``solver`` is
+        'lbfgs'.
+
+    max_fun : int, default=15000
+        Evaluations of the loss at most. Only used when ``solver`` is 'lbfgs'.
+
+    rho : float, 'auto' or array-like of float, default='auto'
+        Radius of the neighborhood, in the Euclidean norm over all weights and biases of
+        the network. The best value is a property of the data, from 0 to about 1; 'asam'
+        and 'msam' want one about ten times as large. Only used when ``solver`` is a
+        sharpness-aware one, from 'sam' to 'msam'.
+
+        A number trains as scikit-learn does, with that radius; 0 gives the base solver.
+        'auto' chooses the radius, and a list is what to choose from, by the loss of rows
+        that are left out, or by ``scoring``. 'auto' tries 0, 0.1 and 0.5, and with
+        ``n_members`` 0, 0.05, 0.1, 0.2, 0.5 and 1; with 'asam' and 'msam' ten times that,
+        and with 'wsam' those of the perturbation that the weight amounts to,
+        ``rho * gamma / (1 - gamma)``.
+
+        All radii and folds are trained together; poor ones are dropped early. With one
+        member the network is then trained on all rows, for as many epochs as were good
+        for the folds: at most ``max_iter``, and ``tol`` and ``n_iter_no_change`` are not
+        used, except with ``swa`` or ``early_stopping``, which end training in their own
+        way. A choice also sees to it that an epoch has about ten steps or more
+        (``batch_size``) and averages the weights (``ema_decay``). ``partial_fit`` chooses
+        nothing: it goes on with the radius of ``fit``, or if there was none with 0.05
+        (0.5 with 'asam' and 'msam'), or the only one of a list. With fewer than 100 rows
+        and no ``cv`` there is too little for 'auto' and one network to choose by, and
+        training is scikit-learn's with that radius.
+
+    base_solver : str or object of :mod:`sksharp.options`, default='adam'
+        Solver of the descent step: 'adam', 'sgd', 'ranger', 'radam', 'adamw',
+        'schedule_free', 'muon', or an object with options. Only used when ``solver`` is a
+        sharpness-aware one, from 'sam' to 'msam', or 'lookahead'. 'schedule_free' does
+        not go with 'msam' and 'lookahead', 'ranger' not with 'lookahead', which it
+        contains.
+
+    swa : bool or :class:`~sksharp.options.SWA`, default=False
+        Whether to end training with stochastic weight averaging, and to predict with
+        the average; an object says when and how. Averaging begins after three quarters of
+        the training, or earlier when training would stop, and then lasts as many epochs
+        as it would have. With ``early_stopping`` the average is kept only if it scores at
+        least as well as the best epoch. Needs a solver other than 'lbfgs'.
+
+    ema_decay : float, 'auto' or None, default=None
+        Decay of an exponential moving average of the weights, in [0, 1), taken after
+        every step from the start. Validation scores are its scores, and the estimator
+        predicts with it. It looks back over about ``1 / (1 - ema_decay)`` steps, less in
+        the beginning: choose a small part of all steps, such as 0.99 for some thousand.
+        'auto' looks back over a tenth of all steps, ``1 - 10 / n_steps``, between 0.9 and
+        0.999. None for 0.99 while a radius is chosen, without ``swa`` and ``snapshots``,
+        and for no average otherwise; 0 never averages. Not together with ``swa``. Needs a
+        solver other than 'lbfgs'.
+
+    snapshots : int, :class:`~sksharp.options.Snapshots` or None, default=None
+        Networks to collect on the way of one training, 2 or more, as members whose
+        predictions are averaged; an object has options. The learning rate then goes in
+        cycles, and networks are collected where it is lowest, the last one at the end.
+        Training lasts for all of ``max_iter`` or ``max_steps``: ``tol`` and
+        ``n_iter_no_change`` are then not used. Needs ``learning_rate='constant'``; not
+        together with ``early_stopping``, ``n_members``, ``swa`` or ``ema_decay``.
+
+    n_members : int, default=1
+        Networks to train and to average the predictions of. With more than one, each is
+        trained without a fold of the rows of its own, which chooses its best epoch: no
+        row is lost to validation, and none judges a network that has seen it. They train
+        for all of ``max_iter`` or ``max_steps``: ``early_stopping``, ``tol`` and
+        ``n_iter_no_change`` are then not used. With ``X_val`` in ``fit``, every member
+        trains on all rows and these choose its best epoch; members then differ by their
+        seeds alone. ``partial_fit`` trains every member on all rows. Needs a solver other
+        than 'lbfgs'.
+
+    cv : int, splitter, iterable of splits or None, default=None
+        Folds of ``n_members`` and of ``rho='auto'``. None for as many folds as members;
+        for a single network a third of the rows is left out, in turn until 300 rows were,
+        at random. For grouped or ordered rows give a
+        splitter, or its splits.
+
+    max_steps : int or None, default=None
+        Steps at most, in the place of ``max_iter``: training lasts as many epochs as
+        this takes, rounded up. A number of steps is the better measure for small data,
+        where an epoch is few of them. Not used when ``solver`` is 'lbfgs'.
+
+    warmup : float or int, default=0
+        How long the learning rate rises linearly at the beginning: a share of the
+        training if float, a number of epochs if int. With 'onecycle' it is the length
+        of the rise, 0.3 of the training if 0; the cosines begin when it ends. Not with
+        ``learning_rate`` 'invscaling' or 'adaptive'. Needs a solver other than 'lbfgs'.
+
+    scoring : str, callable or None, default=None
+        What judges rows that are not trained on, the higher the better: the rows of
+        ``early_stopping``, those of ``n_members``' folds and those that ``rho='auto'``
+        chooses by. A name or a scorer as in :func:`sklearn.metrics.check_scoring`, or
+        'loss' for minus the loss of the network. It is given an estimator with the
+        weights of the epoch, the rows, and their weights if there are any. None for
+        R² with ``early_stopping``, and for 'loss' with folds. Only used with one of
+        the three.
+
+    n_jobs : int or None, default=None
+        Processes over which groups of networks are spread, as in
+        :class:`joblib.Parallel`. Groups get smaller with it, and a network that is
+        computed beside others may differ from one beside fewer in the last digits of its
+        weights. Only used when ``n_members`` is more than 1 or ``rho`` is to be chosen.
+
+    device : str, default='auto'
+        Where to train: 'auto' for CUDA if there is a device and the CPU otherwise,
+        'cpu', 'cuda', or any other torch device. Prediction is numpy's, on the CPU. Not
+        used when ``solver`` is 'lbfgs'.
+
+    callbacks : list of skorch callbacks or None, default=None
+        Called during the fit: on every epoch, batch and gradient. They see a skorch net
+        and can stop training. Needs a solver other than 'lbfgs'. scikit-learn's own
+        callbacks are given to ``set_callbacks``.
+
+    Attributes
+    ----------
+    coefs_ : list of ndarray of shape (fan_in, fan_out)
+        Weights of every layer, of the dtype of ``X``. With ``swa=True``, or an
+        ``ema_decay``, which ``rho='auto'`` brings, their average.
+
+    intercepts_ : list of ndarray of shape (fan_out,)
+        Biases of every layer.
+
+    members_ : list of estimators
+        The networks, each an estimator of its own. Only set when ``n_members`` is more
+        than 1 or ``snapshots`` is on; ``coefs_``, ``intercepts_`` and ``n_averaged_``
+        are then theirs alone, with ``n_members`` the loss curve and the scores too.
+
+    rho_ : float
+        The radius that was chosen, or with too few rows that of ``partial_fit``. Only set
+        when a radius was to be chosen, like the next four, which are there if there was
+        a choice.
+
+    rho_grid_ : ndarray of shape (n_radii,)
+        The radii that were tried, in ascending order.
+
+    rho_losses_ : ndarray of shape (n_radii,)
+        Mean loss over the rows that were left out for each of them, every row by the
+        network that did not see it, at the best epoch of the fold. That of a radius that
+        was given up is of the epochs until then. Only set when ``scoring`` is None or
+        'loss'.
+
+    rho_scores_ : ndarray of shape (n_radii,)
+        In their place with any other ``scoring``: the mean over the folds of its best
+        scores, weighted by the rows of the fold. The radius with the highest is chosen,
+        of equal ones the smallest.
+
+    rho_epochs_ : ndarray of int of shape (n_radii,)
+        Epochs for which each of them was trained before it was given up.
+
+    oof_prediction_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        Prediction for every row, by the networks that did not see it, NaN if there is
+        none. Only set by ``fit`` without ``X_val``, when ``n_members`` is more than 1 or
+        ``rho`` was chosen in this fit.
+
+    n_averaged_ : int
+        Number of epochs that ``swa`` has averaged in ``coefs_``; 0 without it, whether
+        or not they are the average of ``ema_decay``.
+
+    loss_ : float
+        Loss of the last epoch, the penalty included. It is the mean over the epoch of
+        the losses before each step; a sharpness-aware solver's too, not the perturbed
+        ones.
+
+    loss_curve_ : list of float
+        Loss of every epoch, those of the calls before included if training went on from
+        them. Not set when ``solver`` is 'lbfgs', like the next three.
+
+    best_loss_ : float or None
+        Smallest loss of an epoch. None with early stopping.
+
+    validation_scores_ : list of float or None
+        Coefficient of determination on the validation rows after every epoch, or what
+        ``scoring`` says. None without early stopping.
+
+    best_validation_score_ : float or None
+        Score of the weights that were kept. None without early stopping.
+
+    n_iter_ : int
+        Epochs (iterations when ``solver`` is 'lbfgs') of the last call.
+
+    t_ : int
+        Rows that the solver has seen, over all epochs.
+
+    n_layers_ : int
+        Number of layers, the input included.
+
+    n_outputs_ : int
+        Number of units of the output layer.
+
+    out_activation_ : str
+        Activation of the output layer.
+
+    n_features_in_ : int
+        Number of features seen during fit.
+
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the features. Only set when ``X`` has string column names.
+
+    See Also
+    --------
+    SAMMLPClassifier : The classifier.
+    sklearn.neural_network.MLPRegressor : The same network, trained by scikit-learn.
+
+    Notes
+    -----
+    With ``rho=0`` training walks scikit-learn's own trajectory to rounding error. A fit
+    that fails leaves the estimator as it was. With several targets training descends on
+    the sum over them and reports the mean, as scikit-learn does.
+
+    References
+    ----------
+    P. Foret, A. Kleiner, H. Mobahi, B. Neyshabur. "Sharpness-aware minimization for
+    efficiently improving generalization." ICLR 2021. :arxiv:`2010.01412`.
+
+    Y. Yue, J. Jiang, Z. Ye, N. Gao, Y. Liu, K. Zhang. "Sharpness-aware minimization
+    revisited: Weighted sharpness as a regularization term." KDD 2023.
+    :arxiv:`2305.15817`.
+
+    L. Liu et al. "On the variance of the adaptive learning rate and beyond." ICLR 2020.
+    :arxiv:`1908.03265`.
+
+    M. R. Zhang, J. Lucas, G. Hinton, J. Ba. "Lookahead optimizer: k steps forward, 1
+    step back." NeurIPS 2019. :arxiv:`1907.08610`.
+
+    P. Izmailov, D. Podoprikhin, T. Garipov, D. Vetrov, A. G. Wilson. "Averaging weights
+    leads to wider optima and better generalization." UAI 2018. :arxiv:`1803.05407`.
+
+    M. Becker, F. Altrock, B. Risse. "Momentum-SAM: Sharpness aware minimization without
+    computational overhead." 2024. :arxiv:`2401.12033`.
+
+    I. Loshchilov, F. Hutter. "Decoupled weight decay regularization." ICLR 2019.
+    :arxiv:`1711.05101`.
+
+    A. Defazio, X. Yang, H. Mehta, K. Mishchenko, A. Khaled, A. Cutkosky. "The road less
+    scheduled." NeurIPS 2024. :arxiv:`2405.15682`.
+
+    J. Liu et al. "Muon is scalable for LLM training." 2025. :arxiv:`2502.16982`.
+
+    J. Zhang, I. Mitliagkas. "YellowFin and the art of momentum tuning." MLSys 2019.
+    :arxiv:`1706.03471`.
+
+    G. Huang, Y. Li, G. Pleiss, Z. Liu, J. E. Hopcroft, K. Q. Weinberger. "Snapshot
+    ensembles: Train 1, get M for free." ICLR 2017. :arxiv:`1704.00109`.
+
+    T. Garipov, P. Izmailov, D. Podoprikhin, D. Vetrov, A. G. Wilson. "Loss surfaces, mode
+    connectivity, and fast ensembling of DNNs." NeurIPS 2018. :arxiv:`1802.10026`.
+
+    D. P. Kingma, J. Ba. "Adam: A method for stochastic optimization." ICLR 2015.
+    :arxiv:`1412.6980`.
+
+    Examples
+    --------
+    >>> from sklearn.compose import TransformedTargetRegressor
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.model_selection import train_test_split
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from sksharp import SAMMLPRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
+    >>> network = make_pipeline(
+    ...     StandardScaler(), SAMMLPRegressor(rho=0.5, random_state=0))
+    >>> regr = TransformedTargetRegressor(network, transformer=StandardScaler())
+    >>> round(regr.fit(X_train, y_train).score(X_test, y_test), 1)
+    0.3
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **FlatMinimaMLP._parameter_constraints,
+        **in_order({"loss": MLPRegressor._parameter_constraints["loss"]}),
+    }
+    oof_prediction_: Array
+    _metric = staticmethod(r2_score)
+
+    def __init__(
+        self,
+        loss: Literal["squared_error", "poisson"] = "squared_error",
+        hidden_layer_sizes: int | Sequence[int] | Array = (100,),
+        activation: Literal["identity", "logistic", "tanh", "relu"] = "relu",
+        *,
+        solver: str | Solver = "sam",
+        alpha: float = 0.0001,
+        batch_size: int | Literal["auto"] = "auto",
+        learning_rate: str | LearningRateSchedule = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        rho: float | Literal["auto"] | Sequence[float] | Array = "auto",
+        base_solver: str | Solver = "adam",
+        swa: bool | SWA = False,
+        ema_decay: float | Literal["auto"] | None = None,
+        snapshots: int | Snapshots | None = None,
+        n_members: int = 1,
+        cv: int | Any | None = None,
+        max_steps: int | None = None,
+        warmup: float = 0,
+        scoring: str | Callable[..., float] | None = None,
+        n_jobs: int | None = None,
+        device: str = "auto",
+        callbacks: Sequence[Any] | None = None,
+    ) -> None:
+        super().__init__(
+            loss=loss,
+            hidden_layer_sizes=hidden_layer_sizes,
+            activation=activation,
+            solver=solver,
+            alpha=alpha,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            learning_rate_init=learning_rate_init,
+            power_t=power_t,
+            max_iter=max_iter,
+            shuffle=shuffle,
+            random_state=random_state,
+            tol=tol,
+            verbose=verbose,
+            warm_start=warm_start,
+            momentum=momentum,
+            nesterovs_momentum=nesterovs_momentum,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            n_iter_no_change=n_iter_no_change,
+            max_fun=max_fun,
+        )
+        self.rho = rho
+        self.base_solver = base_solver
+        self.swa = swa
+        self.ema_decay = ema_decay
+        self.snapshots = snapshots
+        self.n_members = n_members
+        self.cv = cv
+        self.max_steps = max_steps
+        self.warmup = warmup
+        self.scoring = scoring
+        self.n_jobs = n_jobs
+        self.device = device
+        self.callbacks = callbacks
+
+    def _decode(self, outputs: Array) -> Array:
+        """Return predictions, one-dimensional for a single target."""
+        return outputs.ravel() if outputs.shape[1] == 1 else outputs
+
+    def _keep_out_of_fold(self, outputs: Array) -> None:
+        self.oof_prediction_ = self._decode(outputs)
+
+    def _check_same_network(self, layer_units: list[int]) -> None:
+        super()._check_same_network(layer_units)
+        if (self.loss == "poisson") != (self.out_activation_ == "exp"):
+            raise ValueError(
+                "loss must stay the same to continue training, got "
+                f"loss={self.loss!r} with an output activation of "
+                f"{self.out_activation_!r} from the previous fit. Set loss back, or "
+                "warm_start=False to start anew."
+            )
+
+    def _validate_input(
+        self, X: Any, y: Any, incremental: bool, reset: bool
+    ) -> tuple[Matrix, Array]:
+        X, y = super()._validate_input(X, y, incremental, reset)
+        if issparse(y):
+            raise TypeError("y must be dense, got a sparse matrix. Give y.toarray().")
+        self._check_numbers(y, "y")
+        self._check_counts(y, "y")
+        return X, y
+
+    def _check_numbers(self, y: Array, name: str) -> None:
+        if y.dtype.kind not in "biuf":
+            raise ValueError(
+                f"{name} must hold numbers, got dtype={y.dtype}. Convert it, dates to "
+                "numbers of days for instance."
+            )
+
+    def _check_counts(self, y: Array, name: str) -> None:
+        if self.loss == "poisson" and y.min() < 0:
+            raise ValueError(
+                f"{name} must not be negative with loss='poisson', got a minimum of "
+                f"{y.min()}. Use loss='squared_error' for targets of both signs."
+            )
+
+    def _encode_user_targets(self, y: Any) -> Array:
+        """Return validation targets, as those of the training."""
+        targets: Array = check_array(
+            y,
+            ensure_2d=False,
+            ensure_min_samples=0,
+            dtype="numeric",
+            input_name="y_val",
+        )
+        if targets.ndim == 2 and targets.shape[1] == 1:
+            targets = column_or_1d(targets, warn=True)
+        self._check_numbers(targets, "y_val")
+        if targets.size:
+            self._check_counts(targets, "y_val")
+        return targets
+
+    @if_stochastic
+    def partial_fit(
+        self, X: MatrixLike, y: MatrixLike, sample_weight: ArrayLike | None = None
+    ) -> Self:
+        """Train for one epoch on the rows given, from where the last call stopped.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            If ``early_stopping`` is True, or if the data are not valid. The estimator is
+            then as it was.
+        """
+        with all_or_nothing(self):
+            super().partial_fit(X, y, sample_weight=sample_weight)
+        return self

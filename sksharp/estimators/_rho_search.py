@@ -1,0 +1,430 @@
+"""The choice of a radius: successive halving of trainings that left-out rows validate."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from .._jobs import Array, Settings, TrainingJob, TrainingResult, Validation
+from .._numbers import check_range
+from ..observers._bar import say
+from ..options.solvers import SOLVERS
+from ._folds import Folds, has_zeros, nonzero_rows
+from ._network import FitData, Network, Trainer, make_job
+from ._parameters import FitPlan
+from ._validation import validation_of
+
+# steps between two evaluations of a fold, unless an epoch is longer
+STEPS_BETWEEN_SCORES = 20
+
+# (share of the epochs, share of the radii that go on after it): successive halving
+RUNGS = ((0.15, 1 / 2), (0.4, 1 / 3), (0.7, 0.0))
+
+# a fold of a single network's gives up after this share of the epochs without a better
+# loss, and is at its best as long as the loss is within this share of the lowest
+PATIENCE_OF_ONE = 0.2
+AS_GOOD_AS_BEST = 0.02
+
+
+def validated_jobs(
+    networks: Sequence[Network], data: FitData, folds: Folds | None
+) -> list[TrainingJob]:
+    """Return the jobs of networks whose best epochs left-out rows choose.
+
+    Parameters
+    ----------
+    networks : list of Network
+        New networks, or those of the last fit.
+
+    data : FitData
+        Data. Rows for validation that the user gives take the place of folds, and all
+        others are then trained on.
+
+    folds : list of (array of int, array of int) or None
+        Rows to train on and to keep, a pair per network. None if the user gives rows.
+
+    Returns
+    -------
+    jobs : list of TrainingJob
+        One per network.
+    """
+    jobs = []
+    for i, network in enumerate(networks):
+        weights = data.sample_weight
+        train: Array | None = None
+        kept: Array | None = None
+        rows = data if data.validation is None else data.validation
+        if folds is not None:
+            train, kept = folds[i]
+            if weights is not None and not weights[kept].sum() > 0:
+                raise ValueError(
+                    "sample_weight must not sum to zero over a fold, class_weight "
+                    "included. Drop the rows of weight zero, or lower n_members or cv."
+                )
+        if weights is not None and has_zeros(weights):
+            # in small minibatches none may count
+            train = nonzero_rows(train, weights)
+        validation = validation_of(
+            data.estimator, rows, kept, scoring=network.plan.scoring or "loss"
+        )
+        jobs.append(validated(make_job(network, data, train), validation))
+    # folds of any size are evaluated together: their scores are compared by epochs
+    freq = max(validation_in(job).freq for job in jobs)
+    return [
+        dataclasses.replace(
+            job, validation=dataclasses.replace(validation_in(job), freq=freq)
+        )
+        for job in jobs
+    ]
+
+
+def validated(job: TrainingJob, validation: Validation) -> TrainingJob:
+    """Return a copy of a job that trains to the end and keeps its best epoch."""
+    n_batches = -(-job.n_samples // job.settings.batch_size)
+    freq = max(1, round(STEPS_BETWEEN_SCORES / n_batches))
+    progress = dataclasses.replace(
+        job.progress,
+        best_loss=None,
+        validation_scores=[],
+        best_validation_score=-math.inf,
+    )
+    settings = job.settings
+    if not adapts(settings):
+        # the best epoch is kept, and may be late
+        settings = dataclasses.replace(settings, n_iter_no_change=math.inf)
+    return dataclasses.replace(
+        job,
+        settings=settings,
+        validation=dataclasses.replace(validation, freq=freq),
+        progress=progress,
+        should_converge=False,
+    )
+
+
+def adapts(settings: Settings) -> bool:
+    """Return whether the learning rate goes by the stopping rule, and ends training."""
+    follows = SOLVERS[settings.chain[-1]].has_schedule
+    return settings.learning_rate == "adaptive" and follows
+
+
+def labeled(jobs: Sequence[TrainingJob], name: str) -> list[TrainingJob]:
+    """Return copies of jobs whose networks have a name in what is printed."""
+    n_jobs = len(jobs)
+    return [
+        dataclasses.replace(
+            job,
+            settings=dataclasses.replace(job.settings, label=f"{name} {k}/{n_jobs}"),
+        )
+        for k, job in enumerate(jobs, start=1)
+    ]
+
+
+def with_patience(job: TrainingJob) -> TrainingJob:
+    """Return a copy of a fold's job that gives up some time after its best epoch."""
+    if adapts(job.settings):
+        return job
+    patience = PATIENCE_OF_ONE * job.epochs / validation_in(job).freq
+    return dataclasses.replace(
+        job,
+        settings=dataclasses.replace(job.settings, n_iter_no_change=patience, tol=0.0),
+    )
+
+
+def with_radius(job: TrainingJob, radius: float | None) -> TrainingJob:
+    """Return a copy of a job that has not begun, with another radius."""
+    settings = dataclasses.replace(
+        job.settings.with_argument("rho", radius),
+        label=f"rho={radius:g}, {job.settings.label}",
+    )
+    return dataclasses.replace(
+        job,
+        settings=settings,
+        random_state=copy.deepcopy(job.random_state),
+        progress=dataclasses.replace(
+            job.progress,
+            loss_curve=list(job.progress.loss_curve),
+            validation_scores=list(job.progress.validation_scores or []),
+        ),
+    )
+
+
+@dataclasses.dataclass
+class RadiusChoice:
+    """What came of training all folds with every radius.
+
+    Parameters
+    ----------
+    radii : array of shape (n_radii,)
+        Radii, in ascending order.
+
+    losses : array of shape (n_radii,)
+        Loss over the rows of all folds, of each fold's best epoch. Minus the score if a
+        scorer validates.
+
+    epochs : array of int of shape (n_radii,)
+        Epochs for which each radius was trained.
+
+    results : list of TrainingResult
+        Those of the best radius, one per fold.
+
+    best : int
+        Index of that radius.
+
+    is_scored : bool
+        Whether a scorer validates.
+    """
+
+    radii: Array
+    losses: Array
+    epochs: Array
+    results: list[TrainingResult]
+    best: int
+    is_scored: bool
+
+    @property
+    def rho(self) -> float:
+        """The best radius."""
+        return float(self.radii[self.best])
+
+
+def choose_radius(
+    plan: FitPlan, jobs: Sequence[TrainingJob], trainer: Trainer
+) -> RadiusChoice:
+    """Train all radii of a plan together and drop poor ones early.
+
+    Parameters
+    ----------
+    plan : FitPlan
+        Says the radii.
+
+    jobs : list of TrainingJob
+        One per fold.
+
+    trainer : Trainer
+        Trains, and hears of the rungs.
+
+    Returns
+    -------
+    choice : RadiusChoice
+        The outcome.
+    """
+    radii = np.unique(np.asarray(plan.candidates, dtype=np.float64))
+    radii = plan.outer.scale_radii(radii)
+    check_range("rho", radii.max(), jobs[0].weights.coefs[0].dtype)
+    pauses = pauses_of(jobs, RUNGS) if len(radii) > 1 else {}
+    n_rungs, rung = len(pauses) + 1, itertools.count(1)
+
+    def train(parts: Sequence[TrainingJob]) -> list[TrainingResult]:
+        if plan.verbose:
+            n_left = len({job.settings.argument("rho") for job in parts})
+            left = "1 radius" if n_left == 1 else f"{n_left} radii"
+            networks = "1 network" if len(parts) == 1 else f"{len(parts)} networks"
+            say(
+                f"Choosing rho, rung {next(rung)} of at most {n_rungs}: {left}, "
+                f"{networks}."
+            )
+        return trainer(parts)
+
+    observer = trainer.observer
+    if observer is not None:
+        observer.begin_choice(n_rungs, 1 if plan.n_members > 1 else 2)
+    losses, epochs, results, best = halve(jobs, radii.tolist(), train, pauses)
+    if observer is not None:
+        observer.end_choice()
+    if plan.verbose:
+        say(f"Chose rho={radii[best]:g}.")
+    is_scored = validation_in(jobs[0]).score is not None
+    return RadiusChoice(radii, losses, epochs, results, best, is_scored)
+
+
+def pauses_of(
+    jobs: Sequence[TrainingJob], rungs: Iterable[tuple[float, float]]
+) -> dict[int, float]:
+    """Return after which epochs radii are dropped, with the share of those that go on.
+
+    Parameters
+    ----------
+    jobs : list of TrainingJob
+        One per fold.
+
+    rungs : sequence of (float, float)
+        Shares of the epochs, in ascending order, and of the radii that go on after them.
+
+    Returns
+    -------
+    pauses : dict of int to float
+        At evaluations of the folds, before the last. Of short trainings, which have few,
+        a pause may be that of several rungs.
+    """
+    epochs, freq = max(job.epochs for job in jobs), validation_in(jobs[0]).freq
+    pauses = {math.ceil(share * epochs / freq) * freq: left for share, left in rungs}
+    return {epoch: left for epoch, left in pauses.items() if epoch < epochs}
+
+
+def halve(
+    jobs: Sequence[TrainingJob],
+    radii: Sequence[float],
+    train: Callable[[Sequence[TrainingJob]], list[TrainingResult]],
+    pauses: dict[int, float],
+) -> tuple[Array, Array, list[TrainingResult], int]:
+    """Train all folds with every radius, by successive halving.
+
+    Parameters
+    ----------
+    jobs : list of TrainingJob
+        One per fold.
+
+    radii : list of float
+        Radii.
+
+    train : callable
+        Takes a list of jobs, returns their results.
+
+    pauses : dict of int to float
+        Epochs, in ascending order, and the share of the radii that go on after them.
+
+    Returns
+    -------
+    losses, epochs, results, best
+        As in :class:`RadiusChoice`.
+    """
+    sizes = np.array([_weight_of_fold(job) for job in jobs])
+    losses = np.full(len(radii), np.inf)
+    lengths = np.zeros(len(radii), dtype=int)
+    running = {
+        i: [with_radius(job, radius) for job in jobs] for i, radius in enumerate(radii)
+    }
+    results: dict[tuple[int, int], TrainingResult] = {}
+    rungs: list[tuple[int | None, float]] = [*pauses.items(), (None, 0.0)]
+    for pause_at, share in rungs:
+        if len(running) == 1:
+            pause_at = None
+        parts = _parts(running, results, pause_at)
+        trained = train(list(parts.values())) if parts else []
+        for part, result in zip(parts, trained, strict=True):
+            if result.is_interrupted:
+                raise KeyboardInterrupt  # nothing is chosen yet
+            results[part] = result
+        for i in running:
+            of_radius = [results[i, j] for j in range(len(jobs))]
+            loss = -np.average([best_score(r) for r in of_radius], weights=sizes)
+            losses[i] = loss if np.isfinite(loss) else np.inf
+            lengths[i] = max(r.progress.n_iter for r in of_radius)
+        if pause_at is None:
+            break
+        n_left = max(1, math.ceil(share * len(radii)))
+        ranked = sorted(running, key=lambda i: losses[i])
+        running = {i: running[i] for i in ranked[:n_left]}
+    best = min(running, key=lambda i: losses[i])
+    return losses, lengths, [results[best, j] for j in range(len(jobs))], best
+
+
+def _parts(
+    running: dict[int, list[TrainingJob]],
+    results: dict[tuple[int, int], TrainingResult],
+    pause_at: int | None,
+) -> dict[tuple[int, int], TrainingJob]:
+    """Return what is left to train up to a pause, by radius and fold."""
+    parts = {}
+    for i, of_radius in running.items():
+        for j, job in enumerate(of_radius):
+            result = results.get((i, j))
+            if result is None:
+                parts[i, j] = dataclasses.replace(job, pause_at=pause_at)
+            elif result.is_paused:  # and has not given up
+                parts[i, j] = job.resume(result, pause_at)
+    return parts
+
+
+def _weight_of_fold(job: TrainingJob) -> float:
+    validation = validation_in(job)
+    weights = validation.sample_weight
+    if weights is None:
+        weights = np.ones(len(validation.y))
+    if validation.rows is not None:
+        weights = weights[validation.rows]
+    return float(weights.sum())
+
+
+def validation_in(job: TrainingJob) -> Validation:
+    """Return the validation of a job that has one."""
+    assert job.validation is not None
+    return job.validation
+
+
+def best_score(result: TrainingResult) -> float:
+    """Return the best score of a training that was validated."""
+    score = result.progress.best_validation_score
+    assert score is not None
+    return score
+
+
+def check_scores(results: Iterable[TrainingResult]) -> None:
+    """Raise if the rows that validate a network never gave a finite loss or score."""
+    if not all(np.isfinite(best_score(r)) for r in results):
+        raise ValueError(
+            "Solver produced non-finite parameter weights, and no finite loss or score of "
+            "the rows that were left out in any epoch. The input data may contain large "
+            "values and need to be preprocessed, or learning_rate_init is too large."
+        )
+
+
+def late_gain(
+    results: Sequence[TrainingResult], jobs: Sequence[TrainingJob], n_epochs: float
+) -> float:
+    """Return by how much the folds got better in the last epochs, on average.
+
+    Parameters
+    ----------
+    results : list of TrainingResult
+        One per fold.
+
+    jobs : list of TrainingJob
+        What they were trained for.
+
+    n_epochs : float
+        How many epochs are the last. Infinite for all.
+
+    Returns
+    -------
+    gain : float
+        Fall of the lowest loss, or rise of the highest score, in its units: from the
+        first one if all epochs are the last. 0 for folds that gave up, and infinite for
+        those that were evaluated once: nothing tells of them that they got no better.
+    """
+    gains = []
+    for result, job in zip(results, jobs, strict=True):
+        progress = result.progress
+        n_before = int(max(0, job.epochs - n_epochs) // validation_in(job).freq)
+        gain = 0.0
+        if progress.n_iter >= job.epochs:
+            scores = np.asarray(progress.validation_scores)
+            if len(scores) == 1:
+                return math.inf
+            before = scores[: max(1, n_before)]
+            before = before[np.isfinite(before)].max(initial=-np.inf)
+            gain = best_score(result) - before
+        gains.append(gain)
+    return float(np.average(gains, weights=[_weight_of_fold(job) for job in jobs]))
+
+
+def share_at_best(
+    results: Sequence[TrainingResult], jobs: Sequence[TrainingJob]
+) -> float:
+    """Return the share of their epochs for which the folds did well, on average."""
+    shares = []
+    for result, job in zip(results, jobs, strict=True):
+        losses = -np.asarray(result.progress.validation_scores)
+        lowest = losses[np.isfinite(losses)].min()
+        # nobody knows in which units a scorer counts
+        slack = AS_GOOD_AS_BEST if validation_in(job).score is None else 0
+        is_good = losses <= lowest + slack * abs(lowest)
+        n_scores = np.flatnonzero(is_good)[-1] + 1
+        epochs = min(n_scores * validation_in(job).freq, result.progress.n_iter)
+        shares.append(epochs / job.epochs)
+    return float(np.mean(shares))

@@ -1,0 +1,178 @@
+"""What a fit leaves in an estimator, for the next one to go on from."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from .._digest import digest_of
+from .._jobs import AveragingState, OptimizerState, Weights
+from ..observers._sklearn_callbacks import OF_A_FIT
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """What training goes on from, besides weights, counters and the random state.
+
+    An estimator holds it as ``_state``. It is replaced, never changed.
+
+    Parameters
+    ----------
+    iterate : Weights or None
+        The solver's own weights, None if they are those of the estimator.
+
+    digest : str or None
+        Fingerprint of the estimator's weights, to see whether they were written to.
+
+    optimizer : OptimizerState or None
+        State of the optimizer.
+
+    averaging : AveragingState or None
+        An average under way.
+
+    validated_by : tuple or None
+        What chose the best epoch of early stopping, where it was not the default: the
+        scorer, and a fingerprint of the user's rows.
+
+    score_freq : int or None
+        Epochs between two validation scores of a member.
+
+    fold_seed : int or None
+        What draws the folds.
+
+    rho_solver : str or None
+        The solver that the radius was chosen for.
+
+    holds_snapshots : bool
+        Whether the members are snapshots of one training.
+    """
+
+    iterate: Weights | None = None
+    digest: str | None = None
+    optimizer: OptimizerState | None = None
+    averaging: AveragingState | None = None
+    validated_by: tuple[Any, Any] | None = None
+    score_freq: int | None = None
+    fold_seed: int | None = None
+    rho_solver: str | None = None
+    holds_snapshots: bool = False
+
+    def replace(self, **changes: Any) -> TrainingState:
+        """Return a copy with other values."""
+        return replace(self, **changes)
+
+
+RECORDS: dict[str, Any] = {
+    cls.__name__: cls for cls in (Weights, OptimizerState, AveragingState)
+}
+
+
+def state_of(estimator: Any) -> TrainingState:
+    """Return the state that an estimator holds, that of a new one if it holds none."""
+    state: TrainingState | None = vars(estimator).get("_state")
+    return state or TrainingState()
+
+
+def weights_digest(weights: Weights) -> str:
+    """Return a fingerprint of weights."""
+    return digest_of([*weights.coefs, *weights.intercepts]).hex()
+
+
+# attributes of a choice of the radius, and of rows that were left out
+RADIUS = (
+    "rho_",
+    "rho_grid_",
+    "rho_losses_",
+    "rho_scores_",
+    "rho_epochs_",
+)
+OUT_OF_FOLD = ("oof_prediction_", "oof_decision_function_")
+
+# what the next fit does not begin with
+FORGOTTEN = (
+    "_state",
+    "loss_curve_",
+    "best_loss_",
+    "validation_scores_",
+    "best_validation_score_",
+    "_no_improvement_count",
+    "members_",
+    *RADIUS,
+    *OUT_OF_FOLD,
+)
+
+# what estimators of one ensemble have in common
+SHARED = (
+    "classes_",
+    "_label_binarizer",
+    "n_features_in_",
+    "feature_names_in_",
+    "n_outputs_",
+    "n_layers_",
+    "out_activation_",
+)
+
+
+def forget(estimator: Any, names: Iterable[str] = FORGOTTEN) -> None:
+    """Drop attributes that an earlier fit has left."""
+    for name in names:
+        vars(estimator).pop(name, None)
+
+
+@contextlib.contextmanager
+def all_or_nothing(estimator: Any) -> Iterator[None]:
+    """Leave an estimator as it was if a fit fails."""
+    # the lists of losses and of weights are the only state that fitting changes in place
+    before = {
+        name: value.copy()
+        if isinstance(value, list) and "_" in (name[0], name[-1])
+        else value
+        for name, value in vars(estimator).items()
+    }
+    try:
+        yield
+    except BaseException:
+        before |= {k: v for k, v in vars(estimator).items() if k in OF_A_FIT}
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
+
+
+def as_data(state: dict[str, Any]) -> dict[str, Any]:
+    """Return an estimator's state as plain data, for readers that trust no classes."""
+    training = state.get("_state")
+    if training is None:
+        return state
+    return {**state, "_state": _record_as_data(training)}
+
+
+def as_records(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the state that :func:`as_data` was given."""
+    training = state.get("_state")
+    if not isinstance(training, dict):
+        return state
+    values = {
+        name: RECORDS[_FIELDS[name]](**value)
+        if name in _FIELDS and isinstance(value, dict)
+        else value
+        for name, value in training.items()
+    }
+    return {**state, "_state": TrainingState(**values)}
+
+
+_FIELDS = {
+    "iterate": "Weights",
+    "optimizer": "OptimizerState",
+    "averaging": "AveragingState",
+}
+
+
+def _record_as_data(record: TrainingState) -> dict[str, Any]:
+    values = {field.name: getattr(record, field.name) for field in fields(record)}
+    return {
+        name: dict(vars(value)) if dataclasses.is_dataclass(value) else value
+        for name, value in values.items()
+    }

@@ -1,0 +1,106 @@
+"""Parameters that have no effect."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Set
+from typing import Any
+
+import numpy as np
+
+from .._warnings import warn
+from ..exceptions import UnusedParameterWarning
+from ..options.solvers import as_solver
+from ._parameters import FitPlan
+
+
+def warn_of_unused(estimator: Any, plan: FitPlan) -> None:
+    """Warn of parameters that were changed and that nothing reads."""
+    for name, unread_by in _UNREAD.items():
+        changed = _changed(estimator, unread_by(plan))
+        if changed:
+            warn(
+                f"Parameters that {name}={getattr(estimator, name)!r} does not read have "
+                f"no effect, got {_named(changed)}. Set another {name}, or leave them at "
+                "their defaults.",
+                UnusedParameterWarning,
+            )
+
+
+def warn_of_few_rows(estimator: Any, n_rows: int) -> None:
+    """Warn of parameters of a choice that the rows are too few for."""
+    unread: set[str] = set() if estimator.early_stopping else {"scoring"}
+    changed = _changed(estimator, unread)
+    if changed:
+        warn(
+            "Parameters of the choice of a radius are without effect with "
+            f"{n_rows} rows, got {_named(changed)}. Training is with "
+            f"rho={estimator.rho_:g}; set cv, or rho to a number.",
+            UnusedParameterWarning,
+        )
+
+
+def _named(params: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in params.items())
+
+
+def _unread_by_solver(plan: FitPlan) -> set[str]:
+    if not plan.is_stochastic:
+        return {"base_solver", "rho", "cv", "scoring"}
+    # its default as an object changes nothing
+    is_default = plan.params["base_solver"] == as_solver("adam")
+    unread: set[str] = set() if plan.outer.takes_base or is_default else {"base_solver"}
+    if "rho" not in plan.reads:
+        unread |= {"rho"} | _of_the_choice(plan)
+    return unread
+
+
+def _unread_by_radius(plan: FitPlan) -> set[str]:
+    has_radius = plan.is_stochastic and "rho" in plan.reads
+    return set() if plan.searches or not has_radius else _of_the_choice(plan)
+
+
+def _of_the_choice(plan: FitPlan) -> set[str]:
+    """Return the parameters that nothing reads where no radius is chosen."""
+    return {"cv"} if plan.n_members == 1 else set()
+
+
+def _unread_without_validation(plan: FitPlan) -> set[str]:
+    has_folds = plan.n_members > 1 or plan.searches
+    is_read = plan.early_stopping or has_folds or not plan.is_stochastic
+    return set() if is_read else {"scoring"}
+
+
+_UNREAD: dict[str, Callable[[FitPlan], set[str]]] = {
+    "solver": _unread_by_solver,
+    "rho": _unread_by_radius,
+    "early_stopping": _unread_without_validation,
+}
+
+
+def _changed(estimator: Any, names: Set[str]) -> dict[str, Any]:
+    """Return the parameters among names that are not at their defaults."""
+    cls: type = type(estimator)
+    defaults = _defaults(cls)
+    return {
+        name: getattr(estimator, name)
+        for name in sorted(names & defaults.keys())
+        if not _is_same(getattr(estimator, name), defaults[name])
+    }
+
+
+@functools.cache  # a signature takes as long as some steps of training
+def _defaults(cls: Any) -> dict[str, Any]:
+    """Return the parameters of a class with their defaults."""
+    parameters = inspect.signature(cls.__init__).parameters
+    return {name: parameter.default for name, parameter in parameters.items()}
+
+
+def _is_same(value: Any, default: Any) -> bool:
+    if value is default or isinstance(value, str) or isinstance(default, str):
+        return value is default or (isinstance(value, str) and value == default)
+    try:
+        return bool(np.array_equal(value, default))
+    except (TypeError, ValueError):
+        return False

@@ -1,0 +1,1 @@
+"""Searches whose networks are trained together."""

@@ -1,0 +1,1 @@
+"""Who hears how far a fit is: the progress bar and scikit-learn's callbacks."""

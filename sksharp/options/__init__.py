@@ -1,0 +1,71 @@
+"""What one method reads, as an object in the place of its name.
+
+``SAMMLPClassifier(solver="asam")`` takes the method as it comes,
+``SAMMLPClassifier(solver=ASAM(eta=0.1))`` with other options, and searches reach them by
+``solver__eta``. Nothing here imports torch.
+"""
+
+from ._base import Option
+from .averages import SWA, Snapshots
+from .schedules import (
+    Cosine,
+    Cyclic,
+    Exponential,
+    LearningRateSchedule,
+    MultiStep,
+    OneCycle,
+    Step,
+)
+from .solvers import (
+    ASAM,
+    ESAM,
+    GSAM,
+    MSAM,
+    SAM,
+    SGD,
+    WSAM,
+    Adam,
+    AdamW,
+    FisherSAM,
+    FriendlySAM,
+    Lookahead,
+    LookSAM,
+    Muon,
+    RAdam,
+    Ranger,
+    ScheduleFree,
+    Solver,
+    YellowFin,
+)
+
+__all__ = [
+    "ASAM",
+    "ESAM",
+    "GSAM",
+    "MSAM",
+    "SAM",
+    "SGD",
+    "SWA",
+    "WSAM",
+    "Adam",
+    "AdamW",
+    "Cosine",
+    "Cyclic",
+    "Exponential",
+    "FisherSAM",
+    "FriendlySAM",
+    "LearningRateSchedule",
+    "LookSAM",
+    "Lookahead",
+    "MultiStep",
+    "Muon",
+    "OneCycle",
+    "Option",
+    "RAdam",
+    "Ranger",
+    "ScheduleFree",
+    "Snapshots",
+    "Solver",
+    "Step",
+    "YellowFin",
+]

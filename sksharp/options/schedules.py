@@ -1,0 +1,639 @@
+"""Learning rates as functions of the step: nothing to keep, so nothing to restore."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils._param_validation import RealNotInt, StrOptions
+
+from .._numbers import Number
+from ._base import Option
+
+# torch.optim.lr_scheduler.OneCycleLR's defaults
+ONECYCLE_RISE = 0.3
+ONECYCLE_FIRST = 1 / 25
+ONECYCLE_LAST = 1 / 25 / 1e4
+
+# scikit-learn's schedules that change the rate
+THEIRS = ("invscaling", "adaptive")
+
+# every other schedule by its name: subclasses enter by themselves
+SCHEDULES: dict[str, type[LearningRateSchedule]] = {}
+
+
+class StepInfo(NamedTuple):
+    """Where in the training a step lies.
+
+    Parameters
+    ----------
+    step : int
+        Steps before it.
+
+    n_steps : int
+        Steps of an epoch.
+
+    epochs : int
+        Epochs of the training, 0 if nobody knows.
+
+    warmup : int
+        Steps of warm-up.
+    """
+
+    step: int
+    n_steps: int
+    epochs: int
+    warmup: int
+
+    @property
+    def epoch(self) -> int:
+        """Epochs before the step's."""
+        return self.step // self.n_steps
+
+    @property
+    def total(self) -> int:
+        """Steps of the training, 0 if nobody knows."""
+        return self.epochs * self.n_steps
+
+
+class LearningRateSchedule(Option):
+    """Base of the schedules: what ``learning_rate`` takes besides scikit-learn's names.
+
+    A subclass writes :meth:`rate`, and is found by its ``name``.
+
+    Attributes
+    ----------
+    name : str
+        What an estimator calls it.
+
+    warms_up : bool
+        Whether :meth:`rate` contains the warm-up.
+    """
+
+    holder = "learning_rate"
+    name: ClassVar[str] = ""
+    warms_up: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.name:
+            SCHEDULES[cls.name] = cls
+
+    @property
+    def needs_length(self) -> bool:
+        """Whether the length of the training must be known."""
+        return False
+
+    @property
+    def ends_low(self) -> bool:
+        """Whether training ends where the rate has fallen to its end."""
+        return self.needs_length
+
+    def rate(self, initial: float, at: StepInfo) -> float:
+        """Return the learning rate of a step, given the largest one."""
+        raise NotImplementedError
+
+
+class Constant(LearningRateSchedule):
+    """The rate stays: 'constant' with a ``warmup``."""
+
+    def rate(self, initial: float, at: StepInfo) -> float:
+        """Return the learning rate of a step."""
+        return initial
+
+
+class Cosine(LearningRateSchedule):
+    r"""Half a cosine, from ``learning_rate_init`` down to ``lr_min``, step by step.
+
+    .. math::
+        \eta_t = \eta_{\min} + (\eta_0 - \eta_{\min})
+            \frac{1 + \cos(\pi (t - t_0) / (T - t_0))}{2}
+
+    for the step :math:`t` of :math:`T`, and :math:`\eta_0` up to :math:`t_0`, where the
+    warm-up and the flat part have ended.
+
+    Parameters
+    ----------
+    lr_min : float, default=0.0
+        Lowest learning rate, not above ``learning_rate_init``.
+
+    flat : float, default=0.0
+        Share of the training in which the rate stays first, in [0, 1).
+
+    See Also
+    --------
+    torch.optim.lr_scheduler.CosineAnnealingLR : torch's, epoch by epoch.
+
+    References
+    ----------
+    I. Loshchilov, F. Hutter. "SGDR: Stochastic gradient descent with warm restarts." ICLR
+    2017. :arxiv:`1608.03983`.
+
+    Examples
+    --------
+    >>> from sksharp import SAMMLPClassifier
+    >>> from sksharp.options import Cosine
+    >>> clf = SAMMLPClassifier(learning_rate=Cosine(flat=0.75), rho=0.1)
+    >>> clf.set_params(learning_rate__lr_min=1e-5).learning_rate
+    Cosine(lr_min=1e-05, flat=0.75)
+    """
+
+    name = "cosine"
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "lr_min": [Number(Real, 0, None, closed="left")],
+        "flat": [Number(Real, 0, 1, closed="left")],
+    }
+
+    def __init__(self, *, lr_min: float = 0.0, flat: float = 0.0) -> None:
+        self.lr_min = lr_min
+        self.flat = flat
+
+    @property
+    def needs_length(self) -> bool:
+        """Whether the length of the training must be known."""
+        return True
+
+    def rate(self, initial: float, at: StepInfo) -> float:
+        """Return the learning rate of a step."""
+        start = max(int(self.flat * at.total), at.warmup)
+        if at.step < start:
+            return initial
+        share = (at.step - start) / max(1, at.total - start)
+        return anneal(initial, self.lr_min, share)
+
+
+class OneCycle(LearningRateSchedule):
+    """A rise from a 25th of ``learning_rate_init`` to it, and a fall to a 250,000th.
+
+    Both are half cosines, step by step. The rise lasts for ``warmup``, or 0.3 of the
+    training. It does not cycle the momentum, and has no options.
+
+    See Also
+    --------
+    torch.optim.lr_scheduler.OneCycleLR : torch's, with the same rates.
+
+    References
+    ----------
+    L. N. Smith, N. Topin. "Super-convergence: Very fast training of neural networks using
+    large learning rates." 2017. :arxiv:`1708.07120`.
+
+    Examples
+    --------
+    >>> from sksharp import SAMMLPClassifier
+    >>> from sksharp.options import OneCycle
+    >>> clf = SAMMLPClassifier(learning_rate=OneCycle(), warmup=0.2)
+    """
+
+    name, warms_up = "onecycle", True
+
+    @property
+    def needs_length(self) -> bool:
+        """Whether the length of the training must be known."""
+        return True
+
+    def rate(self, initial: float, at: StepInfo) -> float:
+        """Return the learning rate of a step."""
+        top = (at.warmup or ONECYCLE_RISE * at.total) - 1
+        last = at.total - 1
+        step = min(at.step, last)
+        if step <= top:
+            share = step / top if top else 1.0
+            return anneal(initial * ONECYCLE_FIRST, initial, share)
+        return anneal(initial, initial * ONECYCLE_LAST, (step - top) / (last - top))
+
+
+class Step(LearningRateSchedule):
+    """The rate is multiplied by ``gamma`` every ``size`` epochs.
+
+    Parameters
+    ----------
+    size : int, default=50
+        Epochs between two drops.
+
+    gamma : float, default=0.1
+        What the rate is multiplied by, in (0, 1].
+
+    See Also
+    --------
+    torch.optim.lr_scheduler.StepLR : torch's.
+
+    Examples
+    --------
+    >>> from sksharp import SAMMLPClassifier
+    >>> from sksharp.options import Step
+    >>> clf = SAMMLPClassifier(learning_rate=Step(size=20))
+    """
+
+    name = "step"
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "size": [Number(Integral, 1, None, closed="left")],
+        "gamma": [Number(Real, 0, 1, closed="right")],
+    }
+
+    def __init__(self, *, size: int = 50, gamma: float = 0.1) -> None:
+        self.size = size
+        self.gamma = gamma
+
+    def rate(self, initial: float, at: StepInfo) -> float:
+        """Return the learning rate of a step."""
+        return _power(initial, self.gamma, at.epoch // self.size)
+
+
+class MultiStep(LearningRateSchedule):
+    """The rate is multiplied by ``gamma`` at each of the ``milestones``.
+
+    Parameters
+    ----------
+    milestones : array-like of float or int, default=(0.5, 0.75)
+        Where the rate drops: shares of the training if floats, numbers of epochs if ints.
+
+    gamma : float, default=0.1
+        What the rate is multiplied by, in (0, 1].
+
+    See Also
+    --------
+    torch.optim.lr_scheduler.MultiStepLR : torch's.
+
+    Examples
+    --------
+    >>> from sksharp import SAMMLPClassifier
+    >>> from sksharp.options import MultiStep
+    >>> clf = SAMMLPClassifier(learning_rate=MultiStep(milestones=(100, 150)))
+    """
+
+    name = "multistep"
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "milestones": ["array-like"],
+        "gamma": [Number(Real, 0, 1, closed="right")],
+    }
+
+    def __init__(
+        self,
+        *,
+        milestones: Sequence[float] | NDArray[Any] = (0.5, 0.75),
+        gamma: float = 0.1,
+    ) -> None:
+        self.milestones = milestones
+        self.gamma = gamma
+
+    def validate(self) -> None:
+        """Raise if a value is none that the method takes."""
+        super().validate()
+        self._plain_milestones()
+
+    def plain(self) -> MultiStep:
+        """Return a copy with Python's numbers in the place of numpy's."""
+        copy: MultiStep = super().plain()
+        copy.milestones = self._plain_milestones()
+        return copy
+
+    def _plain_milestones(self) -> tuple[float, ...]:
+        milestones = [
+            m.item() if isinstance(m, np.generic) else m for m in self.milestones
+        ]
+        for milestone in milestones:
+            is_share = isinstance(milestone, float) and 0 <= milestone < 1
+            is_epoch = type(milestone) is int and milestone >= 0
+            if not (is_share or is_epoch):
+                raise ValueError(
+                    "milestones must hold shares of the training, floats in [0, 1), or "
+                    f"epochs, ints, got {milestone!r} among {self.milestones}. Write a "
+                    "number of epochs as an int."
+                )
+        if not milestones:
+            raise ValueError(
+                "milestones must hold at least one milestone, got none. Set "
+                "learning_rate='constant' for a rate that never drops."
+            )
+        return tuple(milestones)
+
+    @property
+    def needs_length(self) -> bool:
+        """Whether the length of the training must be known."""
+        return any(isinstance(m, float) for m in self._plain_milestones())
+
+    @property
+    def ends_low(self) -> bool:
+        """Whether training ends where the rate has fallen to its end."""
+        return False
+
+    def rate(self, initial: float, at: StepInfo) -> float:
+        """Return the learning rate of a step."""
+        milestones = sorted(
+            m if isinstance(m, int) else int(m * at.epochs) for m in self.milestones
+        )
+        return _power(initial, self.gamma, bisect_right(milestones, at.epoch))
+
+
+class Exponential(LearningRateSchedule):
+    """The rate is multiplied by ``gamma`` after every epoch.
+
+    Parameters
+    ----------
+    gamma : float, default=0.99
+        What the rate is multiplied by, in (0, 1].
+
+    See Also
+    --------
+    torch.optim.lr_scheduler.ExponentialLR : torch's.
+
+    Examples
+    --------
+    >>> from sksharp import SAMMLPClassifier
+    >>> from sksharp.options import Exponential
+    >>> clf = SAMMLPClassifier(learning_rate=Exponential(gamma=0.95))
+    """
+
+    name = "exponential"
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "gamma": [Number(Real, 0, 1, closed="right")],
+    }
+
+    def __init__(self, *, gamma: float = 0.99) -> None:
+        self.gamma = gamma
+
+    def rate(self, initial: float, at: StepInfo) -> float:
+        """Return the learning rate of a step."""
+        return _power(initial, self.gamma, at.epoch)
+
+
+class Cyclic(LearningRateSchedule):
+    r"""Cycles between ``learning_rate_init`` and ``lr_min``, step by step.
+
+    With the step :math:`t` of a cycle of :math:`T` steps
+
+    .. math::
+        \text{cosine:} \quad & \eta_t = \eta_{\min} + (\eta_0 - \eta_{\min})
+            \frac{1 + \cos(\pi t / T)}{2} \\
+        \text{triangular:} \quad & \eta_t = \eta_{\min} + (\eta_0 - \eta_{\min})
+            (1 - |2 t / T - 1|)
+
+    'cosine' falls and begins anew at once (warm restarts); 'triangular' begins at
+    ``lr_min``, rises to ``learning_rate_init`` and falls again. The first cycle begins
+    when the warm-up has ended.
+
+    Parameters
+    ----------
+    shape : {'cosine', 'triangular'}, default='cosine'
+        How the rate goes in a cycle.
+
+    length : float or int, default=0.2
+        Of the first cycle: a share of the training if float, a number of epochs if int.
+
+    growth : int, default=1
+        How many times as long as the one before every cycle is.
+
+    lr_min : float, default=0.0
+        Lowest learning rate, not above ``learning_rate_init``.
+
+    See Also
+    --------
+    Snapshots : Collect a network at the end of every cycle.
+    torch.optim.lr_scheduler.CosineAnnealingWarmRestarts : The same rates as 'cosine'.
+    torch.optim.lr_scheduler.CyclicLR : The same rates as 'triangular'.
+
+    References
+    ----------
+    I. Loshchilov, F. Hutter. "SGDR: Stochastic gradient descent with warm restarts." ICLR
+    2017. :arxiv:`1608.03983`.
+
+    L. N. Smith. "Cyclical learning rates for training neural networks." WACV 2017.
+    :arxiv:`1506.01186`.
+
+    Examples
+    --------
+    >>> from sksharp import SAMMLPClassifier
+    >>> from sksharp.options import Cyclic
+    >>> restarts = Cyclic(length=10, growth=2)  # 10, 20, 40 and 80 epochs
+    >>> clf = SAMMLPClassifier(learning_rate=restarts, max_iter=150)
+    """
+
+    name = "cyclic"
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "shape": [StrOptions({"cosine", "triangular"})],
+        "length": [
+            Number(RealNotInt, 0, 1, closed="right"),
+            Number(Integral, 1, None, closed="left"),
+        ],
+        "growth": [Number(Integral, 1, None, closed="left")],
+        "lr_min": [Number(Real, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        *,
+        shape: Literal["cosine", "triangular"] = "cosine",
+        length: float = 0.2,
+        growth: int = 1,
+        lr_min: float = 0.0,
+    ) -> None:
+        self.shape = shape
+        self.length = length
+        self.growth = growth
+        self.lr_min = lr_min
+
+    @property
+    def needs_length(self) -> bool:
+        """Whether the length of the training must be known."""
+        return not isinstance(self.length, Integral)
+
+    @property
+    def ends_low(self) -> bool:
+        """Whether training ends where the rate has fallen to its end."""
+        return False
+
+    def rate(self, initial: float, at: StepInfo) -> float:
+        """Return the learning rate of a step."""
+        step = at.step - at.warmup
+        if step < 0:
+            return initial if self.shape == "cosine" else self.lr_min
+        epochs = self.length
+        if not isinstance(epochs, Integral):
+            epochs = max(1, int(epochs * at.epochs))
+        length = int(epochs) * at.n_steps
+        if self.growth == 1:
+            step %= length
+        else:
+            while step >= length:
+                step -= length
+                length *= self.growth
+        if self.shape == "cosine":
+            return anneal(initial, self.lr_min, step / length)
+        share = 1 - abs(2 * step / length - 1)
+        return self.lr_min + (initial - self.lr_min) * share
+
+
+class SnapshotCycles(LearningRateSchedule):
+    """The cycles between the snapshots of an ensemble, which :class:`Snapshots` makes.
+
+    Parameters
+    ----------
+    shape : {'cosine', 'triangular'}, default='cosine'
+        'cosine' falls from boundary to boundary, 'triangular' falls and rises in turn.
+
+    lr_min : float, default=0.0
+        Lowest learning rate.
+
+    boundaries : tuple of int, default=()
+        Epochs at which the rate turns, the first where the cycles begin.
+    """
+
+    def __init__(
+        self,
+        *,
+        shape: Literal["cosine", "triangular"] = "cosine",
+        lr_min: float = 0.0,
+        boundaries: Sequence[int] = (),
+    ) -> None:
+        self.shape = shape
+        self.lr_min = lr_min
+        self.boundaries = boundaries
+
+    def rate(self, initial: float, at: StepInfo) -> float:
+        """Return the learning rate of a step."""
+        part = bisect_right(self.boundaries, at.epoch) - 1
+        part = min(part, len(self.boundaries) - 2)
+        begin = max(self.boundaries[part] * at.n_steps, at.warmup)
+        if part < 0 or at.step < begin:
+            return initial
+        length = self.boundaries[part + 1] * at.n_steps - begin
+        if self.shape == "cosine":
+            return anneal(initial, self.lr_min, (at.step - begin) / length)
+        share = (at.step + 1 - begin) / length
+        fallen = share if part % 2 == 0 else 1 - share
+        return (1 - fallen) * initial + fallen * self.lr_min
+
+
+def anneal(start: float, end: float, share: float) -> float:
+    """Return a point of the half cosine from ``start`` to ``end``."""
+    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
+
+
+def _power(initial: float, gamma: float, n: int) -> float:
+    rate: float = initial * gamma**n
+    return rate
+
+
+def as_schedule(value: Any) -> LearningRateSchedule | None:
+    """Return the schedule that is named or held, None for one of scikit-learn's."""
+    if isinstance(value, LearningRateSchedule):
+        return value
+    return SCHEDULES[value]() if value in SCHEDULES else None
+
+
+@dataclass(frozen=True)
+class RatePlan:
+    """The learning rate of every step of a training.
+
+    Parameters
+    ----------
+    schedule : LearningRateSchedule
+        The schedule, of Python's numbers.
+
+    initial : float
+        The largest rate.
+
+    epochs : int or None
+        Epochs that it spans, None if nobody knows.
+
+    warmup : float or int
+        Share of the training, or epochs, in which the rate rises.
+    """
+
+    schedule: LearningRateSchedule
+    initial: float
+    epochs: int | None
+    warmup: float
+
+    def rate(self, epoch: int, n_steps: int, i: int = 0) -> float:
+        """Return the learning rate of a step.
+
+        Parameters
+        ----------
+        epoch : int
+            Epochs before the step's.
+
+        n_steps : int
+            Steps of an epoch.
+
+        i : int, default=0
+            Steps before it in its epoch.
+        """
+        return self._rates(epoch * n_steps + i, 1, n_steps)[0]
+
+    def rates(self, epoch: int, n_steps: int) -> list[float]:
+        """Return the learning rates of all steps of an epoch."""
+        return self._rates(epoch * n_steps, n_steps, n_steps)
+
+    def _rates(self, start: int, n: int, n_steps: int) -> list[float]:
+        epochs = self.epochs or 0
+        total = epochs * n_steps
+        if isinstance(self.warmup, int):
+            warmup = self.warmup * n_steps
+        else:
+            warmup = int(self.warmup * total)
+        return [
+            self._at(StepInfo(min(step, total or step), n_steps, epochs, warmup))
+            for step in range(start, start + n)
+        ]
+
+    def _at(self, at: StepInfo) -> float:
+        rate = self.schedule.rate(self.initial, at)
+        if at.step < at.warmup and not self.schedule.warms_up:
+            # no step is wasted on a rate of zero
+            rate *= (at.step + 1) / (at.warmup + 1)
+        return rate
+
+
+@dataclass(frozen=True)
+class AveragingRate:
+    """The learning rate while weights are averaged.
+
+    Parameters
+    ----------
+    start : float
+        Rate when averaging begins, or the highest of a cycle.
+
+    end : float
+        Rate that is held in the end, or the lowest of a cycle.
+
+    anneal : int
+        Epochs from the one to the other.
+
+    strategy : str
+        'cosine' or 'linear'.
+
+    cycle : int or None
+        Epochs of a cycle, None for no cycles.
+    """
+
+    start: float
+    end: float
+    anneal: int = 0
+    strategy: str = "cosine"
+    cycle: int | None = None
+
+    def rates(self, epoch: int, n_steps: int) -> list[float]:
+        """Return the learning rates of all steps of an epoch of the averaging."""
+        if self.cycle is None:
+            return [self._annealed(epoch)] * n_steps
+        length = self.cycle * n_steps
+        shares = [((epoch * n_steps + i) % length + 1) / length for i in range(n_steps)]
+        return [(1 - share) * self.start + share * self.end for share in shares]
+
+    def _annealed(self, epoch: int) -> float:
+        share = min(1.0, (epoch + 1) / max(1, self.anneal))
+        if self.strategy == "cosine":
+            share = (1 - math.cos(math.pi * share)) / 2
+        return self.end * share + self.start * (1 - share)

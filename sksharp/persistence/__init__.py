@@ -1,0 +1,1 @@
+"""Files of fitted estimators that hold data alone."""

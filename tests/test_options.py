@@ -1,0 +1,386 @@
+"""Parameters that hold a name, or an object with its options."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from sklearn.base import clone
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV
+from sklearn.neural_network import MLPRegressor
+from sklearn.utils import estimator_html_repr
+
+import sksharp.averaging
+import sksharp.optim
+import sksharp.options
+from sksharp import SAMMLPClassifier, SAMMLPRegressor, VectorizedGridSearchCV
+from sksharp.options import (
+    ASAM,
+    SAM,
+    SGD,
+    SWA,
+    WSAM,
+    Adam,
+    AdamW,
+    Cosine,
+    Cyclic,
+    Lookahead,
+    MultiStep,
+    Muon,
+    Option,
+    Ranger,
+    Snapshots,
+    Step,
+)
+from sksharp.options._base import OWN_PARAMETERS
+from sksharp.options.schedules import SCHEDULES
+from sksharp.options.solvers import SOLVERS
+
+OPTIONS = [
+    cls
+    for cls in vars(sksharp.options).values()
+    if isinstance(cls, type)
+    and issubclass(cls, Option)
+    and cls.__name__ not in ("Option", "Solver", "LearningRateSchedule")
+]
+every_option = pytest.mark.parametrize("cls", OPTIONS, ids=lambda cls: cls.__name__)
+
+rng = np.random.RandomState(0)
+X = rng.normal(size=(40, 3))
+y = (X[:, 0] > 0).astype(int)
+SMALL = {
+    "hidden_layer_sizes": (3,),
+    "batch_size": 10,
+    "max_iter": 3,
+    "rho": 0.1,
+    "random_state": 0,
+}
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def classifier(**params):
+    return SAMMLPClassifier(**{**SMALL, **params})
+
+
+def weights_of(estimator):
+    return np.concatenate([w.ravel() for w in estimator.coefs_])
+
+
+# -- the objects -------------------------------------------------------------------------
+
+
+@every_option
+def test_an_option_is_documented_constrained_and_keyword_only(cls):
+    names = cls._get_param_names()
+    assert names == sorted(cls._parameter_constraints)
+    for name in names:
+        assert (
+            f"{name} :" in cls.__doc__
+            or f"{name}," in cls.__doc__
+            or (name in cls.__doc__)
+        )
+    assert "Examples" in cls.__doc__
+    cls().validate()
+    if names:
+        with pytest.raises(TypeError):
+            cls(1)
+
+
+@every_option
+def test_options_are_equal_by_class_and_values(cls):
+    assert cls() == cls() == clone(cls()) == pickle.loads(pickle.dumps(cls()))
+    assert hash(cls()) == hash(cls())
+    assert cls() != object()
+    assert repr(cls()) == f"{cls.__name__}()"
+
+
+def test_a_representation_says_what_differs_from_the_defaults():
+    assert repr(ASAM(eta=0.1, start=0.0)) == "ASAM(eta=0.1)"
+    assert repr(MultiStep(milestones=np.array([1, 2]))) == (
+        "MultiStep(milestones=(1, 2))"
+    )
+    assert MultiStep(milestones=[1, 2]) == MultiStep(milestones=(1, 2))
+    assert ASAM(eta=0.1) != ASAM()
+    assert AdamW() != Adam()
+    text = repr(classifier(solver=ASAM(eta=0.1)))
+    assert "solver=ASAM(eta=0.1)" in text
+    assert "ASAM" in estimator_html_repr(classifier(solver=ASAM(eta=0.1)))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: Adam(beta_1=0.5),
+            r"Adam has no option 'beta_1', which is a parameter of the estimator\. Set it "
+            r"there: SAMMLPClassifier\(solver=Adam\(\), beta_1=\.\.\.\)\.",
+        ),
+        (
+            lambda: SGD(momentum=0.5),
+            "'momentum', which is a parameter of the estimator",
+        ),
+        (lambda: SAM(rho=0.1), r"SAM has no option 'rho'.*\(solver=SAM\(\), rho="),
+        (lambda: Cosine(warmup=1), r"'warmup'.*\(learning_rate=Cosine\(\), warmup="),
+        (lambda: SWA(max_iter=9), r"'max_iter'.*\(swa=SWA\(\), max_iter="),
+        (lambda: Snapshots(swa=True), r"'swa'.*\(snapshots=Snapshots\(\), swa="),
+        (
+            lambda: ASAM(etta=1),
+            r"no option 'etta', its options are \['eta',.*mean 'eta'",
+        ),
+        (lambda: Adam(depth=1), r"Adam has no option 'depth', it has none\.$"),
+    ],
+)
+def test_an_argument_that_an_option_does_not_have_says_where_it_belongs(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+def test_every_parameter_of_the_estimators_is_known_as_one():
+    own = {
+        *SAMMLPClassifier._get_param_names(),
+        *SAMMLPRegressor._get_param_names(),
+    } - {*MLPRegressor._get_param_names()}
+    assert own == {*OWN_PARAMETERS}
+
+
+# -- a name is its object ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_a_solver_by_name_is_its_object_as_it_comes(name):
+    by_name = classifier(solver=name).fit(X, y)
+    by_object = classifier(solver=SOLVERS[name]()).fit(X, y)
+    assert_array_equal(weights_of(by_name), weights_of(by_object))
+    if SOLVERS[name].is_base:
+        by_name = classifier(base_solver=name).fit(X, y)
+        by_object = classifier(base_solver=SOLVERS[name]()).fit(X, y)
+        assert_array_equal(weights_of(by_name), weights_of(by_object))
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_schedule_by_name_is_its_object_as_it_comes(name):
+    by_name = classifier(learning_rate=name).fit(X, y)
+    by_object = classifier(learning_rate=SCHEDULES[name]()).fit(X, y)
+    assert_array_equal(weights_of(by_name), weights_of(by_object))
+
+
+@pytest.mark.parametrize(
+    ("short", "long"),
+    [
+        ({"swa": True}, {"swa": SWA()}),
+        ({"snapshots": 2}, {"snapshots": Snapshots(n=2)}),
+        ({"swa": np.True_}, {"swa": SWA()}),
+    ],
+)
+def test_an_average_that_is_on_is_its_object_as_it_comes(short, long):
+    one, other = classifier(**short).fit(X, y), classifier(**long).fit(X, y)
+    assert_array_equal(one.predict_proba(X), other.predict_proba(X))
+
+
+def test_numbers_of_numpy_are_options_like_pythons():
+    plain = classifier(solver=ASAM(eta=0.5, interval=2), learning_rate=Step(size=2))
+    numpys = classifier(
+        solver=ASAM(eta=np.float32(0.5), interval=np.int64(2)),
+        learning_rate=Step(size=np.int32(2)),
+    )
+    assert_array_equal(weights_of(plain.fit(X, y)), weights_of(numpys.fit(X, y)))
+
+
+# -- parameters of parameters ------------------------------------------------------------
+
+
+def test_setting_an_option_of_a_name_makes_its_object():
+    clf = classifier(solver="asam", learning_rate="cosine", swa=True, snapshots=3)
+    clf.set_params(solver__eta=0.5, learning_rate__flat=0.5, swa__start=2)
+    assert clf.solver == ASAM(eta=0.5)
+    assert clf.learning_rate == Cosine(flat=0.5)
+    assert clf.swa == SWA(start=2)
+    assert clf.set_params(snapshots__lr_min=1e-4).snapshots == Snapshots(
+        n=3, lr_min=1e-4
+    )
+    assert clf.get_params()["solver__eta"] == 0.5
+
+
+def test_a_method_and_its_options_are_set_in_one_call():
+    clf = classifier().set_params(solver__gamma=0.5, solver="wsam")
+    assert clf.solver == WSAM(gamma=0.5)
+    clf.set_params(base_solver__momentum=0.5, base_solver=Muon(weight_decay=0.1))
+    assert clf.base_solver == Muon(momentum=0.5, weight_decay=0.1)
+
+
+def test_setting_an_option_leaves_other_holders_of_the_object_alone():
+    given = ASAM()
+    clf = classifier(solver=given)
+    shallow, cloned = copy.copy(clf), clone(clf)
+    shallow.set_params(solver__eta=5)
+    assert shallow.solver.eta == 5
+    assert clf.solver.eta == cloned.solver.eta == given.eta == 0.01
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"solver": "lbfgs", "solver__eta": 1}, "solver='lbfgs' has no options to set"),
+        ({"swa__start": 1}, "swa must be on for its options.*swa=False"),
+        ({"snapshots__n": 2}, "snapshots must be on.*snapshots=None"),
+        (
+            {"learning_rate__flat": 0.1},
+            "learning_rate='constant' has no options to set",
+        ),
+        ({"solver__etta": 1}, r"Invalid parameter 'etta' for estimator SAM\(\)"),
+        ({"rho__x": 1}, "rho"),
+        ({"nothing__x": 1}, "Invalid parameter 'nothing'"),
+    ],
+)
+def test_an_option_of_what_has_none_is_an_error_that_names_it(params, message):
+    clf = classifier()
+    with pytest.raises((ValueError, AttributeError), match=message):
+        clf.set_params(**params)
+
+
+# -- what is no option -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"solver": ASAM}, r"solver must be an object, got the class ASAM.*ASAM\(\)"),
+        ({"swa": SWA}, r"swa must be an object.*Write swa=SWA\(\)"),
+        ({"solver": sksharp.optim.ASAM}, "solver must.*object of sksharp.options"),
+        ({"swa": sksharp.averaging.SWA()}, "swa must.*object of sksharp.options"),
+        ({"learning_rate": ASAM()}, r"'learning_rate' parameter.*like.*Cosine\(\)"),
+        ({"solver": Cosine()}, r"'solver' parameter.*Got Cosine\(\) instead"),
+        ({"base_solver": Lookahead()}, "base_solver must be one of"),
+        ({"base_solver": SAM()}, "base_solver must be one of"),
+        (
+            {"solver": "lookahead", "base_solver": Ranger()},
+            r"base_solver must be one of.*got base_solver=Ranger\(\)",
+        ),
+        (
+            {"solver": WSAM(decouple=True), "base_solver": "ranger"},
+            "base_solver must be one of.*'ranger'",
+        ),
+        ({"solver": ASAM(eta=-1)}, "The 'eta' parameter of ASAM must be a float"),
+        ({"solver": SAM(interval=0)}, "The 'interval' parameter of SAM"),
+        ({"solver": WSAM(decouple="yes")}, "The 'decouple' parameter of WSAM"),
+        ({"swa": SWA(strategy="cosin")}, "Did you mean 'cosine'"),
+        ({"swa": SWA(anneal=2)}, "anneal needs lr"),
+        ({"snapshots": 1}, "The 'snapshots' parameter"),
+        ({"snapshots": Snapshots(n=1)}, "The 'n' parameter of Snapshots"),
+        ({"learning_rate": MultiStep(milestones=[])}, "at least one milestone"),
+        ({"learning_rate": Cyclic(shape="saw")}, "The 'shape' parameter of Cyclic"),
+        ({"learning_rate": Cosine(lr_min=1)}, "learning_rate__lr_min must not exceed"),
+        ({"learning_rate": Cyclic(lr_min=1)}, "learning_rate__lr_min must not exceed"),
+        ({"rho": []}, "rho must hold at least one radius"),
+        ({"rho": ["a"]}, "rho must hold at least one radius"),
+        ({"solver": "assam"}, "Did you mean 'asam'"),
+    ],
+)
+def test_what_is_no_option_is_an_error_that_names_the_way_out(params, message):
+    clf = classifier(**params)
+    before = dict(vars(clf))
+    with pytest.raises((ValueError, TypeError), match=message):
+        clf.fit(X, y)
+    assert vars(clf) == before
+
+
+# -- decoupled over Adam -----------------------------------------------------------------
+
+
+def test_decoupled_wsam_reaches_adam():
+    coupled = classifier(solver=WSAM(decouple=False)).fit(X, y)
+    auto = classifier(solver=WSAM()).fit(X, y)
+    decoupled = classifier(solver=WSAM(decouple=True)).fit(X, y)
+    assert_array_equal(weights_of(auto), weights_of(coupled))
+    assert abs(weights_of(decoupled) - weights_of(coupled)).max() > 1e-4
+    over_sgd = {"base_solver": "sgd"}
+    auto = classifier(solver=WSAM(), **over_sgd).fit(X, y)
+    decoupled = classifier(solver=WSAM(decouple=True), **over_sgd).fit(X, y)
+    assert_array_equal(weights_of(auto), weights_of(decoupled))
+
+
+# -- going on ----------------------------------------------------------------------------
+
+
+def test_training_goes_on_over_a_name_and_its_object():
+    def in_calls(*solvers):
+        clf = classifier(base_solver="adamw")
+        for solver in solvers:
+            clf.set_params(solver=solver).partial_fit(X, y, classes=[0, 1])
+        return weights_of(clf)
+
+    expected = in_calls("asam", "asam")
+    assert_array_equal(in_calls("asam", ASAM()), expected)
+    assert_array_equal(in_calls(ASAM(), "asam"), expected)
+
+
+def test_members_and_snapshots_hold_objects_of_their_own():
+    solver = ASAM()
+    for extra in ({"n_members": 2}, {"snapshots": 2}):
+        clf = classifier(solver=solver, **extra).fit(X, y)
+        solvers = [clf.solver, *(member.solver for member in clf.members_)]
+        assert len({id(s) for s in solvers}) == 3
+        assert all(s == solver for s in solvers)
+
+
+# -- searches ----------------------------------------------------------------------------
+
+GRIDS = {
+    "names and objects": {"solver": ["sam", ASAM(eta=0.5), "adam", Muon()]},
+    "an option of a name": {"solver__start": [0.0, 0.5]},
+    "options of several": {
+        "solver__interval": [1, 2],
+        "base_solver__weight_decay": [0.0, 0.5],
+        "base_solver": [AdamW()],
+    },
+    "an average": {"swa": [False, True, SWA(start=1)]},
+    "an option of an average": {"swa": [True], "swa__start": [1, 2]},
+    "a schedule": {
+        "learning_rate": ["constant", "cosine", Cosine(flat=0.5), "adaptive"]
+    },
+    "an option of a schedule": {
+        "learning_rate": ["cosine"],
+        "learning_rate__flat": [0.0, 0.5],
+    },
+    "radii and what to choose from": {"rho": [0.0, 0.1, [0.0, 0.1]]},
+}
+
+
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
+def test_searches_over_options_agree(grid):
+    searches = [
+        Search(classifier(), grid, cv=2, error_score="raise").fit(X, y)
+        for Search in (GridSearchCV, VectorizedGridSearchCV)
+    ]
+    plain, vectorized = (search.cv_results_ for search in searches)
+    assert plain["params"] == vectorized["params"]
+    np.testing.assert_allclose(
+        plain["mean_test_score"], vectorized["mean_test_score"], rtol=0, atol=1e-12
+    )
+    assert searches[0].best_params_ == searches[1].best_params_
+
+
+def test_halving_goes_over_options():
+    grid = {"solver__eta": [0.01, 1.0], "solver": ["asam"]}
+    search = HalvingGridSearchCV(
+        classifier(), grid, cv=2, min_resources=20, random_state=0, error_score="raise"
+    )
+    assert search.fit(X, y).best_params_["solver"] == "asam"
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"rho": (0.0, 0.2), "cv": 2},
+        {"rho": np.array([0.0, 0.2]), "cv": 2},
+        {"rho": [0.3], "cv": None},
+    ],
+)
+def test_a_list_of_radii_is_what_to_choose_from(params):
+    clf = classifier(**params).fit(X, y)
+    assert clf.rho_ in np.ravel(params["rho"])
+    assert_array_equal(clone(clf).fit(X, y).coefs_[0], clf.coefs_[0])
+    regr = SAMMLPRegressor(**{**SMALL, **params}).fit(X, X[:, 0])
+    assert regr.rho_ in np.ravel(params["rho"])
