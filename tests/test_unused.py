@@ -73,12 +73,12 @@ def test_an_option_is_an_error_if_and_only_if_the_solver_has_it_not(solver, name
     clf = SAMMLPClassifier(solver=solver)
     cls = SOLVERS.get(solver)
     if cls is None:
-        with pytest.raises(ValueError, match="solver must be on for its options"):
+        with pytest.raises(ValueError, match="solver='lbfgs' has no options to set"):
             clf.set_params(**{f"solver__{name}": 1})
     elif name not in cls().get_params():
         with pytest.raises(ValueError, match=rf"'{name}' for estimator {cls.__name__}"):
             clf.set_params(**{f"solver__{name}": 1})
-        with pytest.raises(TypeError, match=f"argument '{name}'|takes no arguments"):
+        with pytest.raises(TypeError, match=f"has no option '{name}'"):
             cls(**{name: 1})
     else:
         value = another(cls, name)
