@@ -1,4 +1,4 @@
-"""Parameters that are one of several words, and the nearest word to a slip."""
+"""String parameters: the allowed words, and the nearest one to a typo."""
 
 import contextlib
 import difflib
@@ -19,18 +19,18 @@ R = TypeVar("R")
 
 
 class Choice(StrOptions):
-    """Constraint of one of several words, which its message lists by the alphabet.
+    """Constraint of one of several words, which its message lists alphabetically.
 
     Parameters
     ----------
     options : set of str
-        The words.
+        The allowed words.
 
     kind : type or None, default=None
-        Class of the objects that are taken besides.
+        Class of objects that are allowed too.
 
     example : str, default=''
-        One of these.
+        Such an object, as code.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Choice(StrOptions):
         return is_word
 
     def __str__(self) -> str:
-        """Return what an error says that the parameter must be."""
+        """Return the requirement, for an error message."""
         words = f"a str among {{{', '.join(map(repr, sorted(self.options)))}}}"
         return (
             words if self.kind is None else f"{words} or an object like {self.example}"
@@ -55,7 +55,7 @@ class Choice(StrOptions):
 
 
 def in_order(constraints: Mapping[str, Any]) -> dict[str, Any]:
-    """Return constraints of parameters whose messages list words by the alphabet."""
+    """Return constraints whose messages list words alphabetically."""
     return {name: _in_order(allowed) for name, allowed in constraints.items()}
 
 
@@ -69,7 +69,7 @@ def _in_order(allowed: Any) -> Any:
 def suggesting(
     constraints: Mapping[str, Any], params: Mapping[str, Any]
 ) -> Iterator[None]:
-    """Add to the error of a parameter that is no word of its choice the nearest word."""
+    """Add the nearest allowed word to the error of a parameter."""
     try:
         yield
     except InvalidParameterError as error:
@@ -80,7 +80,7 @@ def suggesting(
 
 
 def suggests(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a function that ``validate_params`` guards, to suggest the nearest word."""
+    """Decorate a function under ``validate_params``, to suggest the nearest word."""
     signature = inspect.signature(function)
     guarded: Any = function
 
@@ -105,22 +105,22 @@ def _suggestion(
 
 
 def nearest(word: str, words: Sequence[str]) -> str | None:
-    """Return the word that was meant, None if there is none like it.
+    """Return the allowed word nearest to a typo, None if none is near.
 
-    Capitals, spaces and hyphens are taken for what they would be in a name here.
+    Case is ignored, and spaces and hyphens are read as underscores.
 
     Parameters
     ----------
     word : str
-        As it was written.
+        The word that was written.
 
     words : list of str
-        As they should be.
+        The allowed words.
 
     Returns
     -------
     meant : str or None
-        One of the words.
+        One of them.
     """
     written = word.strip().lower().replace("-", "_").replace(" ", "_")
     alike = difflib.get_close_matches(written, words, n=1)

@@ -1,4 +1,4 @@
-"""Parameters that are numbers: which are taken, and the range of the dtype of ``X``."""
+"""Numeric parameters: which values are valid, and the range of the dtype of ``X``."""
 
 from collections.abc import Iterable
 from numbers import Real
@@ -10,9 +10,9 @@ from sklearn.utils._param_validation import Interval
 
 
 class Number(Interval):
-    """Constraint of a number in an interval, which True and False are not.
+    """Constraint of a number in an interval that does not accept True and False.
 
-    scikit-learn's takes them for 1 and 0.
+    scikit-learn's ``Interval`` accepts them as 1 and 0.
     """
 
     def is_satisfied_by(self, val: Any) -> bool:
@@ -26,7 +26,7 @@ def is_real(constraints: Iterable[Any]) -> bool:
 
 
 def as_float(name: str, value: Any) -> Any:
-    """Return a real number as Python's own, what is none as it is."""
+    """Return a real number as a Python float, any other value unchanged."""
     if not isinstance(value, Real):
         return value
     try:
@@ -42,20 +42,20 @@ def as_float(name: str, value: Any) -> Any:
 
 
 def plain(name: str, value: Any, constraints: Iterable[Any]) -> Any:
-    """Return a parameter as a number of Python's own, a float if it may be real."""
-    # scikit-learn takes True and the largest integers too, torch does not
+    """Return a parameter as a Python scalar, a float if it may be real."""
+    # scikit-learn accepts True and the largest integers too, torch does not
     if is_real(constraints):
         return as_float(name, value)
     return plain_scalar(value)
 
 
 def plain_scalar(value: Any) -> Any:
-    """Return a Python scalar in the place of numpy's."""
+    """Return a numpy scalar as a Python scalar, any other value unchanged."""
     return value.item() if isinstance(value, np.generic) else value
 
 
 def check_range(name: str, value: float, dtype: DTypeLike) -> None:
-    """Raise unless a dtype has numbers as large as a value, which no tensor has yet."""
+    """Raise if a value exceeds the largest number of a dtype."""
     largest = float(np.finfo(dtype).max)
     if value > largest:
         raise ValueError(
@@ -65,7 +65,7 @@ def check_range(name: str, value: float, dtype: DTypeLike) -> None:
 
 
 def check_divisor(name: str, value: float, dtype: DTypeLike) -> None:
-    """Raise if a value would be computed with as if it were zero, and divided by."""
+    """Raise if a divisor is below the smallest normal number of a dtype."""
     smallest = float(np.finfo(dtype).tiny)
     if value < smallest:
         raise ValueError(
@@ -76,7 +76,7 @@ def check_divisor(name: str, value: float, dtype: DTypeLike) -> None:
 
 
 def check_data(array: Any, dtype: DTypeLike, name: str) -> None:
-    """Raise unless a dtype has numbers as large as those of an array or sparse matrix."""
+    """Raise if numbers of an array or sparse matrix exceed the range of a dtype."""
     if array.dtype.kind != "f" or array.dtype.itemsize <= np.dtype(dtype).itemsize:
         return
     values = array.data if hasattr(array, "tocsr") else array

@@ -1,4 +1,4 @@
-"""The version of the package, and the stamp of what it has written."""
+"""The version of the package, and the versions stamped into pickles."""
 
 import warnings
 from collections.abc import Mapping
@@ -10,16 +10,16 @@ from .exceptions import InconsistentVersionWarning
 
 __version__ = "0.1.0.dev0"
 
-# how the versions are called in the state, scikit-learn's as in its own pickles
+# keys of the versions in a pickled state; scikit-learn's is that of its own pickles
 OURS, SKLEARNS = "_sksharp_version", "_sklearn_version"
 UNKNOWN = "unknown"
 
 
 class VersionStamp:
-    """Mixin whose pickled state is stamped with the versions that wrote it.
+    """Mixin that stamps the pickled state with the versions that wrote it.
 
-    pickle, joblib, copy and skops all go through the two methods. scikit-learn's own
-    stamp is for its own classes alone.
+    pickle, joblib, copy and skops all use these methods. scikit-learn stamps its own
+    classes only.
     """
 
     def __getstate__(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Warnings that name the line of the user's."""
+"""Warnings that point to the user's line of code."""
 
 import collections
 import contextlib
@@ -15,23 +15,23 @@ from typing import Any, TextIO, TypeAlias
 import joblib
 import sklearn
 
-# pipelines and searches call a fit too, and are nobody's own line
+# frames of these packages, pipelines and searches say, are not the user's code
 _FOLDERS = tuple(
     os.path.dirname(os.path.abspath(file)) + os.sep
     for file in (__file__, sklearn.__file__, joblib.__file__)
 )
 
 # message, category, file, line and module
-Held: TypeAlias = tuple[Any, type[Warning], str, int, str | None]
+WarningRecord: TypeAlias = tuple[Any, type[Warning], str, int, str | None]
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn, at the line that called this package, by way of scikit-learn or directly."""
+    """Warn at the user's line that called this package, also through scikit-learn."""
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_FOLDERS):
         frame, level = frame.f_back, level + 1
     counts = _of_thread.counts
-    if counts is not None and _of_thread.held_back is None:
+    if counts is not None and _of_thread.recorded is None:
         if _action(message, category, frame) != "error":
             counts[category, message] += 1
             return
@@ -39,14 +39,15 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
 
 
 class Counting:
-    """Context that gives the warnings of its thread once at the end, with their number.
+    """Context that emits each warning of its thread once, at its end, with its count.
 
-    Those of this package alone. What the filters make an error is raised at once.
+    Only warnings of this package are counted. Those that filters make errors are raised
+    at once.
 
     Parameters
     ----------
     of_what : str
-        What to say that they come from, such as 'this search'.
+        Where the warnings come from, for the message, such as 'this search'.
     """
 
     def __init__(self, of_what: str) -> None:
@@ -63,7 +64,7 @@ class Counting:
 
 
 def _action(message: str, category: type[Warning], frame: FrameType) -> str | None:
-    """Return what the filters do with a warning of a line."""
+    """Return the action of the filters for a warning at a line."""
     module = frame.f_globals.get("__name__", "")
     for action, text, kind, where, line in warnings.filters:
         is_meant = _matches(text, message) and _matches(where, module)
@@ -79,54 +80,54 @@ def _matches(pattern: re.Pattern[str] | str | None, text: str) -> bool:
 
 
 class _OfThread(threading.local):
-    # warnings, while they are held back
-    held_back: list[Held] | None = None
+    # the warnings, while they are recorded
+    recorded: list[WarningRecord] | None = None
     # how often each came, while they are counted
     counts: collections.Counter[tuple[type[Warning], str]] | None = None
 
 
-class _IsHeldBack(type):
+class _IsRecording(type):
     def __subclasscheck__(cls, category: type) -> bool:
-        return _of_thread.held_back is not None
+        return _of_thread.recorded is not None
 
 
-class _HeldBack(metaclass=_IsHeldBack):
-    """What a filter takes for the category of warnings that are held back."""
+class _RecordedCategory(metaclass=_IsRecording):
+    """Category of a filter that matches every warning while its thread records."""
 
 
 _of_thread = _OfThread()
-# filters take any class here, and ask it whether a category is below it
-_HELD_BACK: Any = _HeldBack
-_ENTRY = ("always", None, _HELD_BACK, None, 0)
-_lock, _n_holding = threading.Lock(), 0
+# a filter calls issubclass with it, and needs no class of warnings
+_CATEGORY: Any = _RecordedCategory
+_ENTRY = ("always", None, _CATEGORY, None, 0)
+_lock, _n_recording = threading.Lock(), 0
 _installed: functools.partial[None] | None = None
 
 
 @contextlib.contextmanager
-def hold_back() -> Iterator[list[Held]]:
-    """Hold back the warnings of this thread, whatever the filters, and list them.
+def record_warnings() -> Iterator[list[WarningRecord]]:
+    """Record the warnings of this thread in a list, whatever the filters.
 
-    ``warnings.catch_warnings`` would change the filters of all threads, and for good if
-    another one enters it before this one leaves and leaves it after. What may be left
-    behind here speaks of no other thread.
+    ``warnings.catch_warnings`` changes the filters of all threads, and restores the wrong
+    ones if the contexts of two threads overlap. The filter of this function only matches
+    warnings of threads that record.
     """
-    global _n_holding, _installed
-    held_back: list[Held] = []
-    outer, _of_thread.held_back = _of_thread.held_back, held_back
+    global _n_recording, _installed
+    recorded: list[WarningRecord] = []
+    outer, _of_thread.recorded = _of_thread.recorded, recorded
     with _lock:
-        _n_holding += 1
-        warnings.simplefilter("always", _HELD_BACK)
+        _n_recording += 1
+        warnings.simplefilter("always", _CATEGORY)
         if warnings.showwarning is not _installed:
-            # one of its own: others may go on calling what they found here
-            _installed = functools.partial(_keep_or_show, warnings.showwarning)
+            # a new one each time: others may keep a reference to the last
+            _installed = functools.partial(_record_or_show, warnings.showwarning)
             warnings.showwarning = _installed
     try:
-        yield held_back
+        yield recorded
     finally:
-        _of_thread.held_back = outer
+        _of_thread.recorded = outer
         with _lock:
-            _n_holding -= 1
-            if not _n_holding:
+            _n_recording -= 1
+            if not _n_recording:
                 filters: Any = warnings.filters
                 with contextlib.suppress(ValueError):
                     filters.remove(_ENTRY)
@@ -134,7 +135,7 @@ def hold_back() -> Iterator[list[Held]]:
                     warnings.showwarning = _installed.args[0]
 
 
-def _keep_or_show(
+def _record_or_show(
     show: Callable[..., Any],
     message: Warning | str,
     category: type[Warning],
@@ -143,18 +144,18 @@ def _keep_or_show(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    held_back = _of_thread.held_back
+    recorded = _of_thread.recorded
     frame: FrameType | None = sys._getframe(1)
-    if held_back is None:
+    if recorded is None:
         show(message, category, filename, lineno, file, line)
         return
     while frame is not None and frame.f_code.co_filename != filename:
         frame = frame.f_back
     module = None if frame is None else frame.f_globals.get("__name__")
-    held_back.append((message, category, filename, lineno, module))
+    recorded.append((message, category, filename, lineno, module))
 
 
-def warn_again(held_back: Iterable[Held]) -> None:
-    """Warn of what was held back, as the filters are now."""
-    for warning in held_back:
+def warn_again(recorded: Iterable[WarningRecord]) -> None:
+    """Emit recorded warnings, with the filters of now."""
+    for warning in recorded:
         warnings.warn_explicit(*warning)

@@ -478,15 +478,15 @@ REFUSED = {
     ),
     "a schedule of a rate that is found": (
         {"solver": "yellowfin", "learning_rate": "cosine"},
-        "solver='yellowfin' finds its learning rate.*got learning_rate='cosine'",
+        "solver='yellowfin' tunes its learning rate.*got learning_rate='cosine'",
     ),
     "an average at a rate that is found": (
         {"solver": "yellowfin", "swa": SWA(lr=0.1)},
-        r"solver='yellowfin' finds its learning rate.*got swa=SWA\(lr=0\.1\)",
+        r"solver='yellowfin' tunes its learning rate.*got swa=SWA\(lr=0\.1\)",
     ),
     "snapshots of a rate that is found": (
         {"solver": "yellowfin", "snapshots": 2},
-        "solver='yellowfin' finds its learning rate.*got snapshots=2",
+        "solver='yellowfin' tunes its learning rate.*got snapshots=2",
     ),
     "more snapshots than epochs": (
         {"snapshots": 7},

@@ -1312,7 +1312,7 @@ ERRORS = {
     "another word": ({"rho": "best"}, "The 'rho' parameter of SAMMLPClassifier"),
     "callbacks of members": (
         {"callbacks": [Callback()]},
-        r"callbacks see one network, got callbacks and n_members=3\. Set callbacks=None",
+        r"callbacks work with one network, got .* n_members=3\. Set callbacks=None",
     ),
     "members by lbfgs": (
         {"solver": "lbfgs"},

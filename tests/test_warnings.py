@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sksharp import SAMMLPClassifier, VectorizedGridSearchCV
-from sksharp._warnings import Counting, hold_back, warn, warn_again
+from sksharp._warnings import Counting, record_warnings, warn, warn_again
 from sksharp.exceptions import UnusedParameterWarning
 
 rng = np.random.RandomState(0)
@@ -64,14 +64,14 @@ def test_a_warning_of_partial_fit_names_the_line_of_the_call():
     assert [(w.filename, w.lineno) for w in caught] == [(__file__, line)]
 
 
-def test_warnings_are_held_back_in_one_thread_and_leave_nothing():
+def test_warnings_are_recorded_in_one_thread_and_leave_nothing():
     def warn():
         warnings.warn("of another thread", UserWarning, stacklevel=1)
 
     before, show = list(warnings.filters), warnings.showwarning
-    with hold_back() as outer:
+    with record_warnings() as outer:
         warnings.warn("mine", DeprecationWarning, stacklevel=1)
-        with hold_back() as inner:
+        with record_warnings() as inner:
             warnings.warn("mine too", UserWarning, stacklevel=1)
         warnings.warn("mine again", UserWarning, stacklevel=1)
         with warnings.catch_warnings(record=True) as caught:
@@ -88,17 +88,17 @@ def test_warnings_are_held_back_in_one_thread_and_leave_nothing():
     assert again[0].filename == __file__
 
 
-def test_warnings_that_are_held_back_are_not_counted():
+def test_warnings_that_are_recorded_are_not_counted():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         with Counting("all"):
             warn("often")
-            with hold_back() as held_back:
+            with record_warnings() as recorded:
                 warn("often")
             with Counting("part"):
                 warn("seldom")
             warn("often")
-    assert [str(w[0]) for w in held_back] == ["often"]
+    assert [str(w[0]) for w in recorded] == ["often"]
     assert [str(w.message) for w in caught] == ["often (2 times in all)", "seldom"]
 
 
@@ -118,7 +118,7 @@ def test_what_another_thread_does_to_the_filters_switches_off_no_warning(
     is_first_to_leave,
 ):
     with warnings.catch_warnings():
-        holding, other = hold_back(), warnings.catch_warnings()
+        holding, other = record_warnings(), warnings.catch_warnings()
         leave = [other, holding] if is_first_to_leave else [holding, other]
         holding.__enter__()
         other.__enter__()
@@ -131,10 +131,10 @@ def test_what_another_thread_does_to_the_filters_switches_off_no_warning(
 def test_who_wraps_the_display_of_warnings_meanwhile_is_called_once(monkeypatch):
     shown = []
     monkeypatch.setattr(warnings, "showwarning", lambda *args: shown.append(args))
-    with hold_back():
+    with record_warnings():
         before = warnings.showwarning
         monkeypatch.setattr(warnings, "showwarning", lambda *args: before(*args))
-    with hold_back():
+    with record_warnings():
         pass
     with warnings.catch_warnings():
         warnings.simplefilter("always")

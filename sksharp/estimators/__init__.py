@@ -1,1 +1,1 @@
-"""The estimators: parameters, data, what is trained, and what a fit leaves."""
+"""The estimators: parameters, data, strategies of a fit, and fitted state."""

@@ -1,4 +1,4 @@
-"""What a fit that came to nothing says: which number of the user's was in its way."""
+"""Warnings of a fit that learned nothing: of unscaled data, or of a large radius."""
 
 from __future__ import annotations
 
@@ -10,28 +10,27 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network._base import LOSS_FUNCTIONS
 
 from .._jobs import Array, Matrix
-from .._warnings import hold_back, warn
+from .._warnings import record_warnings, warn
 from ..exceptions import ScalingWarning
 from ._network import FitData, make_job, new_network
 from ._parameters import FitPlan
 from ._strategies import draw_seed, with_weights
 
-# a fit has come to nothing if its loss is at least this share of a constant's, is one up
-# to that share, and would have come to something if it could have been at most the last
+# relative to the loss of the best constant prediction: from NOTHING on a fit has learned
+# nothing, up to CONSTANT it predicts a constant, and from SOMETHING down it has learned
 NOTHING, CONSTANT, SOMETHING = 0.99, 1.05, 0.95
 
-# epochs of a training without perturbation that tells whether it is to blame, at most
+# epochs of the trial without perturbation, at most
 EPOCHS_OF_TRIAL = 20
 
-# columns are of different sizes from this ratio on, unless the largest is no larger than
-# what scaling leaves, and targets are scaled within this factor of 1
+# columns differ in size from this ratio on, if the largest exceeds that of scaled data;
+# targets are scaled if their size is within this factor of 1
 RATIO_OF_COLUMNS, SCALED_COLUMN, SCALED_TARGET = 1e4, 100.0, 10.0
 
-# what is computed to be zero, as by PCA of constant features, is up to this share of the
-# largest column
+# up to this share of the largest, a column is zero but for rounding, as PCA makes them
 ROUNDING = {4: 1e-7, 8: 1e-9}  # by the bytes of a number
 
-# of a file that does not fit into memory, all rows would be too many
+# rows to measure columns by: all would be too many of a file that exceeds the memory
 ROWS_TO_SIZE = 2000
 
 _LOSSES = {
@@ -48,7 +47,7 @@ def advise(estimator: Any, plan: FitPlan, data: FitData) -> None:
     Parameters
     ----------
     estimator : SAMMLPClassifier or SAMMLPRegressor
-        After a fit with a stochastic solver.
+        Just fitted, with a stochastic solver.
 
     plan : FitPlan
         Its parameters.
@@ -79,7 +78,7 @@ def loss_of_constant(estimator: Any, y: Array, sample_weight: Array | None) -> f
     Parameters
     ----------
     estimator : SAMMLPClassifier or SAMMLPRegressor
-        Which says what the loss is.
+        Estimator, whose loss it is.
 
     y : array of shape (n_samples, n_outputs)
         Encoded targets.
@@ -90,9 +89,9 @@ def loss_of_constant(estimator: Any, y: Array, sample_weight: Array | None) -> f
     Returns
     -------
     loss : float
-        0 if all targets that count are the same.
+        0 if all targets with a weight are equal.
     """
-    # by the means alone: y may be indicators of many classes, of millions of rows
+    # from the means alone: y may be indicators of many classes, of millions of rows
     w = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, float)
     w = w / w.sum()
     mean = np.einsum("i,ij->j", w, y, dtype=float)
@@ -154,7 +153,7 @@ def _warn_of_columns(X: Matrix) -> None:
         warn(
             f"The columns of X differ in size by more than {RATIO_OF_COLUMNS:g}: the root "
             f"mean square of column {sizes.argmax()} is {large:.0e}. The network hardly "
-            "sees the small ones. Scale X, for instance with "
+            "uses the small ones. Scale X, for instance with "
             "make_pipeline(StandardScaler(), estimator), or use tabular_pipeline.",
             ScalingWarning,
         )
@@ -204,7 +203,7 @@ def _warn_of_radius(
 def _losses_of_trials(
     plan: FitPlan, data: FitData, radii: tuple[float, float], epochs: int
 ) -> list[float]:
-    """Return the losses of short trainings that begin alike and differ in the radius."""
+    """Return the losses of short trainings that differ in the radius only."""
     from ..training import fit_models  # imports torch
 
     plan = plan.with_params(
@@ -220,7 +219,7 @@ def _losses_of_trials(
         verbose=False,
     )
     seed = draw_seed(np.random.RandomState(0))
-    with hold_back():
+    with record_warnings():
         jobs = [
             make_job(
                 new_network(

@@ -74,8 +74,8 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
     """Base of the estimators: everything but their signatures and docstrings.
 
     scikit-learn keeps the validation of data, labels, initialization, prediction and
-    the solver 'lbfgs'. This class hands stochastic training to the engine and takes
-    back numpy arrays, so that a fitted estimator needs no torch.
+    the solver 'lbfgs'. This class leaves stochastic training to the engine, which returns
+    numpy arrays, so that a fitted estimator needs no torch.
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = in_order(
@@ -93,7 +93,7 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
     _doc_link_template = DOCUMENTATION + "/api/sksharp.{estimator_name}.html"
 
     @classmethod
-    @functools.cache  # asked for at every get_params, set_params, clone and fit
+    @functools.cache  # called by every get_params, set_params, clone and fit
     def _get_param_names(cls) -> list[str]:
         names: list[str] = super()._get_param_names()
         return names
@@ -110,9 +110,9 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
         Parameters
         ----------
         **params : dict
-            Parameters by their names. ``solver__eta`` sets ``eta`` of the object in
-            ``solver``, which is first made from its name, if it has only that. The object
-            is replaced by a copy: others that hold it do not see the change.
+            Parameters by their names. ``solver__eta`` sets the option ``eta`` of
+            ``solver``; a name is made an object first. The object is replaced by a copy,
+            so that other estimators that hold it do not change.
 
         Returns
         -------
@@ -122,7 +122,7 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
         Raises
         ------
         ValueError
-            If a parameter has no such name, or holds no object with such an option.
+            If there is no such parameter, or it has no such option.
         """
         holders = {name.partition("__")[0] for name in params if "__" in name}
         super().set_params(**{k: v for k, v in params.items() if "__" not in k})
@@ -144,7 +144,7 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
     def _observed(
         self, X: Any, y: Any, sample_weight: Any
     ) -> Iterator[Observers | None]:
-        """Yield who hears how far a fit is, None if nobody does."""
+        """Yield the observers of a fit, None if there are none."""
         observer = fit_observers(self, X, y, sample_weight)
         if not observer:
             yield None
@@ -155,7 +155,7 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
         finally:
             observer.close()
 
-    # -- from the user's data to a training ---------------------------------------------
+    # -- from data to a training -----------------------------------------------------
 
     @validates
     def fit(
@@ -168,7 +168,7 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
         y_val: MatrixLike | None = None,
         sample_weight_val: ArrayLike | None = None,
     ) -> Self:
-        """Train on rows, anew or, with ``warm_start``, from the weights of the last call.
+        """Fit the network, with ``warm_start`` from the weights of the last call.
 
         Parameters
         ----------
@@ -182,18 +182,18 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
             Weights of the rows.
 
         X_val : {array-like, sparse matrix} of shape (n_val, n_features), default=None
-            Rows for validation, 2 or more. They take the place of those that would be
-            left out: of ``validation_fraction`` with ``early_stopping=True``, and of the
-            folds with ``n_members`` and ``rho='auto'``. All rows of ``X`` are then
-            trained on. In a Pipeline with ``transform_input=["X_val"]`` they are
-            transformed like ``X``.
+            Rows for validation, 2 or more. They take the place of held-out rows: of
+            ``validation_fraction`` with ``early_stopping=True``, and of the folds with
+            ``n_members`` and ``rho='auto'``. All rows of ``X`` are then trained on.
+            In a Pipeline with ``transform_input=["X_val"]`` they are transformed like
+            ``X``.
 
         y_val : array-like of shape (n_val,) or (n_val, n_outputs), default=None
             Their targets. Every label must be among those of ``y``.
 
         sample_weight_val : array-like of shape (n_val,), default=None
-            Their weights. They are multiplied by those of ``class_weight``, which are
-            computed from ``y``.
+            Their weights. They are multiplied by those of ``class_weight``, computed from
+            ``y``.
 
         Returns
         -------
@@ -203,9 +203,9 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
         Raises
         ------
         ValueError
-            If the data or parameters are not valid, alone or together, if the validation
-            rows do not match the others or nothing reads them, or if training diverges.
-            The estimator is then as it was.
+            If data or parameters are not valid, alone or together, if the validation rows
+            do not match the others or have no effect, or if training diverges. The
+            estimator is then as it was.
         """
         validation = (X_val, y_val, sample_weight_val)
         return self._fit(X, y, sample_weight=sample_weight, validation=validation)
@@ -247,11 +247,11 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
         super()._fit_lbfgs(X, y, self._row_weights(y, sample_weight), *buffers)
 
     def _read_parameters(self, incremental: bool) -> FitPlan:
-        """Return what the parameters amount to, or raise if they do not go together."""
+        """Return the plan of a fit, or raise if parameters are not valid together."""
         if incremental:  # scikit-learn validates before the first call only
             self._validate_params()
         plan = read_parameters(self)
-        if not plan.is_stochastic:  # what scikit-learn computes with
+        if not plan.is_stochastic:  # scikit-learn does not check these
             hidden_units(self.hidden_layer_sizes)
             for name in ("alpha", "tol"):
                 plan.value(name)
@@ -279,9 +279,9 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
     ) -> FitData:
         """Return validated data, with the network ready, new or as it was."""
         hidden = hidden_units(self.hidden_layer_sizes)
-        goes_on = self.warm_start or incremental
+        continues = self.warm_start or incremental
         is_first = not (
-            goes_on and (hasattr(self, "coefs_") or hasattr(self, "members_"))
+            continues and (hasattr(self, "coefs_") or hasattr(self, "members_"))
         )
         if not is_first:
             self._check_same_number()
@@ -308,7 +308,7 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
         self, y: Array, layer_units: list[int], dtype: np.dtype[Any]
     ) -> None:
         super()._initialize(y, layer_units, dtype)
-        # the engine keeps its own copy of the best weights, while it trains
+        # the engine keeps the best weights itself
         del self._best_coefs, self._best_intercepts
         forget(self)
 
@@ -334,11 +334,11 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
             )
 
     def _row_weights(
-        self, y: Array, sample_weight: Array | None, of: Array | None = None
+        self, y: Array, sample_weight: Array | None, y_train: Array | None = None
     ) -> Array | None:
         """Return the weights of the rows of encoded targets.
 
-        ``of`` are the targets of the training, None if these are.
+        ``y_train`` are the targets of the training, None if these are.
         """
         return sample_weight
 
@@ -349,7 +349,7 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
         observer: Observers | None,
         incremental: bool,
     ) -> None:
-        """Train on validated data and take over what came of it."""
+        """Train on validated data and store the outcome."""
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
         forget(self, OUT_OF_FOLD)
@@ -390,7 +390,7 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
         return Network.of(self, plan, progress, rho=self._radius(plan))
 
     def _take_over(self, plan: FitPlan, outcome: Outcome) -> None:
-        """Store what came of a fit."""
+        """Store the outcome of a fit."""
         choice = outcome.choice
         if choice is not None:
             self.rho_, self.rho_grid_ = choice.rho, choice.radii
@@ -412,7 +412,7 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
             warn(outcome.cut_off, ConvergenceWarning)
 
     def _take_members(self, plan: FitPlan, outcome: Outcome) -> None:
-        """Store several networks, each as an estimator of its own."""
+        """Store several networks, each as an estimator."""
         members = []
         for network, result in zip(outcome.networks, outcome.results, strict=True):
             own = {**network.plan.params, "random_state": network.seed}
@@ -440,11 +440,11 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
         return member
 
     def _rho_is_of_another(self, plan: FitPlan) -> bool:
-        """Return whether a radius was chosen for another solver, which it says nothing."""
+        """Return whether the radius was chosen for another solver."""
         return state_of(self).rho_solver not in (None, plan.names[0])
 
-    def _goes_on_with_rho(self, plan: FitPlan) -> bool:
-        """Return whether a fit trains on with the radius that an earlier one has chosen."""
+    def _keeps_rho(self, plan: FitPlan) -> bool:
+        """Return whether a fit keeps the radius that an earlier one has chosen."""
         has_chosen = hasattr(self, "rho_") and not self._rho_is_of_another(plan)
         return bool(self.warm_start) and plan.searches and has_chosen
 
@@ -456,7 +456,7 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
     def _run(
         self, jobs: Sequence[TrainingJob], observer: Observers | None = None
     ) -> list[TrainingResult]:
-        """Return the results of jobs, from whoever trains for this estimator."""
+        """Return the results of jobs, from a search or from the engine."""
         trainer = vars(self).get("_trainer")
         if trainer is not None:
             results: list[TrainingResult] = trainer.train(self, jobs, observer)
@@ -467,7 +467,7 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
 
     @property
     def _optimizer(self) -> Any:
-        # scikit-learn's name, which its own tests read
+        # scikit-learn's name for it, which its tests read
         return self._state.optimizer
 
     def __getstate__(self) -> dict[str, Any]:
@@ -493,10 +493,10 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
             n_samples = n_nonzero_weight(weights, sample_weight)
         return plan.clipped_batch_size(n_samples, is_automatic=is_automatic)
 
-    # -- what one call of fit leaves for the next ---------------------------------------
+    # -- state between calls of fit --------------------------------------------------
 
     def _progress(self, plan: FitPlan, data: FitData) -> Progress:
-        """Return where the counters stand, consistent with the stopping rule of now."""
+        """Return the counters, consistent with the current stopping rule."""
         progress = Progress(
             t=self.t_,
             loss_curve=list(getattr(self, "loss_curve_", [])),
@@ -518,7 +518,7 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
         return progress
 
     def _take(self, result: TrainingResult) -> None:
-        """Store what came of the training of one network, as arrays and numbers."""
+        """Store the result of training one network, as arrays and numbers."""
         check_result(result, keeps_best=self.early_stopping)
         weights, progress = result.weights, result.progress
         self.coefs_, self.intercepts_ = list(weights.coefs), list(weights.intercepts)
@@ -544,7 +544,7 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
     # -- snapshots -------------------------------------------------------------------
 
     def _take_snapshots(self, snapshots: Sequence[Snapshot]) -> None:
-        """Store the networks that were collected as members."""
+        """Store the collected networks as members."""
         n_after = len(self.loss_curve_) - self.n_iter_
         members = []
         for snapshot in snapshots:
@@ -564,7 +564,7 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
         forget(self, ("coefs_", "intercepts_", "n_averaged_"))
 
     def _restore_network(self) -> None:
-        """Take the last snapshot for the network, to train it further."""
+        """Make the last snapshot the network, to train it further."""
         if not state_of(self).holds_snapshots:
             return
         self._state = self._state.replace(holds_snapshots=False)

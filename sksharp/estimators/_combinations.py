@@ -9,7 +9,7 @@ import numpy as np
 from .._numbers import plain_scalar
 from ..options._base import epochs_before
 from ..options.averages import SWA, Snapshots
-from ..options.schedules import SCHEDULES, THEIRS
+from ..options.schedules import SCHEDULES, SKLEARN_SCHEDULES
 from ..options.solvers import SOLVERS, TwoGradients
 from ._parameters import FitPlan
 
@@ -40,7 +40,7 @@ def check(plan: FitPlan, incremental: bool) -> None:
         check_start(plan, plan.max_iter)
     if plan.callbacks and plan.n_members > 1:
         raise ValueError(
-            "callbacks see one network, got callbacks and "
+            "callbacks work with one network, got callbacks and "
             f"n_members={plan.n_members}. Set callbacks=None or n_members=1."
         )
     if plan.searches:
@@ -51,9 +51,9 @@ def _check_base_solver(plan: FitPlan) -> None:
     allowed = plan.outer.allowed_bases()
     base = plan.chain[-1]
     if base.name not in allowed:
-        why = "whose own slow or averaged weights do not go with it"
+        why = "whose own slow or averaged weights do not work with it"
         if not base.is_base:
-            why = "which cannot take the step of another solver"
+            why = "which cannot be a base solver"
         raise ValueError(
             f"base_solver must be one of {sorted(allowed)} with solver="
             f"{plan.params['solver']!r}, got base_solver="
@@ -83,14 +83,14 @@ def _check_needs_steps(plan: FitPlan) -> None:
 
 
 def _check_candidates(plan: FitPlan) -> None:
-    given = plan.candidates
+    candidates = plan.candidates
     try:
-        radii = np.asarray(given, dtype=np.float64)
+        radii = np.asarray(candidates, dtype=np.float64)
     except (OverflowError, TypeError, ValueError):  # words, a set, 10**400
         radii = np.empty(0)
     is_valid = radii.ndim == 1 and radii.size > 0 and bool(np.isfinite(radii).all())
     if is_valid:  # numpy takes True for 1
-        is_valid = not any(isinstance(r, bool | np.bool_) for r in given)
+        is_valid = not any(isinstance(r, bool | np.bool_) for r in candidates)
     if not is_valid or radii.min() < 0:
         raise ValueError(
             "rho must hold at least one radius to choose from, numbers that are "
@@ -99,7 +99,7 @@ def _check_candidates(plan: FitPlan) -> None:
 
 
 def check_start(plan: FitPlan, epochs: int) -> None:
-    """Raise if two gradients would never be taken."""
+    """Raise if no step would take two gradients."""
     outer = plan.outer if plan.is_stochastic else None
     if not isinstance(outer, TwoGradients):
         return
@@ -107,17 +107,17 @@ def check_start(plan: FitPlan, epochs: int) -> None:
         length = plan.length_name
         raise ValueError(
             f"solver__start must lie before {length}={plan.params[length]}, got "
-            f"solver__start={outer.start}. There would never be an ascent; lower it, "
+            f"solver__start={outer.start}. No step would be sharpness-aware; lower it, "
             f"raise {length}, or set solver={plan.chain[-1].name!r}."
         )
 
 
 def _check_rates(plan: FitPlan, incremental: bool) -> None:
-    if plan.warmup and plan.params["learning_rate"] in THEIRS:
+    if plan.warmup and plan.params["learning_rate"] in SKLEARN_SCHEDULES:
         raise ValueError(
             "warmup needs learning_rate='constant' or one of "
             f"{sorted(SCHEDULES)}, got learning_rate={plan.params['learning_rate']!r} with "
-            f"warmup={plan.warmup}. scikit-learn's schedules keep its meaning: set "
+            f"warmup={plan.warmup}. scikit-learn's schedules have no warm-up: set "
             "warmup=0 or another learning_rate."
         )
     _check_rate_is_given(plan)
@@ -131,7 +131,7 @@ def _check_rates(plan: FitPlan, incremental: bool) -> None:
 
 
 def _check_rate_is_given(plan: FitPlan) -> None:
-    """Raise if a schedule is asked for, of a rate that the solver finds itself."""
+    """Raise for a schedule with a solver that tunes its learning rate itself."""
     if "learning_rate_init" in plan.reads:
         return
     asked = {
@@ -143,8 +143,8 @@ def _check_rate_is_given(plan: FitPlan) -> None:
     for name, is_on in asked.items():
         if is_on:
             raise ValueError(
-                f"solver={plan.params['solver']!r} finds its learning rate, which no "
-                f"schedule moves, got {name}={plan.params[name]!r}. Choose another "
+                f"solver={plan.params['solver']!r} tunes its learning rate itself, "
+                f"without a schedule, got {name}={plan.params[name]!r}. Choose another "
                 f"solver, or leave {name} at its default."
             )
 
@@ -171,7 +171,7 @@ def _check_lowest_rate(plan: FitPlan) -> None:
 
 
 def _check_unknown_length(plan: FitPlan) -> None:
-    """Raise for what depends on the end of the training, which nobody knows."""
+    """Raise for what depends on the length of the training, which is unknown."""
     warmup = plain_scalar(plan.warmup)
     needs = {
         "learning_rate": plan.schedule is not None and plan.schedule.needs_length,
@@ -180,8 +180,8 @@ def _check_unknown_length(plan: FitPlan) -> None:
     }
     ways_out = {
         "learning_rate": "Set it to 'constant', 'step' or 'exponential', or give its "
-        "milestones or its length in epochs, as ints: calls count as epochs",
-        "warmup": "Give epochs, as an int: calls count as epochs",
+        "milestones or its length in epochs, as ints: a call is one epoch",
+        "warmup": "Give epochs, as an int: a call is one epoch",
         "ema_decay": "Set it to a number",
     }
     for name, depends in needs.items():
@@ -194,12 +194,12 @@ def _check_unknown_length(plan: FitPlan) -> None:
 
 
 def _check_snapshots(plan: FitPlan, incremental: bool) -> None:
-    """Raise for what does not go with an ensemble of snapshots."""
-    given = f"snapshots={plan.params['snapshots']!r}"
+    """Raise for parameters that do not work with an ensemble of snapshots."""
+    setting = f"snapshots={plan.params['snapshots']!r}"
     if incremental:
         raise ValueError(
             "partial_fit does not know the length of the training, on which the cycles "
-            f"of {given} depend. Set snapshots=None, or call fit."
+            f"of {setting} depend. Set snapshots=None, or call fit."
         )
     excluded = {
         "learning_rate": (plan.params["learning_rate"] != "constant", "'constant'"),
@@ -219,7 +219,7 @@ def _check_snapshots(plan: FitPlan, incremental: bool) -> None:
     for name, (is_on, value) in excluded.items():
         if is_on:
             raise ValueError(
-                f"{given} needs {name} to be {value}, got {name}="
+                f"{setting} needs {name} to be {value}, got {name}="
                 f"{plan.params[name]!r}. {reasons[name]}; set it to {value}, or "
                 "snapshots=None."
             )

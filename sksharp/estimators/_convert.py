@@ -1,4 +1,4 @@
-"""A fitted estimator in the form of scikit-learn and of torch."""
+"""Conversion of fitted estimators to scikit-learn and torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ._parameters import read_parameters
 if TYPE_CHECKING:
     from ..training._sequential import Module
 
-# what a fit by this package leaves behind that scikit-learn's prediction or training reads
+# fitted attributes that scikit-learn's prediction or training reads
 SHARED_ATTRIBUTES = (
     "n_features_in_",
     "feature_names_in_",
@@ -44,7 +44,7 @@ SHARED_ATTRIBUTES = (
 
 
 class Exports:
-    """Mixin of the estimators: the same network in the form of other packages."""
+    """Mixin of the estimators: conversion to other packages."""
 
     n_outputs_: int
 
@@ -54,10 +54,10 @@ class Exports:
         Returns
         -------
         estimator : MLPClassifier or MLPRegressor
-            With copies of the weights and of the other fitted attributes, and with the
-            parameters that it has. A solver that scikit-learn does not have is replaced by
-            ``base_solver``, or by 'adam', another value by the default. Both matter only
-            if training goes on, which begins with a new state of the solver.
+            With copies of the weights, of the other fitted attributes, and of the
+            parameters that scikit-learn has. A solver that it does not have is replaced by
+            ``base_solver`` or 'adam', another value by the default. This only matters if
+            training continues, which starts with a new state of the solver.
 
         Raises
         ------
@@ -88,7 +88,7 @@ class Exports:
             )
         Twin = MLPClassifier if is_classifier(self) else MLPRegressor
         params = _params_for(Twin, self)
-        # one copy of all, so that what is one object stays one
+        # copied together, so that shared objects stay shared
         state = {
             name: getattr(self, name)
             for name in SHARED_ATTRIBUTES
@@ -97,7 +97,7 @@ class Exports:
         params, state = copy.deepcopy((params, state))
         twin = Twin(**params)
         vars(twin).update(state)
-        # where warm_start with early stopping begins to look for better ones
+        # the best weights so far, for warm_start with early stopping
         twin._best_coefs = copy.deepcopy(twin.coefs_)
         twin._best_intercepts = copy.deepcopy(twin.intercepts_)
         return twin
@@ -109,16 +109,15 @@ class Exports:
         ----------
         output_activation : bool, default=True
             Whether the module ends with the activation of the output. If False it returns
-            what torch's losses on logits take, such as
-            :class:`torch.nn.CrossEntropyLoss`. Of an ensemble, whose probabilities are
-            averaged, only True.
+            logits, for losses such as :class:`torch.nn.CrossEntropyLoss`. Must be True for
+            an ensemble, whose probabilities are averaged.
 
         Returns
         -------
         module : torch.nn.Sequential
             It takes rows of the dtype of ``coefs_``, and returns what ``predict_proba``
-            does, or ``predict`` in regression. On the CPU, with copies of the weights,
-            and trainable. Of several networks, a module that averages one each.
+            does, or ``predict`` in regression. It is on the CPU, with copies of the
+            weights, and trainable. For several networks, a module that averages them.
 
         Raises
         ------
@@ -130,8 +129,8 @@ class Exports:
 
         Notes
         -----
-        For two classes the network has one output, the logit of the second. The module has
-        two, of which the first is zero, so that it returns both probabilities.
+        For two classes the network has one output, the logit of the second class. The
+        module has two, of which the first is zero, so that it returns both probabilities.
 
         Examples
         --------

@@ -1,4 +1,4 @@
-"""Rows to train on and rows to keep."""
+"""Folds: rows to train on and rows to hold out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sklearn.model_selection import KFold, StratifiedKFold, check_cv
 
 from .._jobs import Array, Matrix
 
-Folds: TypeAlias = list[tuple[Array, Array]]  # rows to train on and rows to keep
+Folds: TypeAlias = list[tuple[Array, Array]]  # rows to train on and to hold out
 
 
 def has_zeros(sample_weight: Array | None) -> bool:
@@ -42,7 +42,7 @@ def make_folds(
     stratify: bool,
     random_state: np.random.RandomState,
 ) -> Folds:
-    """Return the rows of every fold: those to train on and those to keep.
+    """Return the rows of every fold: those to train on and those to hold out.
 
     Parameters
     ----------
@@ -53,19 +53,19 @@ def make_folds(
         How many folds there must be, None if ``cv`` says.
 
     X : array or sparse matrix of shape (n_samples, n_features)
-        Rows, which a splitter is given.
+        Rows, for a splitter.
 
     y : array of shape (n_samples, n_outputs)
         Encoded targets.
 
     labels : array of shape (n_samples,) or (n_samples, n_outputs)
-        The targets as the user's own, which a splitter is given.
+        Decoded targets, for a splitter.
 
     stratify : bool
-        Whether they are the indicators of one label.
+        Whether ``y`` are indicators of one label, to stratify by it.
 
     random_state : numpy.random.RandomState
-        Draws the folds, unless ``cv`` is a splitter.
+        Source of the folds, unless ``cv`` is a splitter.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def make_folds(
     ------
     ValueError
         If there are fewer rows than folds, or if ``cv`` cannot split the rows, gives no
-        split, an empty part, what are no indices of rows, or another number of splits than
+        split, an empty part, no valid indices of rows, or another number of splits than
         ``n_folds``.
     """
     if cv is None:
@@ -106,8 +106,8 @@ def make_folds(
         )
     if any(len(train) == 0 or len(test) == 0 for train, test in folds):
         raise ValueError(
-            "cv must leave rows to train on and rows to keep in every split, got an empty "
-            "part."
+            "cv must leave rows to train on and rows to hold out in every split, got an "
+            "empty part."
         )
     if n_folds is not None and len(folds) != n_folds:
         raise ValueError(
@@ -118,7 +118,7 @@ def make_folds(
 
 
 def _splits_of(cv: Any, X: Matrix, labels: Array | None) -> list[Any]:
-    """Return the splits of a splitter, or those that are given."""
+    """Return the splits of a splitter, or of an iterable of splits."""
     try:
         return list(check_cv(cv).split(X, labels))
     except (TypeError, ValueError) as error:
@@ -130,7 +130,7 @@ def _splits_of(cv: Any, X: Matrix, labels: Array | None) -> list[Any]:
 
 
 def _indices(rows: Any, n_rows: int) -> Array:
-    """Return the indices of rows that are given by indices or by a mask."""
+    """Return the indices of rows, from indices or a mask."""
     rows = np.asarray(rows)
     if rows.size == 0:
         return np.empty(0, dtype=int)

@@ -1,4 +1,4 @@
-"""One network to train, as a record, and the job that the engine gets of it."""
+"""The data of a fit, one network to train, and its job for the engine."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from ._state import TrainingState, state_of, weights_digest
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of data as the network sees them.
+    """Rows of data, encoded for the network.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Rows:
         Encoded targets.
 
     sample_weight : array of shape (n_samples,) or None
-        Weights of the rows, those of their classes included.
+        Weights of the rows, multiplied by those of their classes.
     """
 
     X: Matrix
@@ -58,10 +58,10 @@ class FitData(Rows):
     Parameters
     ----------
     validation : Rows or None
-        Rows for validation that the user gives.
+        User-supplied rows for validation.
 
     estimator : estimator
-        What outputs are predictions of: it decodes them, and is scored.
+        The estimator that is fitted: it decodes outputs, and is scored.
     """
 
     validation: Rows | None = None
@@ -69,12 +69,12 @@ class FitData(Rows):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the network."""
+        """Data type of the network."""
         dtype: np.dtype[Any] = self.X.dtype
         return dtype
 
     def is_automatic(self, plan: FitPlan) -> bool:
-        """Return whether ``rho='auto'`` says how to train."""
+        """Return whether the choice of a radius also changes other parameters."""
         return plan.is_automatic(self.y, self.sample_weight, self.validation)
 
 
@@ -94,13 +94,13 @@ class Network:
         Shuffles its rows.
 
     progress : Progress
-        Where the counters stand.
+        Its counters.
 
     state : TrainingState
-        What it goes on from.
+        State to continue from.
 
     seed : int or None
-        Seed of its random state, its own parameter if it becomes an estimator.
+        Seed of its random state, ``random_state`` if it becomes an estimator.
 
     rho : float or None
         Its radius, if its solver has one.
@@ -125,7 +125,7 @@ class Network:
 
     @property
     def averages(self) -> bool:
-        """Whether an average that nobody has asked for is under way."""
+        """Whether an average of ``rho='auto'`` is under way."""
         averaging = self.state.averaging
         is_decay = averaging is not None and averaging.scheme == "ema_decay"
         return self.plan.searches and is_decay
@@ -133,7 +133,7 @@ class Network:
 
 @dataclass
 class Trainer:
-    """Whoever trains the jobs of a fit.
+    """Trains the jobs of a fit.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ class Trainer:
         Takes jobs, returns their results.
 
     observer : Observers or None
-        Hears how far the fit is.
+        Called during the training.
     """
 
     train: Callable[[Sequence[TrainingJob]], list[TrainingResult]]
@@ -153,7 +153,7 @@ class Trainer:
 
 
 def hidden_units(sizes: Any) -> list[int]:
-    """Return the units of every hidden layer, as ``hidden_layer_sizes`` says."""
+    """Return the units of every hidden layer from ``hidden_layer_sizes``."""
     hidden: list[int] = np.atleast_1d(np.asarray(sizes, dtype=object)).tolist()
     if not all(
         type(units) is not bool and isinstance(units, Integral) for units in hidden
@@ -174,21 +174,21 @@ def new_network(
     seed: int,
     rho: float | None,
 ) -> Network:
-    """Return a network with weights that a seed of its own draws.
+    """Return a network with new weights, drawn from a seed.
 
     Parameters
     ----------
     estimator : estimator
-        What it is a network of, initialized itself.
+        The estimator that is fitted, initialized.
 
     plan : FitPlan
         Its parameters.
 
     data : FitData
-        What it is for.
+        Its data.
 
     seed : int
-        Draws the weights, and shuffles the rows.
+        Seed of the weights and of the order of the rows.
 
     rho : float or None
         Its radius, if its solver has one.
@@ -238,16 +238,16 @@ def make_job(
     is_rewritten = state.digest != weights_digest(network.weights)
     is_automatic = data.is_automatic(plan)
     if is_automatic and sample_weight is not None and has_zeros(sample_weight):
-        # in minibatches that nobody has made so small, none may count
+        # an automatic minibatch is small, and might hold rows of weight 0 only
         rows = nonzero_rows(rows, sample_weight)
     n_samples = n_rows if rows is None else len(rows)
     # 'auto' is a part of all rows, those of a validation set too
     n_of_auto = n_nonzero_weight(data.y, sample_weight) if is_automatic else n_samples
     batch_size = plan.clipped_batch_size(n_of_auto, is_automatic=is_automatic)
     batch_size = min(n_samples, int(batch_size))
-    # a fold that is smaller than the minibatch is not the user's doing
-    n_given = n_rows if validation is None else n_samples
-    if plan.batch_size != "auto" and plan.batch_size > n_given:
+    # a fold may be smaller than the minibatch without a warning
+    n_largest = n_rows if validation is None else n_samples
+    if plan.batch_size != "auto" and plan.batch_size > n_largest:
         warn(
             "Got `batch_size` less than 1 or larger than sample size. It is going to "
             "be clipped"
@@ -258,7 +258,7 @@ def make_job(
         check_start(plan, epochs)
     job = TrainingJob(
         weights=network.weights,
-        # what the solver itself was at, unless the public weights were written to
+        # the solver's own weights, unless coefs_ was written to
         iterate=None if is_rewritten else state.iterate,
         is_rewritten=is_rewritten,
         X=data.X,
@@ -273,7 +273,7 @@ def make_job(
             radius=network.rho,
             dtype=network.weights.coefs[0].dtype,
             incremental=incremental,
-            # a call of partial_fit with few rows goes on with the average
+            # a call of partial_fit with few rows continues the average
             averages=is_automatic or (incremental and network.averages),
             out_activation=estimator.out_activation_,
         ),
@@ -304,12 +304,12 @@ def _continue(job: TrainingJob, network: Network) -> None:
 
 
 def check_result(result: TrainingResult, *, keeps_best: bool = False) -> None:
-    """Raise if training has diverged, and pass on what it warns of.
+    """Raise if training has diverged, and emit its warnings.
 
     Parameters
     ----------
     result : TrainingResult
-        What came of a training.
+        Result of a training.
 
     keeps_best : bool, default=False
         Whether the weights are those of the best epoch of early stopping.
@@ -334,7 +334,7 @@ def check_result(result: TrainingResult, *, keeps_best: bool = False) -> None:
 
 
 def _warn_of_divergence(progress: Progress) -> None:
-    """Say that weights are finite only because those of an earlier epoch were kept."""
+    """Warn if training diverged after the epoch whose weights were kept."""
     n_before = len(progress.loss_curve) - progress.n_iter
     losses = progress.loss_curve[n_before:]
     if not losses or np.isfinite(losses[-1]):

@@ -1,4 +1,4 @@
-"""The parameters of a fit, read once: names as objects, and what does not go together."""
+"""The parameters of a fit, read once, with names replaced by objects."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..options._base import SHARE_OR_EPOCHS, Option, epochs_before
 from ..options.averages import SWA, Snapshots, as_snapshots, as_swa
 from ..options.schedules import (
     SCHEDULES,
-    THEIRS,
+    SKLEARN_SCHEDULES,
     Constant,
     LearningRateSchedule,
     RatePlan,
@@ -27,23 +27,23 @@ from ..options.schedules import (
 )
 from ..options.solvers import SOLVERS, Solver, TwoGradients, solver_chain
 
-# with rho='auto': the radius before one is chosen, the steps of an epoch at least, and
-# the rows of a minibatch at least
+# with rho='auto': the radius without a choice, and the least steps of an epoch and rows
+# of a minibatch
 RHO_UNTIL_CHOSEN = 0.05
 STEPS_OF_AUTO = 20
 SMALLEST_OF_AUTO = 8
 
-# with fewer rows there is nothing for one network to choose a radius by
+# 'auto' chooses no radius for one network from fewer rows
 MIN_ROWS = 100
 
 # radii that rho='auto' tries for one network, and for members
 RADII_OF_ONE = (0.0, 0.1, 0.5)
 RADII_OF_MEMBERS = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
 
-# average of the weights with rho='auto', unless the user asks for another or for none
+# ema_decay=None if a radius is chosen
 DECAY_OF_AUTO = 0.99
 
-# the average of ema_decay='auto' looks back over this share of all steps
+# the average of ema_decay='auto' spans this share of all steps
 EMA_SHARE = 0.1
 EMA_RANGE = (0.9, 0.999)
 
@@ -58,7 +58,7 @@ CONSTRAINTS: dict[str, Any] = {
     ],
     "learning_rate": [
         Choice(
-            {"constant", *THEIRS, *SCHEDULES},
+            {"constant", *SKLEARN_SCHEDULES, *SCHEDULES},
             LearningRateSchedule,
             "sksharp.options.Cosine()",
         )
@@ -80,7 +80,7 @@ CONSTRAINTS: dict[str, Any] = {
 # parameters that may hold an object with options
 HOLD_OPTIONS = ("solver", "base_solver", "learning_rate", "swa", "snapshots")
 
-# parameters that the engine knows by the estimator's name
+# parameters that have the same name in the engine's settings
 _SHARED_SETTINGS = (
     "activation",
     "alpha",
@@ -95,7 +95,7 @@ _SHARED_SETTINGS = (
 
 
 def check_options(params: Mapping[str, Any]) -> None:
-    """Raise for what is no object with options, and for values that one does not take.
+    """Raise for invalid options, and for objects that are no options.
 
     Parameters
     ----------
@@ -117,18 +117,17 @@ def check_options(params: Mapping[str, Any]) -> None:
             raise InvalidParameterError(
                 f"{name} must be a name, or an object of sksharp.options, got "
                 f"{cls.__module__}.{cls.__name__}, which trains torch's parameters. "
-                f"Import it from sksharp.options, where what an estimator takes has "
-                "the same names."
+                f"Import the class of the same name from sksharp.options."
             )
 
 
 def with_objects(estimator: Any, names: Iterable[str]) -> dict[str, Option]:
-    """Return the objects that stand in the place of names, to set options of them.
+    """Return copies of the options of parameters, whose names become objects.
 
     Parameters
     ----------
     estimator : estimator
-        With parameters that name methods, or hold objects.
+        With parameters that hold names or objects.
 
     names : iterable of str
         Parameters whose options are set.
@@ -136,7 +135,7 @@ def with_objects(estimator: Any, names: Iterable[str]) -> dict[str, Option]:
     Returns
     -------
     objects : dict of str to Option
-        Copies, so that no other holder of an object sees the change.
+        Copies, so that other estimators that hold an object do not change.
     """
     as_object: dict[str, Callable[[Any], Option | None]] = {
         "solver": _known(SOLVERS),
@@ -181,7 +180,7 @@ def _known(registry: Mapping[str, type[Option]]) -> Callable[[Any], Option | Non
 
 
 def read_parameters(estimator: Any) -> FitPlan:
-    """Return what the parameters of an estimator amount to, without a check of them.
+    """Return the plan of a fit from the parameters of an estimator, without checks.
 
     Parameters
     ----------
@@ -191,7 +190,7 @@ def read_parameters(estimator: Any) -> FitPlan:
     Returns
     -------
     plan : FitPlan
-        They and the objects that they name.
+        The parameters, and the objects that they mean.
     """
     return plan_of(
         {
@@ -204,7 +203,7 @@ def read_parameters(estimator: Any) -> FitPlan:
 
 
 def plan_of(params: Mapping[str, Any], constraints: Mapping[str, Any]) -> FitPlan:
-    """Return what parameters amount to."""
+    """Return the plan of a fit from its parameters."""
     is_stochastic = isinstance(params["solver"], Solver) or params["solver"] in SOLVERS
     return FitPlan(
         params=params,
@@ -235,15 +234,15 @@ def plan_of(params: Mapping[str, Any], constraints: Mapping[str, Any]) -> FitPla
 
 @dataclass(frozen=True)
 class FitPlan:
-    """The parameters of a fit, and what they amount to.
+    """The parameters of a fit, and the objects that they mean.
 
     Parameters
     ----------
     params : dict
-        The parameters, as they were given.
+        The parameters, as the user set them.
 
     constraints : dict
-        What values they take.
+        Their constraints.
 
     chain : tuple of Solver
         The solvers that take part, the one with the descent step last. Empty for 'lbfgs'.
@@ -258,7 +257,7 @@ class FitPlan:
         The ensemble of one training, if there is one.
 
     batch_size, callbacks, ..., warmup : object
-        Those of ``params`` that a fit reads as they were given.
+        Parameters of the same names, as the user set them.
     """
 
     params: Mapping[str, Any]
@@ -288,7 +287,7 @@ class FitPlan:
         return plan_of({**self.params, **params}, self.constraints)
 
     def value(self, name: str) -> Any:
-        """Return a parameter as a number of Python's own, a float if it may be real."""
+        """Return a parameter as a Python scalar, a float if it may be real."""
         return plain(name, self.params[name], self.constraints[name])
 
     # -- solvers and radii -------------------------------------------------------------
@@ -321,13 +320,13 @@ class FitPlan:
 
     @property
     def searches(self) -> bool:
-        """Whether the radius is to be found."""
+        """Whether ``rho`` leaves the radius to be chosen."""
         is_open = not isinstance(self.params["rho"], Real)
         return is_open and self.is_stochastic and self.outer.takes_radius
 
     @property
     def radius_until_chosen(self) -> float:
-        """The radius of a fit that chooses none, with ``rho='auto'`` or a list."""
+        """The radius without a choice, with ``rho='auto'`` or a list."""
         radius = RHO_UNTIL_CHOSEN * self.outer.radius
         if self.radii is not None and np.size(self.radii) == 1:
             radius = np.ravel(self.radii).item()  # which leaves no choice
@@ -336,27 +335,29 @@ class FitPlan:
 
     @property
     def candidates(self) -> Any:
-        """The radii to choose from, as 'sam' would count them for 'wsam'."""
+        """The radii to choose from, for 'wsam' those of 'sam' with the same effect."""
         if self.radii is not None:
             return self.radii
         radii = RADII_OF_ONE if self.n_members == 1 else RADII_OF_MEMBERS
         return np.multiply(radii, self.outer.radius)
 
     def is_automatic(
-        self, y: Array, sample_weight: Array | None, given: object = None
+        self, y: Array, sample_weight: Array | None, validation_data: object = None
     ) -> bool:
-        """Return whether ``rho='auto'`` says how to train: there are rows to judge by."""
-        if not self.searches or self.cv is not None or given is not None:
+        """Return whether a choice of the radius also changes other parameters."""
+        if not self.searches or self.cv is not None or validation_data is not None:
             return self.searches
         n_rows = len(y) if sample_weight is None else np.count_nonzero(sample_weight)
         return bool(n_rows >= MIN_ROWS)
 
     def chooses(
-        self, y: Array, sample_weight: Array | None, given: object = None
+        self, y: Array, sample_weight: Array | None, validation_data: object = None
     ) -> bool:
         """Return whether a fit of one network chooses its radius."""
         lists = self.radii is not None and np.size(self.radii) > 1
-        return self.searches and (lists or self.is_automatic(y, sample_weight, given))
+        return self.searches and (
+            lists or self.is_automatic(y, sample_weight, validation_data)
+        )
 
     @property
     def micro_batch_size(self) -> int | None:
@@ -391,7 +392,7 @@ class FitPlan:
             return min(largest, max(SMALLEST_OF_AUTO, n_samples // STEPS_OF_AUTO))
         return min(self.batch_size, n_samples)
 
-    # -- what the engine is given ------------------------------------------------------
+    # -- settings of the engine ------------------------------------------------------
 
     def settings(
         self,
@@ -422,7 +423,7 @@ class FitPlan:
             Whether this is a call of ``partial_fit``.
 
         averages : bool
-            Whether weights are averaged where the user says nothing.
+            Whether ``ema_decay=None`` averages weights.
 
         **own : dict
             Settings that are not parameters.
@@ -468,13 +469,13 @@ class FitPlan:
             own = dict(specs[0].arguments)
             own["start"] = n_batches * epochs_before(outer.start, epochs)
             is_whole = n_samples <= (self.micro_batch_size or batch_size)
-            # the rows of one call of partial_fit are a minibatch of all that come
+            # the rows of one call of partial_fit are a minibatch of those of all calls
             is_silent = incremental or radius == 0
             if "sigma" in own and is_whole and not is_silent:
                 warn(
                     "solver='friendly_sam' perturbs along the noise of minibatches, and "
-                    f"one that holds all {n_samples} rows has none. It is going to be "
-                    "'sam'; lower batch_size or set solver__micro_batch_size."
+                    f"one that holds all {n_samples} rows has none. 'sam' is used "
+                    "instead; lower batch_size or set solver__micro_batch_size."
                 )
                 own["sigma"] = 0.0
             specs[0] = OptimizerSpec(outer.name, own)
@@ -482,7 +483,7 @@ class FitPlan:
 
     def _sklearn_schedule(self) -> str:
         name: Any = self.params["learning_rate"]
-        return name if name in THEIRS else "constant"
+        return name if name in SKLEARN_SCHEDULES else "constant"
 
     def _rate_plan(self, epochs: int, *, incremental: bool) -> RatePlan | None:
         """Return the schedule over so many epochs, None if the rate has none."""
@@ -538,7 +539,7 @@ class FitPlan:
         return min(high, max(low, 1 - 1 / (EMA_SHARE * n_steps)))
 
     def _check_ranges(self, settings: Settings, dtype: np.dtype[Any]) -> None:
-        """Raise for numbers that are out of the range of the dtype of ``X``."""
+        """Raise for numbers outside the range of the dtype of ``X``."""
         numbers: dict[str, Any] = {"alpha": settings.alpha}
         for solver, spec, holder in zip(
             self.chain, settings.optimizers, ("solver", "base_solver"), strict=False

@@ -25,8 +25,8 @@ from ._types import MatrixLike, if_stochastic
 class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
     """Multi-layer perceptron regressor, trained to a flat minimum of its loss.
 
-    It is :class:`sklearn.neural_network.MLPRegressor`, parameter for parameter, with
-    more solvers. Scale the features and the target first.
+    It has all parameters of :class:`sklearn.neural_network.MLPRegressor`, and more
+    solvers. Scale the features and the target first.
 
     Parameters
     ----------
@@ -41,44 +41,43 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         Activation of the hidden layers.
 
     solver : str or object of :mod:`sksharp.options`, default='sam'
-        How the weights are found: the name of a method as it comes, or an object with its
-        options, such as ``ASAM(eta=0.1)``.
+        Method that finds the weights: its name, or an object with options, such as
+        ``ASAM(eta=0.1)``. The first nine are sharpness-aware: they perturb the weights by
+        ``rho`` to take a gradient there, and ``base_solver`` takes the step.
 
-        - 'sam' descends with the gradient of the worst point in a neighborhood of the
-          weights, with a step of ``base_solver``. Two gradients a step.
-        - 'wsam' weighs the sharpness against the loss. Two gradients a step.
-        - 'asam' is 'sam' with the neighborhood measured in units of the weights.
-        - 'gsam' descends on the gap between the two losses too.
-        - 'fisher_sam' measures the neighborhood by the squared gradient.
-        - 'friendly_sam' climbs along the noise of the minibatch only.
-        - 'looksam' climbs every few steps and reuses the direction in between.
+        - 'sam' perturbs towards the highest loss. Two gradients per step, as in all of
+          them but 'msam'.
+        - 'wsam' weighs the sharpness against the loss.
+        - 'asam' is 'sam' with perturbations relative to the size of the weights.
+        - 'gsam' also reduces the gap between the loss and the perturbed loss.
+        - 'fisher_sam' scales the perturbation by the squared gradient.
+        - 'friendly_sam' perturbs along the noise of the minibatch only.
+        - 'looksam' perturbs every few steps and reuses the direction in between.
         - 'esam' takes the second gradient from the rows whose loss rose most.
-        - 'msam' perturbs the weights along the momentum of ``base_solver``. One gradient
-          a step.
-        - 'ranger' is rectified Adam with Lookahead, 'radam' without.
-        - 'lookahead' lets slow weights follow those of ``base_solver``.
+        - 'msam' perturbs along the momentum of ``base_solver``. One gradient per step.
+        - 'ranger' is rectified Adam with Lookahead, 'radam' rectified Adam alone.
+        - 'lookahead' moves slow weights towards those of ``base_solver`` every few steps.
         - 'adamw' is Adam with decoupled weight decay.
-        - 'schedule_free' is AdamW with the gradient near a running average of the
-          weights, which the estimator predicts with.
-        - 'muon' makes the momentum of the hidden layers' weights orthogonal, and is
-          'adamw' for the output layer and the biases.
-        - 'yellowfin' finds rate and momentum of gradient descent by itself and does not
-          use ``learning_rate_init``.
+        - 'schedule_free' is AdamW with gradients near a running average of the weights.
+          The estimator predicts with the average.
+        - 'muon' orthogonalizes the momentum of the hidden layers' weights, and is 'adamw'
+          for the output layer and the biases.
+        - 'yellowfin' is gradient descent that tunes its rate and momentum by itself.
         - 'adam', 'sgd' and 'lbfgs' are scikit-learn's.
 
     alpha : float, default=0.0001
-        Strength of the penalty on the squared weights. It is divided by the number of
-        rows of the minibatch (by the sum of their weights), biases are not penalized,
-        and both gradients of a sharpness-aware step contain it. It is not the
+        Strength of the penalty on the squared weights. As in scikit-learn, it is divided
+        by the rows of the minibatch (the sum of their weights), and biases are not
+        penalized. Both gradients of a sharpness-aware step contain it. It is not the
         ``weight_decay`` of 'adamw'.
 
     batch_size : int or 'auto', default='auto'
-        Rows per minibatch. 'auto' is ``min(200, n_samples)``; while ``rho`` is 'auto', a
-        twentieth of the rows if that is less, though not less than 8. Not used when
+        Rows per minibatch. 'auto' is ``min(200, n_samples)``; if a radius is chosen
+        (``rho``), at most a twentieth of the rows, but at least 8. Not used when
         ``solver`` is 'lbfgs'.
 
     learning_rate : str or object of :mod:`sksharp.options`, default='constant'
-        Schedule of the learning rate: a name, or an object with options, such as
+        Schedule of the learning rate: its name, or an object with options, such as
         ``Cosine(flat=0.75)``. scikit-learn's three are
 
         - 'constant', which keeps ``learning_rate_init``,
@@ -86,10 +85,10 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         - 'adaptive', which divides the rate by 5 whenever training would stop for lack
           of improvement, and stops once it is 1e-6 or less.
 
-        The last two are only used when ``solver`` is 'sgd', or one that takes a base
-        solver with ``base_solver='sgd'``, as in scikit-learn. The others are used with
-        every ``solver`` but 'lbfgs' and 'yellowfin'. They span the ``max_iter`` epochs,
-        or those that ``max_steps`` takes:
+        As in scikit-learn, the last two are only used with 'sgd', as ``solver`` or as the
+        ``base_solver`` of another. The following work with every ``solver`` but 'lbfgs'
+        and 'yellowfin'. They span the ``max_iter`` epochs, or those that ``max_steps``
+        takes:
 
         - 'cosine' falls along half a cosine to 0, step by step.
         - 'onecycle' rises from a 25th of ``learning_rate_init`` to it and falls to a
@@ -97,35 +96,36 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         - 'step' drops to a tenth every 50 epochs.
         - 'multistep' drops to a tenth after half and three quarters of the training.
         - 'exponential' multiplies by 0.99 after every epoch.
-        - 'cyclic' falls along half a cosine five times, each time anew.
+        - 'cyclic' falls along half a cosine five times, from ``learning_rate_init`` each.
 
     learning_rate_init : float, default=0.001
-        Learning rate at the start. Not used when ``solver`` is 'lbfgs' or 'yellowfin'.
+        Initial learning rate. Not used when ``solver`` is 'lbfgs' or 'yellowfin'.
 
     power_t : float, default=0.5
-        Exponent of ``learning_rate='invscaling'``.
+        Exponent of the schedule 'invscaling'. Only used when ``learning_rate`` is
+        'invscaling'.
 
     max_iter : int, default=200
-        Epochs at most; iterations at most when ``solver`` is 'lbfgs'. A
-        ``ConvergenceWarning`` says that training, or what judges it, got better by more
-        than ``tol`` in the last ``n_iter_no_change`` of them.
+        Maximum number of epochs; of iterations when ``solver`` is 'lbfgs'. A
+        ``ConvergenceWarning`` says that the loss, or the score of held-out rows, still
+        improved by more than ``tol`` in the last ``n_iter_no_change`` epochs.
 
     shuffle : bool, default=True
         Whether to shuffle the rows before every epoch. Not used when ``solver`` is
         'lbfgs'.
 
     random_state : int, RandomState instance or None, default=None
-        Draws the initial weights, the validation rows and the order of the rows. An int
-        makes fits repeatable. torch's global generator is never used, numpy's only if
-        None, as in scikit-learn.
+        Source of the initial weights, the validation rows and the order of the rows. An
+        int makes fits repeatable. torch's global generator is never used, numpy's only
+        with None, as in scikit-learn.
 
     tol : float, default=1e-4
-        How much the training loss must fall (the validation score rise) for an epoch to
-        count as an improvement.
+        Smallest improvement: an epoch improves if the training loss falls, or the
+        validation score rises, by more than this.
 
     verbose : bool or int, default=False
-        Whether to print the progress of every epoch. Where several networks are
-        trained, every line says which one it is about.
+        Whether to print the progress of every epoch. If several networks are trained,
+        every line names its network.
 
     warm_start : bool, default=False
         Whether ``fit`` starts from the weights of the previous call.
@@ -139,25 +139,24 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         is 'sgd'.
 
     early_stopping : bool, default=False
-        Whether to keep ``validation_fraction`` of the rows out of training, to stop when
-        their score no longer improves, and to keep the weights of the best epoch. With
-        ``X_val`` in ``fit``, these rows are scored instead. Not used when ``solver`` is
-        'lbfgs'.
+        Whether to hold out ``validation_fraction`` of the rows, to stop when their score
+        no longer improves, and to keep the weights of the best epoch. With ``X_val`` in
+        ``fit``, these rows are scored instead. Not used when ``solver`` is 'lbfgs'.
 
     validation_fraction : float, default=0.1
-        Share of the rows kept for validation, in [0, 1). Only used when
-        ``early_stopping`` is True and ``fit`` has no ``X_val``.
+        Share of the rows to hold out, in [0, 1). Only used when ``early_stopping`` is
+        True and ``fit`` has no ``X_val``.
 
     beta_1 : float, default=0.9
-        Decay of the mean of the gradient, in [0, 1); of 'schedule_free' the share of the
-        average in where the gradient is taken. Only used when ``solver`` or
-        ``base_solver`` is one of 'adam', 'adamw', 'radam', 'ranger', 'schedule_free' and
-        'muon'.
+        Decay of the running mean of the gradient, in [0, 1). In 'schedule_free', the
+        weight of the average in the point where the gradient is taken. Only used when
+        ``solver`` or ``base_solver`` is one of 'adam', 'adamw', 'radam', 'ranger',
+        'schedule_free' and 'muon'.
 
     beta_2 : float, default=0.999
-        Decay of the mean of the squared gradient, in [0, 1). Only used when ``solver``
-        or ``base_solver`` is one of 'adam', 'adamw', 'radam', 'ranger', 'schedule_free'
-        and 'muon'.
+        Decay of the running mean of the squared gradient, in [0, 1). Only used when
+        ``solver`` or ``base_solver`` is one of 'adam', 'adamw', 'radam', 'ranger',
+        'schedule_free' and 'muon'.
 
     epsilon : float, default=1e-8
         Added to the root of the mean squared gradient. Only used when ``solver`` or
@@ -165,180 +164,180 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         'muon'.
 
     n_iter_no_change : int or inf, default=10
-        Epochs without improvement before training stops. Not used when ``solver`` is
+        Epochs without improvement after which training stops. Not used when ``solver`` is
         'lbfgs'.
 
     max_fun : int, default=15000
-        Evaluations of the loss at most. Only used when ``solver`` is 'lbfgs'.
+        Maximum number of evaluations of the loss. Only used when ``solver`` is 'lbfgs'.
 
     rho : float, 'auto' or array-like of float, default='auto'
-        Radius of the neighborhood, in the Euclidean norm over all weights and biases of
-        the network. The best value is a property of the data, from 0 to about 1; 'asam'
-        and 'msam' want one about ten times as large. Only used when ``solver`` is a
-        sharpness-aware one, from 'sam' to 'msam'.
+        Radius of the perturbation, in the Euclidean norm over all weights and biases of
+        the network. The best value depends on the data, from 0 to about 1, and is about
+        ten times as large with 'asam' and 'msam'. Only used when ``solver`` is
+        sharpness-aware, from 'sam' to 'msam'.
 
-        A number trains as scikit-learn does, with that radius; 0 gives the base solver.
-        'auto' chooses the radius, and a list is what to choose from, by the loss of rows
-        that are left out, or by ``scoring``. 'auto' tries 0, 0.1 and 0.5, and with
-        ``n_members`` 0, 0.05, 0.1, 0.2, 0.5 and 1; with 'asam' and 'msam' ten times that,
-        and with 'wsam' those of the perturbation that the weight amounts to,
-        ``rho * gamma / (1 - gamma)``.
+        - A number is the radius. 0 gives the base solver.
+        - 'auto' chooses from 0, 0.1 and 0.5, or with ``n_members`` from 0, 0.05, 0.1,
+          0.2, 0.5 and 1; from ten times these with 'asam' and 'msam'. With 'wsam' these
+          are the values of ``rho * gamma / (1 - gamma)``.
+        - A list holds the radii to choose from.
 
-        All radii and folds are trained together; poor ones are dropped early. With one
-        member the network is then trained on all rows, for as many epochs as were good
-        for the folds: at most ``max_iter``, and ``tol`` and ``n_iter_no_change`` are not
-        used, except with ``swa`` or ``early_stopping``, which end training in their own
-        way. A choice also sees to it that an epoch has about ten steps or more
-        (``batch_size``) and averages the weights (``ema_decay``). ``partial_fit`` chooses
-        nothing: it goes on with the radius of ``fit``, or if there was none with 0.05
-        (0.5 with 'asam' and 'msam'), or the only one of a list. With fewer than 100 rows
-        and no ``cv`` there is too little for 'auto' and one network to choose by, and
-        training is scikit-learn's with that radius.
+        The radius with the lowest loss of held-out rows is chosen, or with the best
+        ``scoring``. All radii and folds are trained together; poor ones are dropped early.
+        A single network is then trained on all rows, for as many epochs as the folds
+        improved, at most ``max_iter``. It does not use ``tol`` and ``n_iter_no_change``,
+        unless ``swa`` or ``early_stopping`` ends training. A choice also changes what
+        ``batch_size='auto'`` and ``ema_decay=None`` mean.
+
+        Without a choice, the radius is 0.05 (0.5 with 'asam' and 'msam'), or the only one
+        of a list. This is so in ``partial_fit``, unless ``fit`` chose before, and for a
+        single network with 'auto', fewer than 100 rows and no ``cv``.
 
     base_solver : str or object of :mod:`sksharp.options`, default='adam'
-        Solver of the descent step: 'adam', 'sgd', 'ranger', 'radam', 'adamw',
-        'schedule_free', 'muon', or an object with options. Only used when ``solver`` is a
-        sharpness-aware one, from 'sam' to 'msam', or 'lookahead'. 'schedule_free' does
-        not go with 'msam' and 'lookahead', 'ranger' not with 'lookahead', which it
-        contains.
+        Solver that takes the step: 'adam', 'sgd', 'ranger', 'radam', 'adamw',
+        'schedule_free', 'muon', or an object with options. Only used when ``solver`` is
+        sharpness-aware, from 'sam' to 'msam', or 'lookahead'. 'schedule_free' does not
+        work with 'msam' and 'lookahead', nor 'ranger' with 'lookahead', which it contains.
 
     swa : bool or :class:`~sksharp.options.SWA`, default=False
         Whether to end training with stochastic weight averaging, and to predict with
-        the average; an object says when and how. Averaging begins after three quarters of
-        the training, or earlier when training would stop, and then lasts as many epochs
-        as it would have. With ``early_stopping`` the average is kept only if it scores at
-        least as well as the best epoch. Needs a solver other than 'lbfgs'.
+        the average; an object has options. Averaging begins after three quarters of the
+        training, or as soon as training would stop, and lasts for a quarter of it. With
+        ``early_stopping`` the average is kept only if it scores at least as well as the
+        best epoch. Needs a solver other than 'lbfgs'.
 
     ema_decay : float, 'auto' or None, default=None
-        Decay of an exponential moving average of the weights, in [0, 1), taken after
-        every step from the start. Validation scores are its scores, and the estimator
-        predicts with it. It looks back over about ``1 / (1 - ema_decay)`` steps, less in
-        the beginning: choose a small part of all steps, such as 0.99 for some thousand.
-        'auto' looks back over a tenth of all steps, ``1 - 10 / n_steps``, between 0.9 and
-        0.999. None for 0.99 while a radius is chosen, without ``swa`` and ``snapshots``,
-        and for no average otherwise; 0 never averages. Not together with ``swa``. Needs a
-        solver other than 'lbfgs'.
+        Decay of an exponential moving average of the weights, in [0, 1), updated after
+        every step. The estimator predicts with the average, and validates it. It spans
+        about ``1 / (1 - ema_decay)`` steps: choose a small part of all steps, such as
+        0.99 for some thousand.
+
+        - 'auto' spans a tenth of all steps, ``1 - 10 / n_steps``, between 0.9 and 0.999.
+        - 0 never averages.
+        - None is 0.99 if a radius is chosen (``rho``), without ``swa`` and ``snapshots``,
+          and 0 otherwise.
+
+        Not together with ``swa`` and ``snapshots``. Needs a solver other than 'lbfgs'.
 
     snapshots : int, :class:`~sksharp.options.Snapshots` or None, default=None
-        Networks to collect on the way of one training, 2 or more, as members whose
-        predictions are averaged; an object has options. The learning rate then goes in
-        cycles, and networks are collected where it is lowest, the last one at the end.
-        Training lasts for all of ``max_iter`` or ``max_steps``: ``tol`` and
-        ``n_iter_no_change`` are then not used. Needs ``learning_rate='constant'``; not
-        together with ``early_stopping``, ``n_members``, ``swa`` or ``ema_decay``.
+        Number of networks to collect along one training, 2 or more, whose predictions are
+        averaged; an object has options. The learning rate falls in cycles, and a network
+        is collected at the end of each. Training lasts for all of ``max_iter`` or
+        ``max_steps``: ``tol`` and ``n_iter_no_change`` are not used. Needs
+        ``learning_rate='constant'``. Not together with ``early_stopping``, ``n_members``,
+        ``swa`` or ``ema_decay``.
 
     n_members : int, default=1
-        Networks to train and to average the predictions of. With more than one, each is
-        trained without a fold of the rows of its own, which chooses its best epoch: no
-        row is lost to validation, and none judges a network that has seen it. They train
-        for all of ``max_iter`` or ``max_steps``: ``early_stopping``, ``tol`` and
-        ``n_iter_no_change`` are then not used. With ``X_val`` in ``fit``, every member
-        trains on all rows and these choose its best epoch; members then differ by their
-        seeds alone. ``partial_fit`` trains every member on all rows. Needs a solver other
-        than 'lbfgs'.
+        Number of networks to train and to average the predictions of. If there are
+        several, each is trained without one fold of the rows, and this fold chooses its
+        best epoch. They train for all of ``max_iter`` or ``max_steps``:
+        ``early_stopping``, ``tol`` and ``n_iter_no_change`` are not used. With ``X_val``
+        in ``fit``, every member trains on all rows, and ``X_val`` chooses its best epoch;
+        the members then differ by their seeds alone. ``partial_fit`` trains every member
+        on all rows. Needs a solver other than 'lbfgs'.
 
     cv : int, splitter, iterable of splits or None, default=None
-        Folds of ``n_members`` and of ``rho='auto'``. None for as many folds as members;
-        for a single network a third of the rows is left out, in turn until 300 rows were,
-        at random. For grouped or ordered rows give a
-        splitter, or its splits.
+        Folds of ``n_members`` and of the choice of ``rho``. None for one fold per member,
+        and for a single network for shuffled 3-fold, of
+        which as many folds are used as hold out 300 rows. For grouped or ordered rows
+        give a splitter, or its splits.
 
     max_steps : int or None, default=None
-        Steps at most, in the place of ``max_iter``: training lasts as many epochs as
-        this takes, rounded up. A number of steps is the better measure for small data,
-        where an epoch is few of them. Not used when ``solver`` is 'lbfgs'.
+        Maximum number of steps, in place of ``max_iter``: training lasts as many epochs
+        as they take, rounded up. For small data, whose epochs are short, a number of steps
+        is the better measure. Needs a solver other than 'lbfgs'.
 
     warmup : float or int, default=0
         How long the learning rate rises linearly at the beginning: a share of the
-        training if float, a number of epochs if int. With 'onecycle' it is the length
-        of the rise, 0.3 of the training if 0; the cosines begin when it ends. Not with
-        ``learning_rate`` 'invscaling' or 'adaptive'. Needs a solver other than 'lbfgs'.
+        training if float, a number of epochs if int. With 'onecycle' it is the length of
+        the rise, where 0 means 0.3 of the training; 'cosine' and 'cyclic' begin after it.
+        Not with ``learning_rate`` 'invscaling' or 'adaptive'. Needs a solver other than
+        'lbfgs'.
 
     scoring : str, callable or None, default=None
-        What judges rows that are not trained on, the higher the better: the rows of
-        ``early_stopping``, those of ``n_members``' folds and those that ``rho='auto'``
-        chooses by. A name or a scorer as in :func:`sklearn.metrics.check_scoring`, or
-        'loss' for minus the loss of the network. It is given an estimator with the
-        weights of the epoch, the rows, and their weights if there are any. None for
-        R² with ``early_stopping``, and for 'loss' with folds. Only used with one of
-        the three.
+        Score of held-out rows, the higher the better: of the rows of ``early_stopping``,
+        and of the folds of ``n_members`` and of the choice of ``rho``. A name or a scorer
+        as in :func:`sklearn.metrics.check_scoring`, or 'loss' for minus the loss of the
+        network. A scorer is called with an estimator that has the weights of the epoch,
+        with the rows, their targets, and ``sample_weight`` if they have weights. None is
+        R² with ``early_stopping``, and 'loss' with folds. Only used with one of
+        these.
 
     n_jobs : int or None, default=None
-        Processes over which groups of networks are spread, as in
-        :class:`joblib.Parallel`. Groups get smaller with it, and a network that is
-        computed beside others may differ from one beside fewer in the last digits of its
-        weights. Only used when ``n_members`` is more than 1 or ``rho`` is to be chosen.
+        Number of processes that the networks are spread over, as in
+        :class:`joblib.Parallel`. With another number, weights may differ in their last
+        digits, because other networks are trained together. Only used when ``n_members``
+        is more than 1 or a radius is chosen.
 
     device : str, default='auto'
         Where to train: 'auto' for CUDA if there is a device and the CPU otherwise,
-        'cpu', 'cuda', or any other torch device. Prediction is numpy's, on the CPU. Not
+        'cpu', 'cuda', or any other torch device. Prediction uses numpy, on the CPU. Not
         used when ``solver`` is 'lbfgs'.
 
     callbacks : list of skorch callbacks or None, default=None
-        Called during the fit: on every epoch, batch and gradient. They see a skorch net
-        and can stop training. Needs a solver other than 'lbfgs'. scikit-learn's own
-        callbacks are given to ``set_callbacks``.
+        Called on every epoch, batch and gradient of the fit, with a skorch net. They can
+        stop training. Needs a solver other than 'lbfgs'. Set scikit-learn's own callbacks
+        with ``set_callbacks``.
 
     Attributes
     ----------
     coefs_ : list of ndarray of shape (fan_in, fan_out)
-        Weights of every layer, of the dtype of ``X``. With ``swa=True``, or an
-        ``ema_decay``, which ``rho='auto'`` brings, their average.
+        Weights of every layer, of the dtype of ``X``: the average with ``swa`` and with
+        ``ema_decay``, also with that of a choice of ``rho``.
 
     intercepts_ : list of ndarray of shape (fan_out,)
         Biases of every layer.
 
     members_ : list of estimators
-        The networks, each an estimator of its own. Only set when ``n_members`` is more
-        than 1 or ``snapshots`` is on; ``coefs_``, ``intercepts_`` and ``n_averaged_``
-        are then theirs alone, with ``n_members`` the loss curve and the scores too.
+        The networks, each an estimator. Only set when ``n_members`` is more than 1 or
+        ``snapshots`` is on. They have ``coefs_``, ``intercepts_`` and ``n_averaged_``
+        then, with ``n_members`` also the loss curve and the scores, and this estimator
+        does not.
 
     rho_ : float
-        The radius that was chosen, or with too few rows that of ``partial_fit``. Only set
-        when a radius was to be chosen, like the next four, which are there if there was
-        a choice.
+        The radius that was chosen, or that is used without a choice. Only set when
+        ``rho`` is 'auto' or a list.
 
     rho_grid_ : ndarray of shape (n_radii,)
-        The radii that were tried, in ascending order.
+        The radii that were tried, in ascending order. Only set after a choice, like the
+        next three.
 
     rho_losses_ : ndarray of shape (n_radii,)
-        Mean loss over the rows that were left out for each of them, every row by the
-        network that did not see it, at the best epoch of the fold. That of a radius that
-        was given up is of the epochs until then. Only set when ``scoring`` is None or
-        'loss'.
+        Mean loss of the held-out rows with every radius: each row by the network that was
+        not trained on it, at the best epoch of its fold. Radii that were dropped were
+        trained for fewer epochs. Only set when ``scoring`` is None or 'loss'.
 
     rho_scores_ : ndarray of shape (n_radii,)
-        In their place with any other ``scoring``: the mean over the folds of its best
-        scores, weighted by the rows of the fold. The radius with the highest is chosen,
-        of equal ones the smallest.
+        Mean score of the folds with every radius, weighted by their rows, at the best
+        epoch of each fold. The radius with the highest is chosen, of equal ones the
+        smallest. Only set with any other ``scoring``.
 
     rho_epochs_ : ndarray of int of shape (n_radii,)
-        Epochs for which each of them was trained before it was given up.
+        Epochs that every radius was trained for.
 
     oof_prediction_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-        Prediction for every row, by the networks that did not see it, NaN if there is
-        none. Only set by ``fit`` without ``X_val``, when ``n_members`` is more than 1 or
-        ``rho`` was chosen in this fit.
+        Prediction for every row, from the networks that were not
+        trained on it, NaN if there is none. Only set by ``fit`` without ``X_val``, when
+        ``n_members`` is more than 1 or ``rho`` was chosen in this fit.
 
     n_averaged_ : int
-        Number of epochs that ``swa`` has averaged in ``coefs_``; 0 without it, whether
-        or not they are the average of ``ema_decay``.
+        Number of epochs that ``swa`` has averaged in ``coefs_``; 0 without ``swa``, also
+        with ``ema_decay``.
 
     loss_ : float
-        Loss of the last epoch, the penalty included. It is the mean over the epoch of
-        the losses before each step; a sharpness-aware solver's too, not the perturbed
-        ones.
+        Loss of the last epoch, with the penalty: the mean of the losses of the minibatches
+        before each step. It is not the perturbed loss.
 
     loss_curve_ : list of float
-        Loss of every epoch, those of the calls before included if training went on from
-        them. Not set when ``solver`` is 'lbfgs', like the next three.
+        Loss of every epoch, also of the calls before if training continued from them. Not
+        set when ``solver`` is 'lbfgs', like the next three.
 
     best_loss_ : float or None
-        Smallest loss of an epoch. None with early stopping.
+        Lowest loss of an epoch. None with early stopping.
 
     validation_scores_ : list of float or None
-        Coefficient of determination on the validation rows after every epoch, or what
-        ``scoring`` says. None without early stopping.
+        Coefficient of determination on the validation rows after every epoch, or the score
+        that ``scoring`` names. None without early stopping.
 
     best_validation_score_ : float or None
         Score of the weights that were kept. None without early stopping.
@@ -347,7 +346,7 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         Epochs (iterations when ``solver`` is 'lbfgs') of the last call.
 
     t_ : int
-        Rows that the solver has seen, over all epochs.
+        Number of rows that training has seen, over all epochs.
 
     n_layers_ : int
         Number of layers, the input included.
@@ -371,9 +370,9 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
 
     Notes
     -----
-    With ``rho=0`` training walks scikit-learn's own trajectory to rounding error. A fit
-    that fails leaves the estimator as it was. With several targets training descends on
-    the sum over them and reports the mean, as scikit-learn does.
+    With ``rho=0`` training takes scikit-learn's steps, up to rounding. A fit that fails
+    leaves the estimator as it was. With several targets, training descends on the sum of
+    their losses and reports the mean, as scikit-learn does.
 
     References
     ----------
@@ -582,7 +581,7 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
     def partial_fit(
         self, X: MatrixLike, y: MatrixLike, sample_weight: ArrayLike | None = None
     ) -> Self:
-        """Train for one epoch on the rows given, from where the last call stopped.
+        """Train for one epoch, from where the last call stopped.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""The choice of a radius: successive halving of trainings that left-out rows validate."""
+"""The choice of a radius: successive halving, validated on held-out rows."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from ._validation import validation_of
 # steps between two evaluations of a fold, unless an epoch is longer
 STEPS_BETWEEN_SCORES = 20
 
-# (share of the epochs, share of the radii that go on after it): successive halving
+# rungs of the halving: (share of the epochs, share of the radii that are kept after it)
 RUNGS = ((0.15, 1 / 2), (0.4, 1 / 3), (0.7, 0.0))
 
-# a fold of a single network's gives up after this share of the epochs without a better
-# loss, and is at its best as long as the loss is within this share of the lowest
+# a fold of a single network stops after this share of the epochs without a better loss;
+# a loss within AS_GOOD_AS_BEST of the lowest is as good
 PATIENCE_OF_ONE = 0.2
 AS_GOOD_AS_BEST = 0.02
 
@@ -34,7 +34,7 @@ AS_GOOD_AS_BEST = 0.02
 def validated_jobs(
     networks: Sequence[Network], data: FitData, folds: Folds | None
 ) -> list[TrainingJob]:
-    """Return the jobs of networks whose best epochs left-out rows choose.
+    """Return the jobs of networks whose best epochs are chosen on held-out rows.
 
     Parameters
     ----------
@@ -42,11 +42,12 @@ def validated_jobs(
         New networks, or those of the last fit.
 
     data : FitData
-        Data. Rows for validation that the user gives take the place of folds, and all
-        others are then trained on.
+        Data. User-supplied rows for validation take the place of folds; all others are
+        then trained on.
 
     folds : list of (array of int, array of int) or None
-        Rows to train on and to keep, a pair per network. None if the user gives rows.
+        Rows to train on and to hold out, a pair per network. None with user-supplied
+        rows.
 
     Returns
     -------
@@ -67,7 +68,7 @@ def validated_jobs(
                     "included. Drop the rows of weight zero, or lower n_members or cv."
                 )
         if weights is not None and has_zeros(weights):
-            # in small minibatches none may count
+            # a small minibatch might hold rows of weight 0 only
             train = nonzero_rows(train, weights)
         validation = validation_of(
             data.estimator, rows, kept, scoring=network.plan.scoring or "loss"
@@ -107,13 +108,13 @@ def validated(job: TrainingJob, validation: Validation) -> TrainingJob:
 
 
 def adapts(settings: Settings) -> bool:
-    """Return whether the learning rate goes by the stopping rule, and ends training."""
+    """Return whether the rate falls by the stopping rule, which then ends training."""
     follows = SOLVERS[settings.chain[-1]].has_schedule
     return settings.learning_rate == "adaptive" and follows
 
 
 def labeled(jobs: Sequence[TrainingJob], name: str) -> list[TrainingJob]:
-    """Return copies of jobs whose networks have a name in what is printed."""
+    """Return copies of jobs, labeled by a name and a number for what is printed."""
     n_jobs = len(jobs)
     return [
         dataclasses.replace(
@@ -125,7 +126,7 @@ def labeled(jobs: Sequence[TrainingJob], name: str) -> list[TrainingJob]:
 
 
 def with_patience(job: TrainingJob) -> TrainingJob:
-    """Return a copy of a fold's job that gives up some time after its best epoch."""
+    """Return a copy of a fold's job that stops some time after its best epoch."""
     if adapts(job.settings):
         return job
     patience = PATIENCE_OF_ONE * job.epochs / validation_in(job).freq
@@ -155,7 +156,7 @@ def with_radius(job: TrainingJob, radius: float | None) -> TrainingJob:
 
 @dataclasses.dataclass
 class RadiusChoice:
-    """What came of training all folds with every radius.
+    """Result of training all folds with every radius.
 
     Parameters
     ----------
@@ -163,8 +164,8 @@ class RadiusChoice:
         Radii, in ascending order.
 
     losses : array of shape (n_radii,)
-        Loss over the rows of all folds, of each fold's best epoch. Minus the score if a
-        scorer validates.
+        Loss over the rows of all folds, at each fold's best epoch. Minus the score with a
+        scorer.
 
     epochs : array of int of shape (n_radii,)
         Epochs for which each radius was trained.
@@ -176,7 +177,7 @@ class RadiusChoice:
         Index of that radius.
 
     is_scored : bool
-        Whether a scorer validates.
+        Whether folds are scored by a scorer.
     """
 
     radii: Array
@@ -200,13 +201,13 @@ def choose_radius(
     Parameters
     ----------
     plan : FitPlan
-        Says the radii.
+        Plan of the fit, with the radii.
 
     jobs : list of TrainingJob
         One per fold.
 
     trainer : Trainer
-        Trains, and hears of the rungs.
+        Trains the jobs of every rung.
 
     Returns
     -------
@@ -245,7 +246,7 @@ def choose_radius(
 def pauses_of(
     jobs: Sequence[TrainingJob], rungs: Iterable[tuple[float, float]]
 ) -> dict[int, float]:
-    """Return after which epochs radii are dropped, with the share of those that go on.
+    """Return the epochs after which radii are dropped, with the share that is kept.
 
     Parameters
     ----------
@@ -253,13 +254,13 @@ def pauses_of(
         One per fold.
 
     rungs : sequence of (float, float)
-        Shares of the epochs, in ascending order, and of the radii that go on after them.
+        Shares of the epochs, in ascending order, and of the radii kept after them.
 
     Returns
     -------
     pauses : dict of int to float
-        At evaluations of the folds, before the last. Of short trainings, which have few,
-        a pause may be that of several rungs.
+        Epochs at evaluations of the folds, before the last. Short trainings have few
+        evaluations, and rungs may share a pause.
     """
     epochs, freq = max(job.epochs for job in jobs), validation_in(jobs[0]).freq
     pauses = {math.ceil(share * epochs / freq) * freq: left for share, left in rungs}
@@ -286,7 +287,7 @@ def halve(
         Takes a list of jobs, returns their results.
 
     pauses : dict of int to float
-        Epochs, in ascending order, and the share of the radii that go on after them.
+        Epochs, in ascending order, and the share of the radii kept after them.
 
     Returns
     -------
@@ -329,14 +330,14 @@ def _parts(
     results: dict[tuple[int, int], TrainingResult],
     pause_at: int | None,
 ) -> dict[tuple[int, int], TrainingJob]:
-    """Return what is left to train up to a pause, by radius and fold."""
+    """Return the jobs left to train up to a pause, by radius and fold."""
     parts = {}
     for i, of_radius in running.items():
         for j, job in enumerate(of_radius):
             result = results.get((i, j))
             if result is None:
                 parts[i, j] = dataclasses.replace(job, pause_at=pause_at)
-            elif result.is_paused:  # and has not given up
+            elif result.is_paused:  # and has not stopped
                 parts[i, j] = job.resume(result, pause_at)
     return parts
 
@@ -365,7 +366,7 @@ def best_score(result: TrainingResult) -> float:
 
 
 def check_scores(results: Iterable[TrainingResult]) -> None:
-    """Raise if the rows that validate a network never gave a finite loss or score."""
+    """Raise if a network never had a finite loss or score on held-out rows."""
     if not all(np.isfinite(best_score(r)) for r in results):
         raise ValueError(
             "Solver produced non-finite parameter weights, and no finite loss or score of "
@@ -377,7 +378,7 @@ def check_scores(results: Iterable[TrainingResult]) -> None:
 def late_gain(
     results: Sequence[TrainingResult], jobs: Sequence[TrainingJob], n_epochs: float
 ) -> float:
-    """Return by how much the folds got better in the last epochs, on average.
+    """Return the mean improvement of the folds in the last epochs.
 
     Parameters
     ----------
@@ -385,7 +386,7 @@ def late_gain(
         One per fold.
 
     jobs : list of TrainingJob
-        What they were trained for.
+        Their jobs.
 
     n_epochs : float
         How many epochs are the last. Infinite for all.
@@ -394,8 +395,8 @@ def late_gain(
     -------
     gain : float
         Fall of the lowest loss, or rise of the highest score, in its units: from the
-        first one if all epochs are the last. 0 for folds that gave up, and infinite for
-        those that were evaluated once: nothing tells of them that they got no better.
+        first one if all epochs are the last. 0 for folds that stopped early, and infinite
+        if a fold was evaluated once, which shows no trend.
     """
     gains = []
     for result, job in zip(results, jobs, strict=True):
@@ -416,12 +417,12 @@ def late_gain(
 def share_at_best(
     results: Sequence[TrainingResult], jobs: Sequence[TrainingJob]
 ) -> float:
-    """Return the share of their epochs for which the folds did well, on average."""
+    """Return the mean share of the epochs up to which the folds improved."""
     shares = []
     for result, job in zip(results, jobs, strict=True):
         losses = -np.asarray(result.progress.validation_scores)
         lowest = losses[np.isfinite(losses)].min()
-        # nobody knows in which units a scorer counts
+        # the units of a scorer are unknown
         slack = AS_GOOD_AS_BEST if validation_in(job).score is None else 0
         is_good = losses <= lowest + slack * abs(lowest)
         n_scores = np.flatnonzero(is_good)[-1] + 1

@@ -1,4 +1,4 @@
-"""What a fit leaves in an estimator, for the next one to go on from."""
+"""The state that a fit leaves in an estimator, to continue from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..observers._sklearn_callbacks import OF_A_FIT
 
 @dataclass(frozen=True)
 class TrainingState:
-    """What training goes on from, besides weights, counters and the random state.
+    """State to continue training from, besides weights, counters and the generator.
 
     An estimator holds it as ``_state``. It is replaced, never changed.
 
@@ -25,7 +25,7 @@ class TrainingState:
         The solver's own weights, None if they are those of the estimator.
 
     digest : str or None
-        Fingerprint of the estimator's weights, to see whether they were written to.
+        Fingerprint of the estimator's weights, to detect changes by the user.
 
     optimizer : OptimizerState or None
         State of the optimizer.
@@ -34,14 +34,14 @@ class TrainingState:
         An average under way.
 
     validated_by : tuple or None
-        What chose the best epoch of early stopping, where it was not the default: the
-        scorer, and a fingerprint of the user's rows.
+        Scorer, and fingerprint of user-supplied rows, that chose the best epoch of early
+        stopping. None for the defaults.
 
     score_freq : int or None
         Epochs between two validation scores of a member.
 
     fold_seed : int or None
-        What draws the folds.
+        Seed of the folds.
 
     rho_solver : str or None
         The solver that the radius was chosen for.
@@ -71,7 +71,7 @@ RECORDS: dict[str, Any] = {
 
 
 def state_of(estimator: Any) -> TrainingState:
-    """Return the state that an estimator holds, that of a new one if it holds none."""
+    """Return the state of an estimator, an empty one before the first fit."""
     state: TrainingState | None = vars(estimator).get("_state")
     return state or TrainingState()
 
@@ -81,7 +81,7 @@ def weights_digest(weights: Weights) -> str:
     return digest_of([*weights.coefs, *weights.intercepts]).hex()
 
 
-# attributes of a choice of the radius, and of rows that were left out
+# attributes of a choice of the radius, and predictions for held-out rows
 RADIUS = (
     "rho_",
     "rho_grid_",
@@ -91,7 +91,7 @@ RADIUS = (
 )
 OUT_OF_FOLD = ("oof_prediction_", "oof_decision_function_")
 
-# what the next fit does not begin with
+# attributes that a new fit drops
 FORGOTTEN = (
     "_state",
     "loss_curve_",
@@ -104,7 +104,7 @@ FORGOTTEN = (
     *OUT_OF_FOLD,
 )
 
-# what estimators of one ensemble have in common
+# attributes that the members of an ensemble share
 SHARED = (
     "classes_",
     "_label_binarizer",
@@ -117,7 +117,7 @@ SHARED = (
 
 
 def forget(estimator: Any, names: Iterable[str] = FORGOTTEN) -> None:
-    """Drop attributes that an earlier fit has left."""
+    """Drop attributes of an earlier fit."""
     for name in names:
         vars(estimator).pop(name, None)
 
@@ -125,7 +125,7 @@ def forget(estimator: Any, names: Iterable[str] = FORGOTTEN) -> None:
 @contextlib.contextmanager
 def all_or_nothing(estimator: Any) -> Iterator[None]:
     """Leave an estimator as it was if a fit fails."""
-    # the lists of losses and of weights are the only state that fitting changes in place
+    # fitting changes nothing in place but lists of losses and of weights
     before = {
         name: value.copy()
         if isinstance(value, list) and "_" in (name[0], name[-1])
@@ -142,7 +142,7 @@ def all_or_nothing(estimator: Any) -> Iterator[None]:
 
 
 def as_data(state: dict[str, Any]) -> dict[str, Any]:
-    """Return an estimator's state as plain data, for readers that trust no classes."""
+    """Return the pickled state with records as dicts, for readers that trust no classes."""
     training = state.get("_state")
     if training is None:
         return state
@@ -150,7 +150,7 @@ def as_data(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def as_records(state: dict[str, Any]) -> dict[str, Any]:
-    """Return the state that :func:`as_data` was given."""
+    """Return a pickled state with records again: the inverse of :func:`as_data`."""
     training = state.get("_state")
     if not isinstance(training, dict):
         return state

@@ -1,4 +1,4 @@
-"""What a fit trains: one network, one after its radius was chosen, or members."""
+"""Strategies of a fit: one network, one with a chosen radius, or members."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sklearn.base import is_classifier
 from sklearn.model_selection import train_test_split
 
 from .._jobs import Array, Progress, TrainingJob, TrainingResult, Validation, Weights
-from .._warnings import hold_back
+from .._warnings import record_warnings
 from ..observers._bar import say
 from ._folds import Folds, make_folds, n_nonzero_weight
 from ._network import (
@@ -43,38 +43,38 @@ from ._rho_search import (
 )
 from ._validation import validation_of
 
-# a single network's radius is chosen by shuffled 3-fold, as many folds as hold out enough
-# rows
+# a single network's radius is chosen by shuffled 3-fold, of which as many folds are used
+# as hold out enough rows
 PARTS_OF_ONE = 3
 ENOUGH_KEPT = 300
 
 
 @dataclass
 class Outcome:
-    """What a fit came to.
+    """Outcome of a fit.
 
     Parameters
     ----------
     networks : list of Network
-        What was trained: one network, or the members.
+        The network, or the members.
 
     results : list of TrainingResult
-        One each.
+        One per network.
 
     choice : RadiusChoice or None
         The choice of the radius, if there was one.
 
     out_of_fold : array of shape (n_samples, n_outputs) or None
-        Outputs for every row of the networks that did not see it.
+        Outputs for every row, of the networks that were not trained on it.
 
     score_freq : int or None
         Epochs between two scores of a member.
 
     fold_seed : int or None
-        What has drawn the folds.
+        Seed of the folds.
 
     cut_off : str or None
-        What to warn of, if left-out rows were predicted better to the end.
+        Warning that the loss of held-out rows still fell at the end.
     """
 
     networks: list[Network]
@@ -96,7 +96,7 @@ def train(
     incremental: bool,
     has_radius: bool,
 ) -> Outcome:
-    """Train what a fit trains.
+    """Train by the strategy that the parameters ask for.
 
     Parameters
     ----------
@@ -107,10 +107,10 @@ def train(
         The data.
 
     network : Network
-        The estimator's own.
+        The network of the estimator.
 
     members : list of Network
-        Those of the last fit, to train on.
+        Networks of the last fit, to continue from.
 
     trainer : Trainer
         Trains jobs.
@@ -152,12 +152,12 @@ def choose_rho(
 ) -> Outcome:
     """Choose the radius by folds, and train one network on all rows with it."""
     rows, validation = split(plan, data, network.random_state)
-    # the network of all rows is drawn as if nothing were chosen before
+    # the final network has the random numbers of a fit without a choice
     rng = copy.deepcopy(network.random_state)
     folds, fold_seed = None, network.state.fold_seed
     if data.validation is None:
-        # a rare class is not in every fold, and maybe nobody has asked for folds
-        with hold_back() if plan.cv is None else contextlib.nullcontext():
+        # scikit-learn warns of rare classes, also where the user asked for no folds
+        with record_warnings() if plan.cv is None else contextlib.nullcontext():
             folds, fold_seed = draw_folds(plan, data, None, rng, fold_seed)
     of_fold = member_plan(plan, data, network.rho)
     n_networks = 1 if folds is None else len(folds)
@@ -201,7 +201,7 @@ def fit_members(
     trainer: Trainer,
     members: Sequence[Network],
 ) -> Outcome:
-    """Train networks that each leave a fold of the rows out, which chooses their epoch."""
+    """Train networks that each hold out a fold, on which their best epoch is chosen."""
     folds, fold_seed = None, network.state.fold_seed
     rng = network.random_state
     if data.validation is None:
@@ -268,14 +268,14 @@ def member_plan(plan: FitPlan, data: FitData, rho: float | None) -> FitPlan:
     own: dict[str, Any] = {
         "n_members": 1,
         "early_stopping": False,
-        "cv": None,  # splits that are drawn once cannot be copied
+        "cv": None,  # a generator of splits cannot be copied
         "callbacks": None,
         "snapshots": None,
     }
     if rho is not None:
         own["rho"] = rho
     if data.is_automatic(plan):
-        # a network with a radius of its own does not know what was automatic
+        # with a number as rho, 'auto' and None have their other meaning
         if plan.ema_decay is None and plan.swa is None:
             own["ema_decay"] = DECAY_OF_AUTO
         if plan.batch_size == "auto":
@@ -292,13 +292,13 @@ def new_networks(
     rng: np.random.RandomState,
     rho: float | None,
 ) -> list[Network]:
-    """Return networks that each have a seed of their own."""
+    """Return networks with a seed each."""
     return [
         new_network(data.estimator, plan, data, draw_seed(rng), rho) for _ in range(n)
     ]
 
 
-# -- rows to train on and rows to keep ---------------------------------------------------
+# -- rows to train on and rows to hold out -----------------------------------------------
 
 
 def split(
@@ -335,7 +335,7 @@ def draw_folds(
     rng: np.random.RandomState,
     seed: int | None,
 ) -> tuple[Folds, int]:
-    """Return the rows of every fold, and the seed that has drawn them."""
+    """Return the rows of every fold, and the seed that they were drawn with."""
     if seed is None:
         seed = draw_seed(rng)
     estimator, X, y = data.estimator, data.X, data.y
@@ -358,7 +358,7 @@ def draw_folds(
         y,
         None if is_drawn else estimator._decode(y),
         stratify=is_classifier(estimator) and has_one_label,
-        # the same folds under warm_start: what chose an epoch goes on choosing
+        # the same folds under warm_start: no network trains on rows it has held out
         random_state=np.random.RandomState(seed),
     )
     if nonzero is not None:
@@ -382,7 +382,7 @@ def with_weights(estimator: Any, weights: Weights) -> Any:
 def _outputs_of_folds(
     results: Sequence[TrainingResult], data: FitData, folds: Folds | None
 ) -> Array | None:
-    """Return the outputs for every row of the networks that kept it, NaN if none did."""
+    """Return the outputs for every row of the networks that held it out, NaN if none."""
     if folds is None:
         return None
     total = np.zeros(data.y.shape)
@@ -401,7 +401,7 @@ def _outputs_of_folds(
 
 
 def members_of(estimator: Any) -> list[Network]:
-    """Return the members of a fitted estimator as records that training may change."""
+    """Return the members of a fitted estimator as networks that training may change."""
     records = []
     for member in getattr(estimator, "members_", ()):
         record = Network.of(
@@ -424,7 +424,7 @@ def members_of(estimator: Any) -> list[Network]:
 def cut_off(
     plan: FitPlan, results: Sequence[TrainingResult], jobs: Sequence[TrainingJob]
 ) -> str | None:
-    """Return a warning if left-out rows were predicted better to the end, None if not."""
+    """Return a warning if the loss of held-out rows still fell at the end, else None."""
     settings = jobs[0].settings
     ends_otherwise = settings.averaging is not None or adapts(settings)
     is_interrupted = any(result.is_interrupted for result in results)

@@ -1,4 +1,4 @@
-"""Types of what scikit-learn leaves untyped, for editors and type checkers."""
+"""Types of scikit-learn's methods and attributes, for editors and type checkers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def if_stochastic(method: Method) -> Method:
 
 
 class TypedPerceptron(BaseMultilayerPerceptron):
-    """scikit-learn's base of the estimators, with types of attributes and methods."""
+    """scikit-learn's base of the estimators, with types."""
 
     coefs_: list[Array]
     intercepts_: list[Array]

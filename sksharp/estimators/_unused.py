@@ -29,12 +29,12 @@ def warn_of_unused(estimator: Any, plan: FitPlan) -> None:
 
 
 def warn_of_few_rows(estimator: Any, n_rows: int) -> None:
-    """Warn of parameters of a choice that the rows are too few for."""
+    """Warn of parameters of the choice of a radius, if there are too few rows for it."""
     unread: set[str] = set() if estimator.early_stopping else {"scoring"}
     changed = _changed(estimator, unread)
     if changed:
         warn(
-            "Parameters of the choice of a radius are without effect with "
+            "Parameters of the choice of a radius have no effect with "
             f"{n_rows} rows, got {_named(changed)}. Training is with "
             f"rho={estimator.rho_:g}; set cv, or rho to a number.",
             UnusedParameterWarning,
@@ -48,7 +48,7 @@ def _named(params: Mapping[str, Any]) -> str:
 def _unread_by_solver(plan: FitPlan) -> set[str]:
     if not plan.is_stochastic:
         return {"base_solver", "rho", "cv", "scoring"}
-    # its default as an object changes nothing
+    # the default, as an object too
     is_default = plan.params["base_solver"] == as_solver("adam")
     unread: set[str] = set() if plan.outer.takes_base or is_default else {"base_solver"}
     if "rho" not in plan.reads:
@@ -62,7 +62,7 @@ def _unread_by_radius(plan: FitPlan) -> set[str]:
 
 
 def _of_the_choice(plan: FitPlan) -> set[str]:
-    """Return the parameters that nothing reads where no radius is chosen."""
+    """Return the parameters that have no effect where no radius is chosen."""
     return {"cv"} if plan.n_members == 1 else set()
 
 

@@ -1,4 +1,4 @@
-"""The rows that validate the epochs of a training, and how they are scored."""
+"""Rows for validation, and how the epochs of a training are scored on them."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ CONSTRAINTS: dict[str, Any] = {
     "scoring": [StrOptions({"loss", *get_scorer_names()}), callable, None],
 }
 
-# of scikit-learn's early stopping: r2_score is not defined for one row
+# as in scikit-learn's early stopping: r2_score is not defined for one row
 FEWEST_ROWS = 2
 
-# standard deviations of y that most targets of validation rows are from its mean at most,
-# and how many rows there must be to tell
-FARTHEST, TELLING_ROWS = 10, 10
+# y_val has other units if most targets are this many standard deviations of y from its
+# mean; tested from so many rows on
+MAX_DEVIATIONS, MIN_ROWS_OF_UNITS = 10, 10
 
 
 def validation_of(
@@ -43,12 +43,12 @@ def validation_of(
     *,
     scoring: str | Callable[..., float] | None,
 ) -> Validation:
-    """Return rows for validation with what scores them.
+    """Return rows for validation with their score.
 
     Parameters
     ----------
     estimator : estimator
-        Which says what a prediction is, and is scored.
+        Estimator, which decodes outputs and is scored.
 
     data : Rows
         Data, encoded as for training.
@@ -75,7 +75,7 @@ def validation_of(
 def check_scorer(
     estimator: Any, sample_weight: Array | None = None
 ) -> Callable[..., float]:
-    """Return the scorer that ``scoring`` names, which must take the weights of rows."""
+    """Return the scorer of ``scoring``, which must take weights if there are any."""
     scorer: Callable[..., float] = check_scoring(estimator, estimator.scoring)
     if sample_weight is not None and not _takes_weights(scorer):
         raise ValueError(
@@ -86,24 +86,24 @@ def check_scorer(
     return scorer
 
 
-# -- rows of the user's ------------------------------------------------------------------
+# -- user-supplied rows ------------------------------------------------------------------
 
 
 def check_user_rows(
     estimator: Any, plan: FitPlan, X_val: Any, y_val: Any, sample_weight_val: Any
 ) -> None:
-    """Raise for validation rows that are incomplete or that nothing would read."""
+    """Raise for validation rows that are incomplete or have no effect."""
     data = {"X_val": X_val, "y_val": y_val}
     if sample_weight_val is not None:
         data["sample_weight_val"] = sample_weight_val
-    given = [name for name, value in data.items() if value is not None]
+    present = [name for name, value in data.items() if value is not None]
     missing = [name for name, value in data.items() if value is None]
-    if not given:
+    if not present:
         return
     if missing:
         raise ValueError(
             "X_val and y_val must be given together, got "
-            f"{' and '.join(given)} without {' and '.join(missing)}. Pass both, or "
+            f"{' and '.join(present)} without {' and '.join(missing)}. Pass both, or "
             "none of them."
         )
     if not plan.is_stochastic:
@@ -119,7 +119,7 @@ def check_user_rows(
             "early_stopping=True, or leave X_val and y_val out."
         )
     is_alone = not plan.early_stopping and plan.n_members == 1
-    if is_alone and estimator._goes_on_with_rho(plan):
+    if is_alone and estimator._keeps_rho(plan):
         raise ValueError(
             "X_val needs early_stopping=True or n_members above 1 once rho='auto' has "
             f"chosen, got warm_start=True with rho_={estimator.rho_}. Nothing would read "
@@ -136,14 +136,14 @@ def check_user_rows(
 def read_user_rows(
     estimator: Any, X_val: Any, y_val: Any, sample_weight_val: Any, y: Array
 ) -> Rows | None:
-    """Return validation rows of the user's as they are used, None if there are none.
+    """Return user-supplied validation rows, encoded, or None if there are none.
 
     ``y`` are the encoded targets of the training rows.
     """
     if X_val is None:
         return None
     dtype = estimator._dtype()
-    with about("X_val must hold rows like those of X"):
+    with prefix_errors("X_val must hold rows like those of X"):
         X_val = validate_data(
             estimator,
             X_val,
@@ -151,7 +151,7 @@ def read_user_rows(
             accept_sparse=["csr", "csc"],
             dtype=(np.float64, np.float32),
         )
-    with about("y_val must hold targets like those of y"):
+    with prefix_errors("y_val must hold targets like those of y"):
         y_val = estimator._encode_user_targets(y_val)
         if y_val.ndim == 0:
             raise ValueError(f"it must be array-like, got {y_val}.")
@@ -168,9 +168,11 @@ def read_user_rows(
         )
     weights = sample_weight_val
     if weights is not None:
-        with about("sample_weight_val must hold a weight for every row of X_val"):
+        with prefix_errors(
+            "sample_weight_val must hold a weight for every row of X_val"
+        ):
             weights = _check_sample_weight(weights, X_val, dtype=np.float64)
-    weights = estimator._row_weights(y_val, weights, of=y)
+    weights = estimator._row_weights(y_val, weights, y_train=y)
     check_sum(weights, dtype, "sample_weight_val")
     if weights is not None and not weights.sum() > 0:
         raise ValueError(
@@ -185,7 +187,7 @@ def read_user_rows(
 
 
 def validated_by(plan: FitPlan, data: FitData) -> tuple[Any, Any] | None:
-    """Return what chooses the best epoch of early stopping, None if it is the default."""
+    """Return the scorer and rows that choose the best epoch, None for the defaults."""
     if not plan.early_stopping:
         return None
     rows = data.validation
@@ -196,12 +198,12 @@ def validated_by(plan: FitPlan, data: FitData) -> tuple[Any, Any] | None:
 
 
 def _warn_of_units(y: Array, y_val: Array) -> None:
-    """Warn of targets of validation rows that cannot be in the units of y."""
-    if min(len(y) // 2, len(y_val)) < TELLING_ROWS:
+    """Warn of validation targets that cannot be in the units of y."""
+    if min(len(y) // 2, len(y_val)) < MIN_ROWS_OF_UNITS:
         return
     mean, spread = y.mean(axis=0), y.std(axis=0)
     distance = np.median(np.abs(y_val - mean), axis=0)
-    if (distance > FARTHEST * spread)[spread > 0].any():
+    if (distance > MAX_DEVIATIONS * spread)[spread > 0].any():
         warn(
             "y_val must be in the units of the targets that the network is fitted on, got "
             f"values around {np.median(y_val):.3g} where these have mean "
@@ -218,10 +220,10 @@ class Metric:
     Parameters
     ----------
     estimator : estimator
-        Whose predictions they are.
+        Estimator, which decodes outputs.
 
     y : array of shape (n_rows,) or (n_rows, n_outputs)
-        Targets as the user's own.
+        Decoded targets.
 
     sample_weight : array of shape (n_rows,) or None
         Weights of the rows.
@@ -244,12 +246,12 @@ class Metric:
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """The score of a scorer, which is given the network as an estimator.
+    """The score of a scorer, which is called with the network as an estimator.
 
     Parameters
     ----------
     estimator : estimator
-        Whose network it is.
+        Estimator, whose network it is.
 
     scorer : callable
         Takes an estimator, rows and targets, and weights if there are any.
@@ -258,7 +260,7 @@ class Score:
         Rows.
 
     y : array of shape (n_rows,) or (n_rows, n_outputs)
-        Targets as the user's own.
+        Decoded targets.
 
     sample_weight : array of shape (n_rows,) or None
         Weights of the rows.
@@ -271,11 +273,11 @@ class Score:
     sample_weight: Array | None
 
     def __call__(self, outputs: Array, weights: Callable[[], Weights]) -> float:
-        """Score the network, given its outputs for the rows and what makes its weights.
+        """Score a network by its outputs for the rows; ``weights`` makes its weights.
 
-        It is NaN for a network that has diverged.
+        The score is NaN for a network that has diverged.
         """
-        # labels and ranks would hide it
+        # labels and ranks would hide that
         if not np.isfinite(outputs).all():
             return np.nan
         network = network_at(self.estimator, weights(), self.X, outputs)
@@ -308,11 +310,11 @@ class Score:
 
 
 def network_at(estimator: Any, weights: Weights, X: Matrix, outputs: Array) -> Any:
-    """Return an estimator with the weights of an epoch, whose outputs for X are known."""
+    """Return an estimator with the weights of an epoch and its known outputs for X."""
     network = copy.copy(estimator)
     network.coefs_, network.intercepts_ = list(weights.coefs), list(weights.intercepts)
     vars(network).pop("members_", None)
-    # the rows are an array, without the names of the user's table
+    # X is an array, without the column names of the user's table
     vars(network).pop("feature_names_in_", None)
     network._forward_pass_fast = functools.partial(_forward, network, X, outputs)
     return network
@@ -346,7 +348,7 @@ def _takes_weights(scorer: Any) -> bool:
 
 
 def check_sum(weights: Array | None, dtype: DTypeLike, name: str) -> None:
-    """Raise if weights of rows are too large to be added up, or all too small to count."""
+    """Raise if the sum of weights overflows, or all are below the smallest float."""
     if weights is None:
         return
     with np.errstate(over="ignore"):
@@ -366,8 +368,8 @@ def check_sum(weights: Array | None, dtype: DTypeLike, name: str) -> None:
 
 
 @contextlib.contextmanager
-def about(what: str) -> Iterator[None]:
-    """Say in an error of scikit-learn's which argument it is about."""
+def prefix_errors(what: str) -> Iterator[None]:
+    """Prefix an error of scikit-learn's with the requirement on an argument."""
     try:
         yield
     except (TypeError, ValueError) as error:

@@ -12,7 +12,7 @@ import joblib
 import numpy as np
 
 from .._jobs import Matrix
-from .._warnings import hold_back, warn_again
+from .._warnings import record_warnings, warn_again
 
 
 class TransformerCache:
@@ -62,7 +62,7 @@ class TransformerCache:
                 output, warned = self._cached.get(key, (None, []))
             try:
                 if output is None:
-                    with hold_back() as warned:
+                    with record_warnings() as warned:
                         output = function(*args, **kwargs)
                     with self._lock:
                         self._cached[key] = output, warned

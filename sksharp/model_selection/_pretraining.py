@@ -15,7 +15,7 @@ from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params
 
 from .._jobs import Array, TrainingJob
-from .._warnings import hold_back
+from .._warnings import record_warnings
 from ..estimators._parameters import HOLD_OPTIONS, read_parameters
 from ..observers._bar import say
 from ..observers._observers import Observers
@@ -204,7 +204,7 @@ class Pretraining:
         other = {name: value for name, value in candidate.items() if name not in names}
         key = tuple(sorted((name, id(value)) for name, value in other.items()))
         try:
-            with hold_back():  # the fit itself will warn
+            with record_warnings():  # the fit itself will warn
                 if key not in self._first_jobs:
                     found = self._collect_fit(candidate, rows, params)
                     # without a seed, every network draws anew

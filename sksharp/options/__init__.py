@@ -1,7 +1,7 @@
-"""What one method reads, as an object in the place of its name.
+"""Options of one method, as an object in place of its name.
 
-``SAMMLPClassifier(solver="asam")`` takes the method as it comes,
-``SAMMLPClassifier(solver=ASAM(eta=0.1))`` with other options, and searches reach them by
+``SAMMLPClassifier(solver="asam")`` uses the defaults of the method,
+``SAMMLPClassifier(solver=ASAM(eta=0.1))`` other options. Searches set them by
 ``solver__eta``. Nothing here imports torch.
 """
 

@@ -1,4 +1,4 @@
-"""What an object in the place of a parameter's name has in common with the others."""
+"""Base of the options: objects that a parameter takes in place of a name."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ OWN_PARAMETERS = (
 
 
 class NamedErrors(BaseEstimator):
-    """Base of the options, whose error of an unknown argument says where it belongs."""
+    """Base of the options: its error of an unknown argument says where that belongs."""
 
     holder: ClassVar[str] = ""
 
@@ -68,10 +68,10 @@ def _unknown(cls: type[NamedErrors], name: str, names: list[str]) -> str:
 
 
 class Option(NamedErrors):
-    """Base of the objects that a parameter takes in the place of a name.
+    """Base of the options: objects that a parameter takes in place of a name.
 
-    Two are equal if they are of one class and hold the same values. An estimator never
-    changes one that it was given: ``set_params`` replaces it by a copy.
+    Two are equal if they have the same class and values. An estimator never changes the
+    object that it holds: ``set_params`` replaces it by a copy.
 
     Attributes
     ----------
@@ -105,13 +105,13 @@ class Option(NamedErrors):
         return {name: _comparable(value) for name, value in vars(self).items()}
 
     def validate(self) -> None:
-        """Raise if a value is none that the method takes."""
+        """Raise if a value is not valid."""
         params, constraints = vars(self), in_order(self._parameter_constraints)
         with suggesting(constraints, params):
             validate_parameter_constraints(constraints, params, type(self).__name__)
 
     def plain(self) -> Any:
-        """Return a copy with Python's numbers in the place of numpy's."""
+        """Return a copy with Python scalars in place of numpy's."""
         constraints = self._parameter_constraints
         values = {
             k: plain(f"{k} of {type(self).__name__}", v, constraints[k])
@@ -126,7 +126,7 @@ def _comparable(value: Any) -> Any:
 
 
 def epochs_before(start: float, epochs: int) -> int:
-    """Return the epochs before something starts, given as a number or a share."""
+    """Return a start in epochs, from a number of epochs or a share of the training."""
     return int(start) if isinstance(start, Integral) else int(start * epochs)
 
 

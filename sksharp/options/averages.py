@@ -28,7 +28,7 @@ class SWA(Option):
     ----------
     start : float or int, default=0.75
         Epochs before averaging begins: a share of the training if float, a number of
-        epochs if int. Calls of ``partial_fit`` count as epochs.
+        epochs if int. A call of ``partial_fit`` is one epoch.
 
     freq : int, default=1
         Epochs between two weights that enter the average.
@@ -37,16 +37,17 @@ class SWA(Option):
         Learning rate while averaging. None leaves it to the schedule.
 
     anneal : float or int, default=0
-        How long the learning rate takes to ``lr`` when averaging begins: a share of the
-        averaging if float, a number of epochs if int. 0 is at once. Needs ``lr``.
+        Length of the transition of the learning rate to ``lr`` when averaging begins: a
+        share of the averaging if float, a number of epochs if int. 0 is at once. Needs
+        ``lr``.
 
     strategy : {'cosine', 'linear'}, default='cosine'
-        How it goes there. Only used when ``anneal`` is not 0.
+        Shape of the transition. Only used when ``anneal`` is not 0.
 
     cycle : int or None, default=None
-        Epochs in which the learning rate falls linearly from ``learning_rate_init`` to
-        ``lr``, again and again while averaging; weights enter the average at the end of
-        every cycle, where the rate is lowest. Needs ``lr``.
+        Epochs per cycle of the learning rate while averaging: it falls linearly from
+        ``learning_rate_init`` to ``lr``, then restarts. Weights enter the average at the
+        end of every cycle, where the rate is lowest. Needs ``lr``.
 
     See Also
     --------
@@ -98,7 +99,7 @@ class SWA(Option):
         self.cycle = cycle
 
     def validate(self) -> None:
-        """Raise if a value is none that the method takes, or two do not go together."""
+        """Raise if a value is not valid, alone or together with another."""
         super().validate()
         moves = [name for name in ("anneal", "cycle") if getattr(self, name)]
         for name in moves:
@@ -124,10 +125,9 @@ class SWA(Option):
 
 
 class Snapshots(Option):
-    """Networks collected on the way of one training, whose predictions are averaged.
+    """Networks collected along one training, whose predictions are averaged.
 
-    The learning rate goes in cycles, and networks are collected where it is lowest, the
-    last one at the end.
+    The learning rate falls in cycles, and a network is collected at the end of each.
 
     Parameters
     ----------
@@ -136,13 +136,13 @@ class Snapshots(Option):
 
     schedule : {'cosine', 'triangular'}, default='cosine'
         Cycles of the learning rate between ``learning_rate_init`` and ``lr_min``.
-        'cosine' falls along half a cosine and begins anew at once (snapshot ensembles),
+        'cosine' falls along half a cosine, then restarts (snapshot ensembles).
         'triangular' falls and rises linearly (fast geometric ensembling).
 
     start : float, int or None, default=None
         Epochs before the cycles begin: a share of the training if float, a number of
-        epochs if int. None for 0 with 'cosine' and for 0.8 with 'triangular', whose
-        cycles are for weights that are trained already.
+        epochs if int. None is 0 with 'cosine', and 0.8 with 'triangular', whose cycles
+        need weights that are trained already.
 
     lr_min : float, default=0.0
         Lowest learning rate, not above ``learning_rate_init``.
@@ -196,12 +196,12 @@ class Snapshots(Option):
 
     @property
     def n_parts(self) -> int:
-        """How often the learning rate falls or rises."""
+        """Number of falls and rises of the learning rate."""
         n = int(self.n)
         return n if self.schedule == "cosine" else 2 * n - 1
 
     def boundaries(self, epochs: int) -> list[int]:
-        """Return the epochs at which the learning rate turns.
+        """Return the epochs at which a fall or a rise of the learning rate begins or ends.
 
         Cosine cycles fall from boundary to boundary. Triangles fall and rise, and end with
         a fall: the last snapshot is the end of the training.
@@ -225,14 +225,14 @@ class Snapshots(Option):
 
 
 def as_swa(value: Any) -> SWA | None:
-    """Return the average that ``swa`` switches on or holds, None for none."""
+    """Return the options that the parameter ``swa`` means, None for no average."""
     if isinstance(value, SWA):
         return value
     return SWA() if value else None
 
 
 def as_snapshots(value: Any) -> Snapshots | None:
-    """Return the ensemble that ``snapshots`` counts or holds, None for none."""
+    """Return the options that the parameter ``snapshots`` means, None for no ensemble."""
     if value is None or isinstance(value, Snapshots):
         return value
     return Snapshots(n=value)

@@ -1,4 +1,4 @@
-"""Learning rates as functions of the step: nothing to keep, so nothing to restore."""
+"""Learning-rate schedules: functions of the step, without a state."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ ONECYCLE_FIRST = 1 / 25
 ONECYCLE_LAST = 1 / 25 / 1e4
 
 # scikit-learn's schedules that change the rate
-THEIRS = ("invscaling", "adaptive")
+SKLEARN_SCHEDULES = ("invscaling", "adaptive")
 
-# every other schedule by its name: subclasses enter by themselves
+# all other schedules by name; subclasses register themselves
 SCHEDULES: dict[str, type[LearningRateSchedule]] = {}
 
 
 class StepInfo(NamedTuple):
-    """Where in the training a step lies.
+    """Position of a step in the training.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class StepInfo(NamedTuple):
         Steps of an epoch.
 
     epochs : int
-        Epochs of the training, 0 if nobody knows.
+        Epochs of the training, 0 if unknown.
 
     warmup : int
         Steps of warm-up.
@@ -58,19 +58,19 @@ class StepInfo(NamedTuple):
 
     @property
     def total(self) -> int:
-        """Steps of the training, 0 if nobody knows."""
+        """Steps of the training, 0 if unknown."""
         return self.epochs * self.n_steps
 
 
 class LearningRateSchedule(Option):
     """Base of the schedules: what ``learning_rate`` takes besides scikit-learn's names.
 
-    A subclass writes :meth:`rate`, and is found by its ``name``.
+    A subclass defines :meth:`rate`, and registers itself by its ``name``.
 
     Attributes
     ----------
     name : str
-        What an estimator calls it.
+        Its name as a parameter of an estimator.
 
     warms_up : bool
         Whether :meth:`rate` contains the warm-up.
@@ -96,7 +96,16 @@ class LearningRateSchedule(Option):
         return self.needs_length
 
     def rate(self, initial: float, at: StepInfo) -> float:
-        """Return the learning rate of a step, given the largest one."""
+        """Return the learning rate of a step.
+
+        Parameters
+        ----------
+        initial : float
+            The largest rate, ``learning_rate_init``.
+
+        at : StepInfo
+            The step.
+        """
         raise NotImplementedError
 
 
@@ -124,7 +133,7 @@ class Cosine(LearningRateSchedule):
         Lowest learning rate, not above ``learning_rate_init``.
 
     flat : float, default=0.0
-        Share of the training in which the rate stays first, in [0, 1).
+        Share of the training before the rate begins to fall, in [0, 1).
 
     See Also
     --------
@@ -286,12 +295,12 @@ class MultiStep(LearningRateSchedule):
         self.gamma = gamma
 
     def validate(self) -> None:
-        """Raise if a value is none that the method takes."""
+        """Raise if a value is not valid."""
         super().validate()
         self._plain_milestones()
 
     def plain(self) -> MultiStep:
-        """Return a copy with Python's numbers in the place of numpy's."""
+        """Return a copy with Python scalars in place of numpy's."""
         copy: MultiStep = super().plain()
         copy.milestones = self._plain_milestones()
         return copy
@@ -378,20 +387,20 @@ class Cyclic(LearningRateSchedule):
         \text{triangular:} \quad & \eta_t = \eta_{\min} + (\eta_0 - \eta_{\min})
             (1 - |2 t / T - 1|)
 
-    'cosine' falls and begins anew at once (warm restarts); 'triangular' begins at
-    ``lr_min``, rises to ``learning_rate_init`` and falls again. The first cycle begins
-    when the warm-up has ended.
+    'cosine' falls, then restarts (warm restarts). 'triangular' begins at ``lr_min``, rises
+    to ``learning_rate_init`` and falls again. The first cycle begins after the warm-up.
 
     Parameters
     ----------
     shape : {'cosine', 'triangular'}, default='cosine'
-        How the rate goes in a cycle.
+        Course of the rate in a cycle.
 
     length : float or int, default=0.2
-        Of the first cycle: a share of the training if float, a number of epochs if int.
+        Length of the first cycle: a share of the training if float, a number of epochs if
+        int.
 
     growth : int, default=1
-        How many times as long as the one before every cycle is.
+        Factor by which each cycle is longer than the one before.
 
     lr_min : float, default=0.0
         Lowest learning rate, not above ``learning_rate_init``.
@@ -480,13 +489,13 @@ class SnapshotCycles(LearningRateSchedule):
     Parameters
     ----------
     shape : {'cosine', 'triangular'}, default='cosine'
-        'cosine' falls from boundary to boundary, 'triangular' falls and rises in turn.
+        'cosine' falls between two boundaries, 'triangular' falls and rises in turn.
 
     lr_min : float, default=0.0
         Lowest learning rate.
 
     boundaries : tuple of int, default=()
-        Epochs at which the rate turns, the first where the cycles begin.
+        Epochs at which a fall or a rise begins or ends; the cycles begin at the first.
     """
 
     def __init__(
@@ -526,7 +535,7 @@ def _power(initial: float, gamma: float, n: int) -> float:
 
 
 def as_schedule(value: Any) -> LearningRateSchedule | None:
-    """Return the schedule that is named or held, None for one of scikit-learn's."""
+    """Return the schedule that ``learning_rate`` means, None for one of scikit-learn's."""
     if isinstance(value, LearningRateSchedule):
         return value
     return SCHEDULES[value]() if value in SCHEDULES else None
@@ -539,13 +548,13 @@ class RatePlan:
     Parameters
     ----------
     schedule : LearningRateSchedule
-        The schedule, of Python's numbers.
+        The schedule, with Python scalars.
 
     initial : float
         The largest rate.
 
     epochs : int or None
-        Epochs that it spans, None if nobody knows.
+        Epochs that it spans, None if unknown.
 
     warmup : float or int
         Share of the training, or epochs, in which the rate rises.
@@ -606,10 +615,10 @@ class AveragingRate:
         Rate when averaging begins, or the highest of a cycle.
 
     end : float
-        Rate that is held in the end, or the lowest of a cycle.
+        Final rate, or the lowest of a cycle.
 
     anneal : int
-        Epochs from the one to the other.
+        Epochs of the transition from one to the other.
 
     strategy : str
         'cosine' or 'linear'.

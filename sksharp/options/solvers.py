@@ -1,4 +1,4 @@
-"""Solvers: what each reads, and how that becomes the arguments of its optimizer."""
+"""Solvers: their options, and how these become the arguments of an optimizer."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ _ADAM = {
 }
 
 
-# every solver by its name: subclasses enter by themselves
+# all solvers by name; subclasses register themselves
 SOLVERS: dict[str, type[Solver]] = {}
 
 
 class Solver(Option):
     """Base of the solvers: what ``solver`` and ``base_solver`` take.
 
-    A subclass is the entry of its solver: where its optimizer is, the options that are its
-    own as parameters, and what follows here.
+    A subclass describes one solver: its options are the parameters, and its optimizer and
+    the rest are class attributes.
 
     Attributes
     ----------
     name : str
-        What an estimator calls it.
+        Its name as a parameter of an estimator.
 
     optimizer : str
         Name of the optimizer's class, in the module of :mod:`sksharp.optim` that has the
         solver's name.
 
     reads : dict of str to str
-        Arguments of the optimizer that are parameters of the estimator, with their names
-        there.
+        Arguments of the optimizer that are parameters of the estimator, with the names of
+        these.
 
     arguments : dict of str to str
         Arguments of the optimizer that are options, where their names differ.
 
     shared : tuple of str
-        Arguments that networks which are trained together have in common.
+        Arguments that must be equal for networks to be trained together.
 
     is_two_gradient : bool
         Whether a step perturbs the weights, and leaves the descent to a base solver.
@@ -61,33 +61,33 @@ class Solver(Option):
         Whether a base solver takes the descent step.
 
     is_base : bool
-        Whether it can be the base of another.
+        Whether it can be a ``base_solver``.
 
     refuses : tuple of str
-        Base solvers that do not go with it.
+        Base solvers that it does not work with.
 
     has_schedule : bool
         Whether scikit-learn's schedules of the learning rate apply, as to 'sgd'.
 
     chooses_rows : bool
-        Whether a step looks at single rows of the minibatch.
+        Whether a step uses the losses of single rows of the minibatch.
 
     needs : tuple of str
-        What the optimizer needs of the network: of 'model_ndim', 'layout' and
+        What the optimizer needs to know of the network: of 'model_ndim', 'layout' and
         'n_scaled', the number of entries that are weights.
 
     radius : float
         Factor by which ``rho`` exceeds that of 'sam' for the same effect.
 
     state : tuple of str
-        What the optimizer keeps of every parameter from the first step on: 'step',
+        State of every parameter, from the first step on: 'step',
         'weight_sum' and tensors of the parameter's shape.
 
     memory : tuple of str
-        What it keeps besides for some of the time, all of it or nothing.
+        Further entries of the state, which are all there or none of them.
 
     counters : tuple of str
-        What its groups hold besides the arguments.
+        Entries of the parameter groups besides the arguments.
     """
 
     holder = "solver"
@@ -107,7 +107,7 @@ class Solver(Option):
     state: ClassVar[tuple[str, ...]] = ()
     memory: ClassVar[tuple[str, ...]] = ()
     counters: ClassVar[tuple[str, ...]] = ()
-    # options that the engine reads, and not the optimizer
+    # options that are no arguments of the optimizer
     not_arguments: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -118,7 +118,7 @@ class Solver(Option):
     @classmethod
     @functools.cache
     def option_arguments(cls) -> dict[str, str]:
-        """Return the optimizer's arguments that are options, with the names of these."""
+        """Return the optimizer's arguments that are options, with the options' names."""
         renamed = {option: argument for argument, option in cls.arguments.items()}
         names = [
             name for name in cls._get_param_names() if name not in cls.not_arguments
@@ -127,11 +127,11 @@ class Solver(Option):
 
     @property
     def takes_radius(self) -> bool:
-        """Whether it has a radius that matters."""
+        """Whether ``rho`` has an effect."""
         return "rho" in self.reads
 
     def own_arguments(self) -> dict[str, Any]:
-        """Return the arguments of the optimizer that are options."""
+        """Return the arguments of the optimizer that are options, with their values."""
         options = self.plain()
         return {
             argument: getattr(options, name)
@@ -139,7 +139,7 @@ class Solver(Option):
         }
 
     def allowed_bases(self) -> list[str]:
-        """Return the names of the base solvers that go with it, none if it takes none."""
+        """Return the names of the base solvers that it works with."""
         if not self.takes_base:
             return []
         return [
@@ -149,7 +149,7 @@ class Solver(Option):
         ]
 
     def scale_radii(self, radii: Any) -> Any:
-        """Return the ``rho`` of perturbations as long as 'sam' would make them."""
+        """Return the ``rho`` whose effect is that of given radii of 'sam'."""
         return radii
 
 
@@ -189,17 +189,17 @@ class SAM(TwoGradients):
     Parameters
     ----------
     interval : int, default=1
-        Every how many steps a step takes two gradients. The others are the base solver's.
+        Every ``interval``-th step takes two gradients. The others are the base solver's.
 
     start : float or int, default=0.0
         Epochs before the first such step: a share of the training if float, a number of
-        epochs if int. Calls of ``partial_fit`` count as epochs. Training that stops
-        before stays the base solver's.
+        epochs if int. A call of ``partial_fit`` is one epoch. If training stops before,
+        all steps are the base solver's.
 
     micro_batch_size : int or None, default=None
-        Rows that a perturbation is made of. A minibatch is cut into parts of so many rows,
-        each is perturbed by itself, and the gradients are averaged. None for the whole
-        minibatch.
+        Rows per perturbation: the minibatch is cut into parts of this many rows, each
+        with a perturbation of its own, and their gradients are averaged. None for the
+        whole minibatch.
 
     See Also
     --------
@@ -253,12 +253,12 @@ class WSAM(TwoGradients):
     ----------
     gamma : float, default=0.9
         Weight of the sharpness, in [0, 1): 0 gives the base solver, 0.5 gives 'sam' where
-        the two are coupled, more goes beyond it, as 'sam' with a radius of
+        the two are coupled, and more acts like 'sam' with a larger radius,
         ``rho * gamma / (1 - gamma)``.
 
     decouple : bool or 'auto', default='auto'
         Whether the term of the sharpness bypasses the base solver. 'auto' decouples over
-        'sgd' only; the paper does so over Adam too. True does not go with 'ranger' and
+        'sgd' only; the paper does so over Adam too. True does not work with 'ranger' and
         'schedule_free'.
 
     interval, start, micro_batch_size
@@ -312,20 +312,20 @@ class WSAM(TwoGradients):
         return self.gamma != 0
 
     def own_arguments(self) -> dict[str, Any]:
-        """Return the arguments of the optimizer that are options."""
+        """Return the arguments of the optimizer that are options, with their values."""
         own = super().own_arguments()
         if self.decouple == "auto":
             own["decouple"] = None
         return own
 
     def allowed_bases(self) -> list[str]:
-        """Return the names of the base solvers that go with it."""
+        """Return the names of the base solvers that it works with."""
         # the decoupled term goes to the weights, which these set from their own
         refused = ("ranger", "schedule_free") if self.decouple is True else ()
         return [name for name in super().allowed_bases() if name not in refused]
 
     def scale_radii(self, radii: Any) -> Any:
-        """Return the ``rho`` of perturbations as long as 'sam' would make them."""
+        """Return the ``rho`` whose effect is that of given radii of 'sam'."""
         if not self.gamma:
             return radii
         factor = (1 - self.gamma) / self.gamma
@@ -345,7 +345,7 @@ class ASAM(TwoGradients):
         w \leftarrow \mathrm{base}(w, \nabla L(w + \epsilon))
 
     with :math:`T = \mathrm{diag}(|w_i| + \eta)` for the weights of a layer and
-    :math:`T = 1` for biases. It wants a ``rho`` about ten times that of 'sam'.
+    :math:`T = 1` for biases. It needs a ``rho`` about ten times that of 'sam'.
 
     Parameters
     ----------
@@ -592,7 +592,7 @@ class LookSAM(TwoGradients):
     Parameters
     ----------
     k : int, default=5
-        Every how many steps there is an ascent. 1 gives 'sam'.
+        Steps from one perturbation to the next. 1 gives 'sam'.
 
     alpha : float, default=0.7
         Length of the reused direction relative to the gradient.
@@ -659,7 +659,7 @@ class ESAM(TwoGradients):
     Parameters
     ----------
     fraction : float, default=0.5
-        Part :math:`\gamma` of the rows whose second gradient is taken, in (0, 1]. 1 gives
+        Share :math:`\gamma` of the rows whose second gradient is taken, in (0, 1]. 1 gives
         'sam'.
 
     interval, start, micro_batch_size
@@ -715,7 +715,7 @@ class MSAM(Solver):
         \tilde w = w - \rho\, v / \|v\|_2, \qquad
         w \leftarrow \mathrm{base}(w, \nabla L(\tilde w))
 
-    It has no options, and wants a ``rho`` about ten times that of 'sam'.
+    It has no options, and needs a ``rho`` about ten times that of 'sam'.
 
     See Also
     --------
@@ -1095,7 +1095,7 @@ class Muon(Solver):
 
 
 class YellowFin(Solver):
-    """Momentum descent that finds its rate and its momentum by itself.
+    """Momentum descent that tunes its rate and its momentum by itself.
 
     It has no options, and does not read ``learning_rate_init``.
 
@@ -1122,7 +1122,7 @@ class YellowFin(Solver):
 
 
 def as_solver(value: Any) -> Solver:
-    """Return the solver that a parameter names or holds."""
+    """Return the solver that a parameter means, by name or as an object."""
     return value if isinstance(value, Solver) else SOLVERS[value]()
 
 

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_array
 
 from .._jobs import Array
 from .._version import VersionStamp
-from ..estimators._validation import about
+from ..estimators._validation import prefix_errors
 from ._nearly_numeric import warn_of_nearly_numeric
 from ._tables import Table, as_table, cast, columns_of, is_frame
 
@@ -205,7 +205,7 @@ class TargetRegressor(VersionStamp, TransformedTargetRegressor):
             return self
         unfitted = self.transformer
         fitted = clone(unfitted).fit(_as_columns(y, "y"))
-        with about("y_val must hold targets like those of y"):
+        with prefix_errors("y_val must hold targets like those of y"):
             transformed = fitted.transform(_as_columns(y_val, "y_val"))
         one_column = np.ndim(y_val) == 1 and transformed.shape[1:] == (1,)
         fit_params["y_val"] = transformed[:, 0] if one_column else transformed
