@@ -527,6 +527,18 @@ def test_both_estimators_have_the_same_parameters_and_defaults():
     assert of_classifier == of_regressor
 
 
+def test_both_estimators_document_shared_parameters_and_attributes_alike():
+    entries = [
+        dict(re.findall(r"^    (\w+) :((?:.|\n)*?)\n\n", Ours.__doc__, re.M))
+        for Ours in OURS.values()
+    ]
+    names = entries[0].keys() & entries[1].keys()
+    differing = {name for name in names if entries[0][name] != entries[1][name]}
+    assert len(names) > 50
+    # stratified folds, accuracy or R²
+    assert differing == {"cv", "scoring", "validation_scores_"}
+
+
 def test_positional_arguments_mean_what_they_mean_in_scikit_learn():
     for Reference, positional in [
         (MLPClassifier, [(3, 2), "tanh"]),
