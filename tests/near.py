@@ -42,6 +42,7 @@ ELSEWHERE = {
     "observers/_sklearn_callbacks": ["tests/test_sklearn_callbacks.py"],
     "onnx/_text": ["tests/test_onnx_text.py"],
     "options/averages": ["tests/test_swa.py", "tests/test_snapshot_ensembles.py"],
+    "options/_rates": ["tests/test_schedules.py"],
     "options/schedules": ["tests/test_schedules.py"],
     "options/solvers": ["tests/optim/test_solvers.py"],
     "persistence/_file": ["tests/test_persistence.py", "tests/test_saved_models.py"],

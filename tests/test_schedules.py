@@ -18,14 +18,9 @@ from sksharp.options import (
     Snapshots,
     Step,
 )
+from sksharp.options._rates import AveragingRate, RatePlan, StepInfo
 from sksharp.options.averages import SNAPSHOT_STARTS
-from sksharp.options.schedules import (
-    SCHEDULES,
-    AveragingRate,
-    Constant,
-    RatePlan,
-    StepInfo,
-)
+from sksharp.options.schedules import SCHEDULES, Constant
 
 INITIAL, LOWEST, GAMMA = 0.3, 0.02, 0.7
 

@@ -16,13 +16,13 @@ from .._jobs import Array, AveragingSettings, OptimizerSpec, Settings
 from .._numbers import Number, check_divisor, check_range, plain, plain_scalar
 from .._warnings import warn
 from ..options._base import SHARE_OR_EPOCHS, Option, epochs_before
+from ..options._rates import RatePlan
 from ..options.averages import SWA, Snapshots, as_snapshots, as_swa
 from ..options.schedules import (
     SCHEDULES,
     SKLEARN_SCHEDULES,
     Constant,
     LearningRateSchedule,
-    RatePlan,
     as_schedule,
 )
 from ..options.solvers import SOLVERS, Solver, TwoGradients, solver_chain

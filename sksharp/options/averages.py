@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
 
@@ -9,7 +11,8 @@ from sklearn.utils._param_validation import RealNotInt, StrOptions
 
 from .._numbers import Number
 from ._base import SHARE_OR_EPOCHS, Option, epochs_before
-from .schedules import SnapshotCycles
+from ._rates import StepInfo, anneal
+from .schedules import LearningRateSchedule
 
 # where snapshots begin: cycles from scratch, or around weights that have been trained
 SNAPSHOT_STARTS = {"cosine": 0.0, "triangular": 0.8}
@@ -122,6 +125,47 @@ class SWA(Option):
     def first_epoch(self, epochs: int) -> int:
         """Return the epochs before averaging begins."""
         return epochs_before(self.start, epochs)
+
+
+class SnapshotCycles(LearningRateSchedule):
+    """The cycles between the snapshots of an ensemble, which :class:`Snapshots` makes.
+
+    Parameters
+    ----------
+    shape : {'cosine', 'triangular'}, default='cosine'
+        'cosine' falls between two boundaries, 'triangular' falls and rises in turn.
+
+    lr_min : float, default=0.0
+        Lowest learning rate.
+
+    boundaries : tuple of int, default=()
+        Epochs at which a fall or a rise begins or ends; the cycles begin at the first.
+    """
+
+    def __init__(
+        self,
+        *,
+        shape: Literal["cosine", "triangular"] = "cosine",
+        lr_min: float = 0.0,
+        boundaries: Sequence[int] = (),
+    ) -> None:
+        self.shape = shape
+        self.lr_min = lr_min
+        self.boundaries = boundaries
+
+    def rate(self, initial: float, at: StepInfo) -> float:
+        """Return the learning rate of a step."""
+        part = bisect_right(self.boundaries, at.epoch) - 1
+        part = min(part, len(self.boundaries) - 2)
+        begin = max(self.boundaries[part] * at.n_steps, at.warmup)
+        if part < 0 or at.step < begin:
+            return initial
+        length = self.boundaries[part + 1] * at.n_steps - begin
+        if self.shape == "cosine":
+            return anneal(initial, self.lr_min, (at.step - begin) / length)
+        share = (at.step + 1 - begin) / length
+        fallen = share if part % 2 == 0 else 1 - share
+        return (1 - fallen) * initial + fallen * self.lr_min
 
 
 class Snapshots(Option):

@@ -10,7 +10,7 @@ from torch import Tensor
 from .._jobs import AveragingSettings, AveragingState
 from ..averaging import SWA, Snapshots
 from ..averaging._base import RunningAverage
-from ..options.schedules import AveragingRate
+from ..options._rates import AveragingRate
 from ._bridge import state_to_arrays, state_to_tensors
 
 SCHEMES: dict[str, Any] = {"swa": SWA, "snapshots": Snapshots}
