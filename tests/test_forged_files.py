@@ -254,7 +254,7 @@ WRONG = {
         ("members", "auto"),
         ("members", True),
     ],
-    ("_state", "rho_solver"): [("members", "lbfgs"), ("members", 0)],
+    ("_state", "rho_solver"): [("members", 0)],
     "_random_state": [("calls", 0), ("calls", None)],
     ("_state", "iterate"): [
         ("calls", 0),

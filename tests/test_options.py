@@ -26,12 +26,14 @@ from sksharp.options import (
     AdamW,
     Cosine,
     Cyclic,
+    LearningRateSchedule,
     Lookahead,
     MultiStep,
     Muon,
     Option,
     Ranger,
     Snapshots,
+    Solver,
     Step,
 )
 from sksharp.options._base import OWN_PARAMETERS
@@ -384,3 +386,112 @@ def test_a_list_of_radii_is_what_to_choose_from(params):
     assert_array_equal(clone(clf).fit(X, y).coefs_[0], clf.coefs_[0])
     regr = SAMMLPRegressor(**{**SMALL, **params}).fit(X, X[:, 0])
     assert regr.rho_ in np.ravel(params["rho"])
+
+
+# -- classes of the user -----------------------------------------------------------------
+
+
+class Wide(ASAM):
+    """'asam' with another default and fewer options."""
+
+    def __init__(self, *, eta=5.0):
+        super().__init__(eta=eta)
+
+
+class Halving(LearningRateSchedule):
+    """The rate is halved every few epochs."""
+
+    def __init__(self, *, every=2):
+        self.every = every
+
+    def rate(self, initial, at):
+        return initial * 0.5 ** (at.epoch // self.every)
+
+
+def test_a_subclass_of_an_option_leaves_its_name_alone():
+    assert SOLVERS["asam"] is ASAM
+    assert classifier(solver="asam").set_params(solver__start=1).solver == ASAM(start=1)
+    ours, theirs = classifier(solver=Wide()), classifier(solver=ASAM(eta=5.0))
+    assert_array_equal(weights_of(ours.fit(X, y)), weights_of(theirs.fit(X, y)))
+    assert repr(Wide(eta=2)) == "Wide(eta=2)"
+    assert clone(Wide(eta=2)) == Wide(eta=2) != ASAM(eta=2)
+
+
+def test_a_schedule_of_the_user_is_a_schedule():
+    ours = classifier(learning_rate=Halving(every=1))
+    theirs = classifier(learning_rate=Step(size=1, gamma=0.5))
+    assert_array_equal(weights_of(ours.fit(X, y)), weights_of(theirs.fit(X, y)))
+
+
+def test_a_name_that_another_has_is_refused():
+    with pytest.raises(ValueError, match="name must be one that no other class has"):
+        type("Other", (Solver,), {"name": "asam", "__module__": __name__})
+    assert SOLVERS["asam"] is ASAM
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"solver": Solver()}, "Solver must name an optimizer"),
+        ({"learning_rate": LearningRateSchedule()}, "must define rate"),
+        ({"solver": ASAM(eta=-1)}, "It is an option of solver"),
+        ({"base_solver": Ranger(k=0)}, "It is an option of base_solver"),
+    ],
+)
+def test_the_error_of_an_option_names_its_parameter(params, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        classifier(**params).fit(X, y)
+
+
+def test_options_are_given_by_their_names():
+    with pytest.raises(TypeError, match=r"ASAM takes its options by their names"):
+        ASAM(0.1)
+
+
+def test_epochs_and_shares_of_one_value_differ():
+    assert Cyclic(length=1) != Cyclic(length=1.0)
+    assert SWA(lr=0.1, anneal=1) != SWA(lr=0.1, anneal=1.0)
+    assert MultiStep(milestones=(0, 1)) != MultiStep(milestones=(0.0, 1))
+    assert SWA(start=np.int64(3)) == SWA(start=3)
+    assert ASAM(eta=1) == ASAM(eta=1.0)
+
+
+# -- radii -------------------------------------------------------------------------------
+
+MANY = rng.normal(size=(120, 3))
+LABELS = (MANY[:, 0] + rng.normal(size=120) > 0).astype(int)
+AUTO = {"rho": "auto", "warm_start": True, "max_iter": 4}
+
+
+def test_a_list_of_one_radius_is_that_radius():
+    for solver in ("sam", "wsam", "asam"):
+        listed = classifier(solver=solver, rho=[0.3]).fit(X, y)
+        fixed = classifier(solver=solver, rho=0.3).fit(X, y)
+        assert listed.rho_ == 0.3
+        assert_array_equal(weights_of(listed), weights_of(fixed))
+    chosen = classifier(solver="wsam", rho=[0.1, 0.3]).fit(X, y)
+    assert_array_equal(chosen.rho_grid_, [0.1, 0.3])
+
+
+def test_another_list_or_another_option_lets_a_warm_start_choose_anew():
+    clf = classifier(rho=[0.0, 0.1], warm_start=True).fit(X, y)
+    assert clf.set_params(rho=[2.0, 3.0]).fit(X, y).rho_ in (2.0, 3.0)
+    wsam = classifier(**AUTO, solver=WSAM(gamma=0.9)).fit(MANY, LABELS)
+    grid = wsam.rho_grid_
+    wsam.set_params(solver__gamma=0.5).fit(MANY, LABELS)
+    np.testing.assert_allclose(wsam.rho_grid_, grid * 9)
+    kept = clone(wsam).fit(MANY, LABELS)
+    kept.rho_grid_[:] = 7  # a choice would write it
+    assert (kept.fit(MANY, LABELS).rho_grid_ == 7).all()
+
+
+def test_members_get_no_average_in_a_fit_that_nobody_has_asked_for():
+    clf = classifier(**AUTO, n_members=2).fit(MANY, LABELS)
+    clf.partial_fit(MANY, LABELS).set_params(swa=True).fit(MANY, LABELS)
+    assert {member.ema_decay for member in clf.members_} == {None}
+    assert all(member.n_averaged_ for member in clf.members_)
+
+
+def test_snapshots_keep_the_radius_that_was_chosen():
+    clf = classifier(**AUTO, snapshots=2).fit(MANY, LABELS)
+    assert [member.rho for member in clf.members_] == [clf.rho_] * 2

@@ -353,14 +353,14 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
         forget(self, OUT_OF_FOLD)
-        if self._rho_is_of_another(plan) or not plan.searches:
+        if self._rho_is_of_another(plan, incremental) or not plan.searches:
             forget(self, RADIUS)
             self._state = state_of(self).replace(rho_solver=None)
         has_radius = hasattr(self, "rho_")
         if plan.n_members == 1 and plan.searches and not incremental and not has_radius:
             if not plan.chooses(data.y, data.sample_weight, data.validation):
                 self.rho_ = plan.radius_until_chosen
-                self._state = state_of(self).replace(rho_solver=plan.names[0])
+                self._state = state_of(self).replace(rho_solver=repr(plan.outer))
                 warn_of_few_rows(self, n_nonzero_weight(data.y, data.sample_weight))
         outcome = train(
             plan,
@@ -399,7 +399,7 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
                 self.rho_scores_ = -choice.losses
             else:
                 self.rho_losses_ = choice.losses
-            self._state = state_of(self).replace(rho_solver=plan.names[0])
+            self._state = state_of(self).replace(rho_solver=repr(plan.outer))
         if outcome.fold_seed is not None:
             self._state = state_of(self).replace(fold_seed=outcome.fold_seed)
         if plan.n_members > 1:
@@ -439,9 +439,15 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
             setattr(member, name, value)
         return member
 
-    def _rho_is_of_another(self, plan: FitPlan) -> bool:
-        """Return whether the radius was chosen for another solver."""
-        return state_of(self).rho_solver not in (None, plan.names[0])
+    def _rho_is_of_another(self, plan: FitPlan, incremental: bool = False) -> bool:
+        """Return whether the radius was chosen for another solver, or among others."""
+        chosen_for = state_of(self).rho_solver
+        if chosen_for is None:
+            return False
+        if incremental:  # which chooses nothing, and goes on where it can
+            return not chosen_for.startswith(f"{type(plan.outer).__name__}(")
+        is_listed = plan.radii is None or getattr(self, "rho_", None) in plan.candidates
+        return chosen_for != repr(plan.outer) or not is_listed
 
     def _keeps_rho(self, plan: FitPlan) -> bool:
         """Return whether a fit keeps the radius that an earlier one has chosen."""
@@ -546,11 +552,12 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
     def _take_snapshots(self, snapshots: Sequence[Snapshot]) -> None:
         """Store the collected networks as members."""
         n_after = len(self.loss_curve_) - self.n_iter_
-        members = []
+        plan, members = read_parameters(self), []
+        own = {**plan.params, "snapshots": None}
+        if plan.searches:
+            own["rho"] = self._radius(plan)
         for snapshot in snapshots:
-            member = self._new_member(
-                {**read_parameters(self).params, "snapshots": None}
-            )
+            member = self._new_member(own)
             member.coefs_ = list(snapshot.weights.coefs)
             member.intercepts_ = list(snapshot.weights.intercepts)
             member.n_iter_, member.t_ = snapshot.n_iter, snapshot.t

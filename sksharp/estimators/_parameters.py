@@ -105,7 +105,10 @@ def check_options(params: Mapping[str, Any]) -> None:
     for name in HOLD_OPTIONS:
         value = params.get(name)  # a subclass may have fewer
         if isinstance(value, Option):
-            value.validate()
+            try:
+                value.validate()
+            except ValueError as error:
+                raise type(error)(f"{error} It is an option of {name}.") from None
             continue
         cls = value if inspect.isclass(value) else type(value)
         if inspect.isclass(value) and issubclass(cls, Option):
@@ -116,8 +119,8 @@ def check_options(params: Mapping[str, Any]) -> None:
         if cls.__module__.startswith(("sksharp.optim", "sksharp.averaging", "torch.")):
             raise InvalidParameterError(
                 f"{name} must be a name, or an object of sksharp.options, got "
-                f"{cls.__module__}.{cls.__name__}, which trains torch's parameters. "
-                f"Import the class of the same name from sksharp.options."
+                f"{cls.__module__}.{cls.__name__}, which is made for torch's parameters. "
+                "Look among the classes of sksharp.options."
             )
 
 
@@ -327,19 +330,19 @@ class FitPlan:
     @property
     def radius_until_chosen(self) -> float:
         """The radius without a choice, with ``rho='auto'`` or a list."""
-        radius = RHO_UNTIL_CHOSEN * self.outer.radius
         if self.radii is not None and np.size(self.radii) == 1:
-            radius = np.ravel(self.radii).item()  # which leaves no choice
-        scaled: float = self.outer.scale_radii(radius)
-        return scaled
+            only: float = np.ravel(self.radii).item()  # which leaves no choice
+            return only
+        radius: float = self.outer.scale_radii(RHO_UNTIL_CHOSEN * self.outer.radius)
+        return radius
 
     @property
     def candidates(self) -> Any:
-        """The radii to choose from, for 'wsam' those of 'sam' with the same effect."""
+        """The radii to choose from; of 'auto' those with the effect of 'sam' at its."""
         if self.radii is not None:
             return self.radii
         radii = RADII_OF_ONE if self.n_members == 1 else RADII_OF_MEMBERS
-        return np.multiply(radii, self.outer.radius)
+        return self.outer.scale_radii(np.multiply(radii, self.outer.radius))
 
     def is_automatic(
         self, y: Array, sample_weight: Array | None, validation_data: object = None
@@ -546,7 +549,8 @@ class FitPlan:
         ):
             options = solver.option_arguments()
             numbers |= {
-                solver.reads.get(argument) or f"{holder}__{options[argument]}": value
+                solver.reads.get(argument)
+                or f"{holder}__{options.get(argument, argument)}": value
                 for argument, value in spec.arguments.items()
             }
         if settings.averaging is not None and settings.averaging.lr is not None:

@@ -215,7 +215,6 @@ def choose_radius(
         The outcome.
     """
     radii = np.unique(np.asarray(plan.candidates, dtype=np.float64))
-    radii = plan.outer.scale_radii(radii)
     check_range("rho", radii.max(), jobs[0].weights.coefs[0].dtype)
     pauses = pauses_of(jobs, RUNGS) if len(radii) > 1 else {}
     n_rungs, rung = len(pauses) + 1, itertools.count(1)

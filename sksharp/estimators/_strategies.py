@@ -237,6 +237,8 @@ def update_members(
 ) -> Outcome:
     """Train every member on all rows for an epoch."""
     networks = _members(plan, data, network, members)
+    if plan.searches and plan.swa is None and members and _has_decay(members[0]):
+        networks = [_averaging(member) for member in networks]
     jobs = [make_job(member, data, incremental=True) for member in networks]
     return Outcome(networks, trainer(labeled(jobs, "member")))
 
@@ -246,9 +248,6 @@ def _members(
 ) -> list[Network]:
     """Return the members of the last fit, or new ones."""
     of_member = member_plan(plan, data, network.rho)
-    averages = plan.searches and bool(members) and _has_decay(members[0])
-    if averages and of_member.ema_decay is None:
-        of_member = of_member.with_params(ema_decay=DECAY_OF_AUTO)
     if not members:
         rng = network.random_state
         return new_networks(plan.n_members, of_member, data, rng, network.rho)
@@ -256,6 +255,14 @@ def _members(
         dataclasses.replace(member, plan=of_member, rho=network.rho)
         for member in members
     ]
+
+
+def _averaging(member: Network) -> Network:
+    """Return a member that goes on with the average of a choice of the radius."""
+    if member.plan.ema_decay is not None:
+        return member
+    plan = member.plan.with_params(ema_decay=DECAY_OF_AUTO)
+    return dataclasses.replace(member, plan=plan)
 
 
 def _has_decay(member: Network) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
@@ -39,22 +40,7 @@ OWN_PARAMETERS = (
 )
 
 
-class NamedErrors(BaseEstimator):
-    """Base of the options: its error of an unknown argument says where that belongs."""
-
-    holder: ClassVar[str] = ""
-
-    def __new__(cls, *args: Any, **options: Any) -> Self:
-        """Make an object, unless there is an argument that it does not have."""
-        names = cls._get_param_names()
-        for name in options:
-            if name not in names:
-                raise TypeError(_unknown(cls, name, names))
-        self: Self = super().__new__(cls)
-        return self
-
-
-def _unknown(cls: type[NamedErrors], name: str, names: list[str]) -> str:
+def _unknown(cls: type[Option], name: str, names: list[str]) -> str:
     """Return the error of an argument that a class does not have."""
     has_no = f"{cls.__name__} has no option {name!r}"
     if name in (*MLPRegressor._get_param_names(), *OWN_PARAMETERS):
@@ -67,7 +53,7 @@ def _unknown(cls: type[NamedErrors], name: str, names: list[str]) -> str:
     return f"{has_no}, {has}." + (f" Did you mean {meant!r}?" if meant else "")
 
 
-class Option(NamedErrors):
+class Option(BaseEstimator):
     """Base of the options: objects that a parameter takes in place of a name.
 
     Two are equal if they have the same class and values. An estimator never changes the
@@ -79,7 +65,22 @@ class Option(NamedErrors):
         Parameter of the estimator that takes it.
     """
 
+    holder: ClassVar[str] = ""
     _parameter_constraints: ClassVar[dict[str, Any]] = {}
+
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        """Make an object, or say where an argument that it does not have belongs."""
+        names = cls._get_param_names()
+        if args:
+            raise TypeError(
+                f"{cls.__name__} takes its options by their names, {names}, got "
+                f"{args[0]!r} without one."
+            )
+        for name in options:
+            if name not in names:
+                raise TypeError(_unknown(cls, name, names))
+        self: Self = super().__new__(cls)
+        return self
 
     def __init__(self) -> None:
         pass
@@ -97,16 +98,33 @@ class Option(NamedErrors):
         return hash(type(self))
 
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
-        defaults = type(self)()._values()
-        changed = [f"{k}={v!r}" for k, v in self._values().items() if v != defaults[k]]
+        parameters = inspect.signature(type(self).__init__).parameters
+        changed = [
+            f"{name}={value!r}"
+            for name, value in self._values().items()
+            if value != self._comparable(name, parameters[name].default)
+        ]
         return f"{type(self).__name__}({', '.join(changed)})"
 
     def _values(self) -> dict[str, Any]:
-        return {name: _comparable(value) for name, value in vars(self).items()}
+        return {
+            name: self._comparable(name, value)
+            for name, value in self.get_params(deep=False).items()
+        }
+
+    def _comparable(self, name: str, value: Any) -> Any:
+        """Return a value that is equal to others that mean the same."""
+        value = value.tolist() if isinstance(value, np.ndarray) else value
+        if isinstance(value, list | tuple):
+            return tuple(Epochs(v) if isinstance(v, Integral) else v for v in value)
+        constraints = self._parameter_constraints.get(name, [])
+        has_shares = any(getattr(c, "type", None) is RealNotInt for c in constraints)
+        return Epochs(value) if has_shares and isinstance(value, Integral) else value
 
     def validate(self) -> None:
         """Raise if a value is not valid."""
-        params, constraints = vars(self), in_order(self._parameter_constraints)
+        params = self.get_params(deep=False)
+        constraints = in_order(self._parameter_constraints)
         with suggesting(constraints, params):
             validate_parameter_constraints(constraints, params, type(self).__name__)
 
@@ -114,15 +132,38 @@ class Option(NamedErrors):
         """Return a copy with Python scalars in place of numpy's."""
         constraints = self._parameter_constraints
         values = {
-            k: plain(f"{k} of {type(self).__name__}", v, constraints[k])
-            for k, v in vars(self).items()
+            k: plain(f"{k} of {type(self).__name__}", v, constraints.get(k, []))
+            for k, v in self.get_params(deep=False).items()
         }
         return type(self)(**values)
 
 
-def _comparable(value: Any) -> Any:
-    value = value.tolist() if isinstance(value, np.ndarray) else value
-    return tuple(value) if isinstance(value, list) else value
+class Epochs(int):
+    """A number of epochs, which is not the share of that value."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Epochs) and int(self) == int(other)
+
+    def __hash__(self) -> int:
+        return hash(int(self))
+
+    def __repr__(self) -> str:
+        return repr(int(self))
+
+
+def register(registry: dict[str, Any], cls: type[Any]) -> None:
+    """Enter a class by the name that is its own, unless another has that name."""
+    name = vars(cls).get("name")  # not one that it inherits
+    if not name:
+        return
+    other = registry.get(name)
+    if other is not None and other.__module__ != cls.__module__:
+        raise ValueError(
+            f"name must be one that no other class has, got name={name!r}, which is that "
+            f"of {other.__module__}.{other.__name__}. Choose another, or leave it out and "
+            "give estimators an object."
+        )
+    registry[name] = cls
 
 
 def epochs_before(start: float, epochs: int) -> int:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.utils._param_validation import RealNotInt, StrOptions
 
 from .._numbers import Number
-from ._base import Option
+from ._base import Option, register
 from ._rates import StepInfo, anneal
 
 # torch.optim.lr_scheduler.OneCycleLR's defaults
@@ -30,7 +30,8 @@ SCHEDULES: dict[str, type[LearningRateSchedule]] = {}
 class LearningRateSchedule(Option):
     """Base of the schedules: what ``learning_rate`` takes besides scikit-learn's names.
 
-    A subclass defines :meth:`rate`, and registers itself by its ``name``.
+    A subclass defines :meth:`rate` and, for its options, ``_parameter_constraints``;
+    ``learning_rate`` takes an object of it.
 
     Attributes
     ----------
@@ -47,8 +48,16 @@ class LearningRateSchedule(Option):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if cls.name:
-            SCHEDULES[cls.name] = cls
+        register(SCHEDULES, cls)
+
+    def validate(self) -> None:
+        """Raise if a value is not valid, or if it has no rate."""
+        if type(self).rate is LearningRateSchedule.rate:
+            raise TypeError(
+                f"{type(self).__name__} must define rate(initial, at) to be a schedule. "
+                "Take one of sksharp.options, or write the method."
+            )
+        super().validate()
 
     @property
     def needs_length(self) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.utils._param_validation import StrOptions
 
 from .._numbers import Number
-from ._base import SHARE_OR_EPOCHS, Option
+from ._base import SHARE_OR_EPOCHS, Option, register
 
 _NOT_NEGATIVE = [Number(Real, 0, None, closed="left")]
 _POSITIVE_INTEGER = [Number(Integral, 1, None, closed="left")]
@@ -112,8 +112,16 @@ class Solver(Option):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if cls.name:
-            SOLVERS[cls.name] = cls
+        register(SOLVERS, cls)
+
+    def validate(self) -> None:
+        """Raise if a value is not valid, or if it has no optimizer."""
+        if not self.optimizer:
+            raise TypeError(
+                f"{type(self).__name__} must name an optimizer to be a solver. Take one of "
+                "sksharp.options, or write name and optimizer."
+            )
+        super().validate()
 
     @classmethod
     @functools.cache

@@ -277,7 +277,7 @@ def is_state(value: Any, fit: Fit) -> bool:
         and (by is None or is_validated_by(by))
         and (value.score_freq is None or is_count(value.score_freq, 1))
         and (value.fold_seed is None or is_seed(value.fold_seed))
-        and (value.rho_solver is None or value.rho_solver in SOLVERS)
+        and (value.rho_solver is None or isinstance(value.rho_solver, str))
         and type(value.holds_snapshots) is bool
         and (not value.holds_snapshots or "members_" in fit.state)
     )

@@ -103,7 +103,9 @@ def shared_settings(job: TrainingJob) -> Any:
         settings.ema_decay,
         job.is_resumed and job.progress.n_iter,
         # hyperparameters that the steps of all models share
-        tuple(arguments[name] for solver, arguments in links for name in solver.shared),
+        tuple(
+            arguments.get(name) for solver, arguments in links for name in solver.shared
+        ),
         settings.micro_batch_size,
         # rows that pad a short minibatch must not be selected or cut
         (selects_rows or settings.micro_batch_size) and job.n_samples,
