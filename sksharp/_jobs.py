@@ -89,8 +89,9 @@ class Settings:
 
     ``optimizers`` are those that take part in a step, the one with the descent last.
     ``schedule`` says the learning rate of every step, None if ``learning_rate`` does, one
-    of scikit-learn's names. ``label`` names the network in what is printed, one among
-    several.
+    of scikit-learn's names. ``dropout`` has the shares of the inputs and of the units of
+    every hidden layer that a step leaves out, and is empty if that is none. ``label``
+    names the network in what is printed, one among several.
     """
 
     activation: str
@@ -110,12 +111,18 @@ class Settings:
     ema_decay: float | None = None
     schedule: RatePlan | None = None
     micro_batch_size: int | None = None
+    dropout: tuple[float, ...] = ()
     label: str = ""
 
     @property
     def chain(self) -> tuple[str, ...]:
         """The solvers that take part, the one with the descent step last."""
         return tuple(spec.solver for spec in self.optimizers)
+
+    @property
+    def draws(self) -> bool:
+        """Whether every epoch draws from the random state."""
+        return self.shuffle or bool(self.dropout)
 
     def argument(self, name: str) -> Any:
         """Return an argument of the first optimizer, None if it has none of that name."""
@@ -290,7 +297,7 @@ class TrainingJob:
         Which rows of ``X``, ``y`` and ``sample_weight`` to train on, all if None.
 
     random_state : numpy.random.RandomState
-        Shuffles the rows.
+        Shuffles the rows, and draws the masks of dropout.
 
     settings : Settings
         Hyperparameters.

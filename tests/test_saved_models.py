@@ -87,6 +87,8 @@ CASES = {
     "over ranger": (SAMMLPRegressor(**SMALL, base_solver="ranger"), TARGETS[:, 0]),
     "swa": (SAMMLPClassifier(**SMALL, swa=SWA(start=2)), y),
     "ema": (SAMMLPClassifier(**SMALL, ema_decay=0.9), y),
+    "dropout": (SAMMLPClassifier(**SMALL, dropout=[0.1, np.float64(0.3)]), y),
+    "dropout of an array": (SAMMLPClassifier(**SMALL, dropout=np.array([0.2])), y),
     "strings": (SAMMLPClassifier(**SMALL), STRINGS),
     "objects": (SAMMLPClassifier(**SMALL), STRINGS.astype(object)),
     "booleans": (SAMMLPClassifier(**SMALL), y > 0),

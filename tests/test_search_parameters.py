@@ -59,6 +59,8 @@ PARAMETERS = {
     "beta_2": ([0.999, 0.9], {}),
     "class_weight": ([None, "balanced"], {}),
     "cv": ([KFold(2), KFold(2, shuffle=True, random_state=1)], {"n_members": 2}),
+    "dropout": ([0.3, 0.6], {}),
+    "dropout of layers": ([[0.2, 0.5], [0.2, 0.3]], {}),
     "early_stopping": ([False, True], {"validation_fraction": 0.3}),
     "ema_decay": ([None, 0.5], {}),
     "epsilon": ([1e-8, 0.1], {}),

@@ -116,9 +116,9 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         'lbfgs'.
 
     random_state : int, RandomState instance or None, default=None
-        Source of the initial weights, the validation rows and the order of the rows. An
-        int makes fits repeatable. torch's global generator is never used, numpy's only
-        with None, as in scikit-learn.
+        Source of the initial weights, the validation rows, the order of the rows and the
+        masks of ``dropout``. An int makes fits repeatable. torch's global generator is
+        never used, numpy's only with None, as in scikit-learn.
 
     tol : float, default=1e-4
         Smallest improvement: an epoch improves if the training loss falls, or the
@@ -255,6 +255,15 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         Not with ``learning_rate`` 'invscaling' or 'adaptive'. Needs a solver other than
         'lbfgs'.
 
+    dropout : float or array-like of float, default=0.0
+        Share of the units of every hidden layer that a step leaves out, at random and for
+        every row anew, in [0, 1). What is left is multiplied by ``1 / (1 - dropout)``, so
+        that nothing is left out, or multiplied, after training: predictions, validation
+        scores and exported networks are those of all units. An array-like has a share per
+        hidden layer, or one more: the first is then that of the inputs. All gradients of
+        a step leave out the same units. ``random_state`` draws them. Shares are rounded
+        to multiples of ``2**-16``. Needs a solver other than 'lbfgs'.
+
     class_weight : dict, list of dict, 'balanced' or None, default=None
         Weights of the classes, which multiply ``sample_weight``: a dict from class to
         weight, where other classes have weight 1, or 'balanced' for
@@ -335,8 +344,9 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         with ``ema_decay``.
 
     loss_ : float
-        Loss of the last epoch, with the penalty: the mean of the losses of the minibatches
-        before each step. It is not the perturbed loss.
+        Source of the initial weights, the validation rows, the order of the rows and the
+        masks of ``dropout``. An int makes fits repeatable. torch's global generator is
+        never used, numpy's only with None, as in scikit-learn.
 
     loss_curve_ : list of float
         Loss of every epoch, also of the calls before if training continued from them. Not
@@ -424,6 +434,9 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
     D. P. Kingma, J. Ba. "Adam: A method for stochastic optimization." ICLR 2015.
     :arxiv:`1412.6980`.
 
+    N. Srivastava, G. Hinton, A. Krizhevsky, I. Sutskever, R. Salakhutdinov. "Dropout: A
+    simple way to prevent neural networks from overfitting." JMLR 15, 2014.
+
     Examples
     --------
     >>> from sklearn.datasets import load_wine
@@ -489,6 +502,7 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         cv: int | Any | None = None,
         max_steps: int | None = None,
         warmup: float = 0,
+        dropout: float | Sequence[float] | Array = 0.0,
         class_weight: ClassWeights | Literal["balanced"] | None = None,
         scoring: str | Callable[..., float] | None = None,
         n_jobs: int | None = None,
@@ -529,6 +543,7 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         self.cv = cv
         self.max_steps = max_steps
         self.warmup = warmup
+        self.dropout = dropout
         self.class_weight = class_weight
         self.scoring = scoring
         self.n_jobs = n_jobs

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ def check(plan: FitPlan, incremental: bool) -> None:
     """Raise for parameters that are valid alone and not together."""
     if plan.is_stochastic and plan.outer.takes_base:
         _check_base_solver(plan)
+    _check_dropout(plan)
     _check_needs_steps(plan)
     for callback in plan.callbacks or ():
         if isinstance(callback, tuple) and callback:  # with its name
@@ -62,6 +64,30 @@ def _check_base_solver(plan: FitPlan) -> None:
         )
 
 
+def _check_dropout(plan: FitPlan) -> None:
+    given, n_hidden = plan.params["dropout"], plan.n_hidden
+    if isinstance(given, Real):
+        return
+    shares = list(np.atleast_1d(np.asarray(given, dtype=object)))
+    if not all(_is_share(share) for share in shares):
+        raise ValueError(
+            "dropout must hold numbers of at least 0 and below 1, one per layer, got "
+            f"dropout={given!r}."
+        )
+    if len(shares) not in (n_hidden, n_hidden + 1):
+        raise ValueError(
+            f"dropout must be one number, or hold one for each of the {n_hidden} hidden "
+            "layers, after one for the inputs or without it, got "
+            f"{len(shares)} of them in dropout={given!r} with hidden_layer_sizes="
+            f"{plan.params['hidden_layer_sizes']!r}. Give {n_hidden} or {n_hidden + 1}."
+        )
+
+
+def _is_share(value: Any) -> bool:
+    is_number = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+    return is_number and 0 <= value < 1
+
+
 def _check_needs_steps(plan: FitPlan) -> None:
     needs_steps = {
         "swa": plan.swa,
@@ -71,6 +97,7 @@ def _check_needs_steps(plan: FitPlan) -> None:
         "snapshots": plan.snapshots,
         "n_members": plan.n_members > 1,
         "max_steps": plan.max_steps is not None,
+        "dropout": plan.dropout,
         "callbacks": plan.callbacks,
     }
     name = next((name for name, is_on in needs_steps.items() if is_on), None)

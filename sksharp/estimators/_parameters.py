@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import InvalidParameterError, StrOptions
 
 from .._choices import Choice
 from .._jobs import Array, AveragingSettings, OptimizerSpec, Settings
-from .._numbers import Number, check_divisor, check_range, plain, plain_scalar
+from .._numbers import Number, as_float, check_divisor, check_range, plain, plain_scalar
 from .._warnings import warn
 from ..options._base import SHARE_OR_EPOCHS, Option, epochs_before
 from ..options._rates import RatePlan
@@ -75,6 +75,7 @@ CONSTRAINTS: dict[str, Any] = {
     "n_members": [Number(Integral, 1, None, closed="left")],
     "cv": ["cv_object"],
     "max_steps": [Number(Integral, 1, None, closed="left"), None],
+    "dropout": [Number(Real, 0, 1, closed="left"), "array-like"],
 }
 
 # parameters that may hold an object with options
@@ -368,6 +369,29 @@ class FitPlan:
         outer = self.outer
         return outer.micro_batch_size if isinstance(outer, TwoGradients) else None
 
+    @property
+    def n_hidden(self) -> int:
+        """Number of hidden layers."""
+        return int(np.size(self.params["hidden_layer_sizes"]))
+
+    @property
+    def dropout(self) -> tuple[float, ...]:
+        """Shares of the inputs and of every hidden layer's units that a step leaves out.
+
+        Empty if it leaves out none.
+        """
+        given = self.params["dropout"]
+        n_hidden = self.n_hidden
+        if isinstance(given, Real):
+            shares = [0.0, *[self.value("dropout")] * n_hidden]
+        else:
+            shares = [
+                as_float("dropout", share) for share in np.asarray(given).tolist()
+            ]
+            if len(shares) == n_hidden:
+                shares = [0.0, *shares]
+        return tuple(shares) if any(shares) else ()
+
     # -- lengths -----------------------------------------------------------------------
 
     @property
@@ -442,6 +466,7 @@ class FitPlan:
             ema_decay=self._decay(epochs * n_batches, is_automatic=averages),
             learning_rate=self._sklearn_schedule(),
             schedule=self._rate_plan(epochs, incremental=incremental),
+            dropout=self.dropout,
             **{name: self.value(name) for name in _SHARED_SETTINGS},
             **own,
         )

@@ -115,9 +115,9 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         'lbfgs'.
 
     random_state : int, RandomState instance or None, default=None
-        Source of the initial weights, the validation rows and the order of the rows. An
-        int makes fits repeatable. torch's global generator is never used, numpy's only
-        with None, as in scikit-learn.
+        Source of the initial weights, the validation rows, the order of the rows and the
+        masks of ``dropout``. An int makes fits repeatable. torch's global generator is
+        never used, numpy's only with None, as in scikit-learn.
 
     tol : float, default=1e-4
         Smallest improvement: an epoch improves if the training loss falls, or the
@@ -254,6 +254,15 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         Not with ``learning_rate`` 'invscaling' or 'adaptive'. Needs a solver other than
         'lbfgs'.
 
+    dropout : float or array-like of float, default=0.0
+        Share of the units of every hidden layer that a step leaves out, at random and for
+        every row anew, in [0, 1). What is left is multiplied by ``1 / (1 - dropout)``, so
+        that nothing is left out, or multiplied, after training: predictions, validation
+        scores and exported networks are those of all units. An array-like has a share per
+        hidden layer, or one more: the first is then that of the inputs. All gradients of
+        a step leave out the same units. ``random_state`` draws them. Shares are rounded
+        to multiples of ``2**-16``. Needs a solver other than 'lbfgs'.
+
     scoring : str, callable or None, default=None
         Score of held-out rows, the higher the better: of the rows of ``early_stopping``,
         and of the folds of ``n_members`` and of the choice of ``rho``. A name or a scorer
@@ -325,8 +334,9 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         with ``ema_decay``.
 
     loss_ : float
-        Loss of the last epoch, with the penalty: the mean of the losses of the minibatches
-        before each step. It is not the perturbed loss.
+        Source of the initial weights, the validation rows, the order of the rows and the
+        masks of ``dropout``. An int makes fits repeatable. torch's global generator is
+        never used, numpy's only with None, as in scikit-learn.
 
     loss_curve_ : list of float
         Loss of every epoch, also of the calls before if training continued from them. Not
@@ -415,6 +425,9 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
     D. P. Kingma, J. Ba. "Adam: A method for stochastic optimization." ICLR 2015.
     :arxiv:`1412.6980`.
 
+    N. Srivastava, G. Hinton, A. Krizhevsky, I. Sutskever, R. Salakhutdinov. "Dropout: A
+    simple way to prevent neural networks from overfitting." JMLR 15, 2014.
+
     Examples
     --------
     >>> from sklearn.compose import TransformedTargetRegressor
@@ -475,6 +488,7 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         cv: int | Any | None = None,
         max_steps: int | None = None,
         warmup: float = 0,
+        dropout: float | Sequence[float] | Array = 0.0,
         scoring: str | Callable[..., float] | None = None,
         n_jobs: int | None = None,
         device: str = "auto",
@@ -515,6 +529,7 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         self.cv = cv
         self.max_steps = max_steps
         self.warmup = warmup
+        self.dropout = dropout
         self.scoring = scoring
         self.n_jobs = n_jobs
         self.device = device

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Set
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -72,10 +73,17 @@ def _unread_without_validation(plan: FitPlan) -> set[str]:
     return set() if is_read else {"scoring"}
 
 
+def _unread_without_hidden_layers(plan: FitPlan) -> set[str]:
+    """Return the share of hidden units, where there are none."""
+    is_of_hidden = isinstance(plan.params["dropout"], Real)
+    return {"dropout"} if is_of_hidden and not plan.n_hidden else set()
+
+
 _UNREAD: dict[str, Callable[[FitPlan], set[str]]] = {
     "solver": _unread_by_solver,
     "rho": _unread_by_radius,
     "early_stopping": _unread_without_validation,
+    "hidden_layer_sizes": _unread_without_hidden_layers,
 }
 
 

@@ -32,6 +32,7 @@ OWN_PARAMETERS = (
     "cv",
     "max_steps",
     "warmup",
+    "dropout",
     "class_weight",
     "scoring",
     "n_jobs",

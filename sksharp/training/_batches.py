@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .._jobs import Array, TrainingJob, state_key
 from ._bridge import to_canonical, to_sparse_tensor, to_tensor
+from ._dropout import Drawn, Dropout, Masks
 from ._gradient import Batch
 
 # bytes of rows that are gathered at once
@@ -67,9 +68,9 @@ class Stream:
         # whether the rows are in memory in the order of training
         self.is_plain = not job.settings.shuffle and job.rows is None
         self.order: Array = np.arange(self.n_samples) if job.rows is None else job.rows
-        self.shuffles = job.settings.shuffle
+        self.shuffles, self.draws = job.settings.shuffle, job.settings.draws
         self.random_state = job.random_state
-        if len(jobs) > 1 and self.shuffles:
+        if len(jobs) > 1 and self.draws:
             # one of the jobs may end before the others
             self.random_state = copy.deepcopy(job.random_state)
 
@@ -131,13 +132,18 @@ class Batches:
         indices = {key: i for i, key in enumerate(members)}
         # index of the stream of every model
         self.stream_of = np.array([indices[stream_key(job)] for job in jobs])
+        self.dropout = Dropout(jobs, device) if settings.dropout else None
         self._set_up(jobs[0].X.shape[1], jobs[0].y.shape[1])
 
     def _set_up(self, n_features: int, n_outputs: int) -> None:
         first = self.streams[0]
         self._widths = n_features, n_outputs
         n_models = len(self.stream_of) if len(self.streams) > 1 else 1
-        row_bytes = first.y.element_size() * (n_features + 3 * n_outputs) * n_models
+        width = (n_features + 3 * n_outputs) * n_models
+        if self.dropout is not None:
+            n_masks = len(self.stream_of) if self.dropout.differs else n_models
+            width += self.dropout.n_units * n_masks
+        row_bytes = first.y.element_size() * width
         per_chunk = max(1, CHUNK_BYTES // (row_bytes * self.batch_size))
         self._chunk_size = per_chunk * self.batch_size
         self._longest = max(stream.n_samples for stream in self.streams)
@@ -166,9 +172,9 @@ class Batches:
         return counts
 
     def random_state(self, k: int) -> np.random.RandomState | None:
-        """Return the generator of a model's next order, None without shuffling."""
+        """Return the generator of a model's next epoch, None if nothing is drawn."""
         stream = self.streams[self.stream_of[k]]
-        if not stream.shuffles:
+        if not stream.draws:
             return None
         is_shared = (self.stream_of == self.stream_of[k]).sum() > 1
         random_state: np.random.RandomState = stream.random_state
@@ -184,6 +190,8 @@ class Batches:
         kept, stream_of = np.unique(self.stream_of[models], return_inverse=True)
         self.streams = [self.streams[i] for i in kept]
         self.stream_of = stream_of
+        if self.dropout is not None:
+            self.dropout.keep(models)
         self._set_up(*self._widths)
 
     def penalty_shares(self) -> Array:
@@ -195,6 +203,8 @@ class Batches:
     def __iter__(self) -> Iterator[Chunk]:
         for stream in self.streams:
             stream.begin_epoch()
+        if self.dropout is not None:
+            self.dropout.begin_epoch([stream.random_state for stream in self.streams])
         if self.is_weighted:
             sums = [s.weight_sums(self.batch_size) for s in self.streams]
             self.weight_sums = np.stack(sums)
@@ -217,17 +227,26 @@ class Batches:
             row_scale = self._row_scale(batches) * chunk_weights
         elif len(self.streams) > 1:
             row_scale = self._row_scale(batches)
-            weights = self._masks(batches)
+            weights = self._filled(batches)
+        masks: Iterable[Masks] = repeat(())
+        drawn: Drawn | None = None
+        if self.dropout is not None:
+            counts = [min(stop, s.n_samples) - start for s in self.streams]
+            drawn = self.dropout.draw(counts, self._index)
+            masks = drawn.of_hidden(size)
         X: Iterable[Tensor]
         if self.streams[0].is_sparse:
-            rows = range(start, stop, size)
-            X = [self._sparse_rows(i, min(i + size, stop)) for i in rows]
+            X = self._sparse_rows(start, stop, drawn)
         else:
             dense = self._rows([s.X for s in self.streams], indices, start, stop)
+            if drawn is not None:
+                dense = drawn.of_inputs(dense)
             X = torch.split(dense, size, dim=-2)
         parts = torch.split(y, size, dim=-2)
         sums = self._batch_weight_sums(batches)
-        return Chunk(list(map(Batch, X, parts, weights, sums)), y, row_scale)
+        all_of_them = repeat(None)
+        made = map(Batch, X, parts, weights, sums, all_of_them, masks)
+        return Chunk(list(made), y, row_scale)
 
     def _rows(
         self,
@@ -255,7 +274,7 @@ class Batches:
         ]
         return self._rows(sources, indices, start, stop)
 
-    def _masks(self, batches: slice) -> Iterator[Tensor | None]:
+    def _filled(self, batches: slice) -> Iterator[Tensor | None]:
         """Yield weights for the minibatches in which streams have fewer rows."""
         for sizes in self.sizes[:, batches].T:
             if (sizes == sizes[0]).all():
@@ -291,9 +310,16 @@ class Batches:
             scale = scale[0]
         return to_tensor(scale, dtype=self.streams[0].y.dtype, device=self.device)
 
-    def _sparse_rows(self, start: int, stop: int) -> Tensor:
+    def _sparse_rows(
+        self, start: int, stop: int, drawn: Drawn | None
+    ) -> Iterator[Tensor]:
         (stream,) = self.streams
-        return to_sparse_tensor(stream.X[stream.order[start:stop]], self.device)
+        for first in range(start, stop, self.batch_size):
+            last = min(first + self.batch_size, stop)
+            rows = stream.X[stream.order[first:last]]
+            if drawn is not None:
+                drawn.of_entries(rows, first - start)
+            yield to_sparse_tensor(rows, self.device)
 
 
 class _Tensors:
@@ -312,9 +338,12 @@ class _Tensors:
 
 
 def stream_key(job: TrainingJob) -> Any:
-    """Return a key that jobs share if they train on the same rows in the same order."""
+    """Return a key that jobs share if they train on the same rows in the same order.
+
+    And with dropout, if they draw the same masks.
+    """
     order: Any = None
-    if job.settings.shuffle:
+    if job.settings.draws:
         order = state_key(job.random_state)
     rows = None if job.rows is None else job.rows.tobytes()
     return id(job.X), id(job.y), id(job.sample_weight), rows, order

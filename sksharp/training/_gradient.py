@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from ..optim._models import Hyperparameter, add_scaled_, expand
+from ._dropout import Masks
 from ._losses import Loss
 from ._module import MLPModule, product
 
@@ -33,6 +34,10 @@ class Batch:
 
     minibatch_weight_sum : float, Tensor of shape (n_models,) or None, default=None
         That of the minibatch that these rows are a part of, None if they are all of it.
+
+    masks : tuple of (Tensor or None), default=()
+        What multiplies the outputs of every hidden layer, of shape (n_samples, width): the
+        same in all passes of a step. Empty without dropout.
     """
 
     X: Tensor
@@ -40,6 +45,7 @@ class Batch:
     sample_weight: Tensor | None
     weight_sum: Hyperparameter
     minibatch_weight_sum: Hyperparameter | None = None
+    masks: Masks = ()
 
     def __len__(self) -> int:
         return self.y.shape[-2]
@@ -66,10 +72,12 @@ class Batch:
         else:
             X = self.X[..., rows, :]
         y, weights = self.y[..., rows, :], self.sample_weight
+        masks = tuple(m if m is None else m[..., rows, :] for m in self.masks)
         if weights is None:
-            return Batch(X, y, None, rows.stop - rows.start, self.penalty_divisor)
+            n_samples = rows.stop - rows.start
+            return Batch(X, y, None, n_samples, self.penalty_divisor, masks)
         weights = weights[..., rows]
-        return Batch(X, y, weights, weights.sum(-1), self.penalty_divisor)
+        return Batch(X, y, weights, weights.sum(-1), self.penalty_divisor, masks)
 
     def take(self, rows: Tensor) -> Batch:
         """Return some rows of a minibatch without weights, given by their indices.
@@ -83,12 +91,17 @@ class Batch:
             weights = self.y.new_zeros(*rows.shape[:-1], len(self))
             return self.reweigh(weights.scatter_(-1, rows, 1))
         X, y = _take(self.X, rows), _take(self.y, rows)
-        return Batch(X, y, None, rows.shape[-1], self.penalty_divisor)
+        masks = tuple(m if m is None else _take(m, rows) for m in self.masks)
+        return Batch(X, y, None, rows.shape[-1], self.penalty_divisor, masks)
 
     def reweigh(self, sample_weight: Tensor) -> Batch:
         """Return the same rows with other weights."""
-        weight_sum = sample_weight.sum(-1)
-        return Batch(self.X, self.y, sample_weight, weight_sum, self.penalty_divisor)
+        return replace(
+            self,
+            sample_weight=sample_weight,
+            weight_sum=sample_weight.sum(-1),
+            minibatch_weight_sum=self.penalty_divisor,
+        )
 
     @property
     def penalty_divisor(self) -> Hyperparameter:
@@ -115,7 +128,8 @@ def objective(
     The reference for :class:`Backprop`, and the objective of any network that has no
     gradient written out.
     """
-    rows = loss.row_objectives(module(batch.X), batch.y)
+    z = module(batch.X, masks=batch.masks)
+    rows = loss.row_objectives(z, batch.y)
     if batch.sample_weight is not None:
         rows = rows * batch.sample_weight
     squares = module.flat[..., : module.n_weights].square().sum(-1)
@@ -137,14 +151,30 @@ class _Buffers:
 
     ones : Tensor of shape (*model_shape, 1, n_samples)
         Sums the rows of a delta by a product, the fastest way.
+
+    dropped : list of Tensor of shape (*model_shape, n_samples, width)
+        What dropout leaves of the outputs of the hidden layers. Empty before the first
+        batch with masks.
     """
 
     hidden: list[Tensor]
     deltas: list[Tensor]
     ones: Tensor
+    dropped: list[Tensor] = field(default_factory=list)
     # the last share of a row that is the same for all models, and as a tensor
     _share: float = math.nan
     _share_tensor: Tensor | None = None
+
+    def outputs(self, masks: Masks) -> list[Tensor]:
+        """Return where the layers above read the outputs of the hidden layers."""
+        if not masks:
+            return self.hidden
+        if not self.dropped:
+            self.dropped = [
+                out if mask is None else torch.empty_like(out)
+                for out, mask in zip(self.hidden, masks, strict=True)
+            ]
+        return self.dropped
 
     def share(self, batch: Batch, like: Tensor) -> Tensor:
         """Return one over the divisor of a batch's sum, to multiply a delta by.
@@ -225,7 +255,8 @@ class Backprop:
 
     def predict(self, batch: Batch, y_pred: Tensor) -> None:
         """Write the prediction for the rows, of the shape that a call writes."""
-        self._forward(self._rows(batch), self._buffers_for(len(batch)), y_pred)
+        buffers = self._buffers_for(len(batch))
+        self._forward(self._rows(batch), buffers, y_pred, batch.masks)
 
     def differentiate(self, batch: Batch, y_pred: Tensor) -> None:
         """Write the gradient, given what :meth:`predict` wrote last for these rows."""
@@ -234,7 +265,7 @@ class Backprop:
         if batch.sample_weight is not None:
             delta.mul_(batch.sample_weight.unsqueeze(-1))
         delta.mul_(buffers.share(batch, delta))
-        self._backward(X, buffers)
+        self._backward(X, buffers, batch.masks)
         if self.is_penalized:
             scale = self.alpha / expand(batch.penalty_divisor, self.weights)
             add_scaled_(self.weight_grads, self.weights, scale)
@@ -248,9 +279,10 @@ class Backprop:
         part = batch.take(rows)
         if part.sample_weight is None:
             all_rows, some = self._buffers_for(len(batch)), self._buffers_for(len(part))
+            before, after = all_rows.outputs(batch.masks), some.outputs(part.masks)
             for source, target in zip(
-                [*all_rows.hidden, all_rows.deltas[-1]],
-                [*some.hidden, some.deltas[-1]],
+                [*all_rows.hidden, *before, all_rows.deltas[-1]],
+                [*some.hidden, *after, some.deltas[-1]],
                 strict=True,
             ):
                 _take(source, rows, out=target)
@@ -287,11 +319,16 @@ class Backprop:
             self._buffers[n_samples] = buffers
         return buffers
 
-    def _forward(self, X: Tensor, buffers: _Buffers, y_pred: Tensor) -> None:
+    def _forward(
+        self, X: Tensor, buffers: _Buffers, y_pred: Tensor, masks: Masks
+    ) -> None:
         activate_, below = self.hidden_activation.apply_, X
+        dropped = buffers.outputs(masks)
         for i, out in enumerate(buffers.hidden):
             self._affine(i, below, out)
             below = activate_(out)
+            if masks and (mask := masks[i]) is not None:
+                below = torch.mul(below, mask, out=dropped[i])
         out = y_pred
         if self._contiguous:
             # a minibatch's part of what the whole chunk predicts is not contiguous
@@ -309,12 +346,12 @@ class Backprop:
         self._mm(below, self.coefs[i], out=out)
         out.add_(self.intercepts[i])
 
-    def _backward(self, X: Tensor, buffers: _Buffers) -> None:
-        hidden, deltas = buffers.hidden, buffers.deltas
+    def _backward(self, X: Tensor, buffers: _Buffers, masks: Masks) -> None:
+        outputs, deltas = buffers.outputs(masks), buffers.deltas
         scale: Tensor | None = None
         for i in range(len(deltas) - 1, -1, -1):
             delta = deltas[i]
-            below = hidden[i - 1] if i else X
+            below = outputs[i - 1] if i else X
             if below.is_sparse:
                 _write(product(below.t(), delta), self.coef_grads[i], scale)
             else:
@@ -329,7 +366,10 @@ class Backprop:
                 scale = self.coefs_t[i]
             else:
                 delta = self._mm(delta, self.coefs_t[i], out=deltas[i - 1])
-            self.hidden_activation.differentiate(delta, below, deltas[i - 1])
+            out = deltas[i - 1]
+            self.hidden_activation.differentiate(delta, buffers.hidden[i - 1], out)
+            if masks and (mask := masks[i - 1]) is not None:
+                out.mul_(mask)
 
     def _product(
         self, a: Tensor, b: Tensor, out: Tensor, index: int, scale: Tensor | None

@@ -131,7 +131,12 @@ class MLPModule(nn.Module):
         n_layers = len(self.layer_units) - 1
         return views[:n_layers], views[n_layers:]
 
-    def forward(self, X: Tensor, flat: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        X: Tensor,
+        flat: Tensor | None = None,
+        masks: Sequence[Tensor | None] = (),
+    ) -> Tensor:
         """Return the output layer before its activation.
 
         Parameters
@@ -141,6 +146,9 @@ class MLPModule(nn.Module):
 
         flat : Tensor of shape (*model_shape, n_params), default=None
             Weights to use in the place of the module's own.
+
+        masks : sequence of (Tensor or None), default=()
+            What multiplies the outputs of every hidden layer. Empty to leave them.
 
         Returns
         -------
@@ -153,6 +161,8 @@ class MLPModule(nn.Module):
             if i:
                 # a copy only where autograd needs the input of the activation
                 z = self.activation.apply_(z.clone() if z.requires_grad else z)
+                if masks and (mask := masks[i - 1]) is not None:
+                    z = z * mask
             z = product(z, coef) + intercept.unsqueeze(-2)
         return z
 

@@ -20,7 +20,9 @@ def make_optimizer(
     model_ndim: int = 0,
     layout: Sequence[tuple[int, ...]] | None = None,
 ) -> LightOptimizer:
-    """Make the optimizer of a solver, for networks without dropout or batch statistics.
+    """Make the optimizer of a solver, for networks whose passes need no replay.
+
+    The masks of dropout come with the minibatch.
 
     Parameters
     ----------

@@ -118,8 +118,12 @@ class _PartsMemory:
         elif self.n_filled:
             weights, weight_sum = self._is_row, self._of_all(self.counts)
         X, y = self._rows("X", batch.X), self._rows("y", batch.y)
+        masks = tuple(
+            mask if mask is None else self._rows(f"mask {layer}", mask)
+            for layer, mask in enumerate(batch.masks)
+        )
         of_minibatch = repeat_models(batch.penalty_divisor, self.n_parts)
-        return Batch(X, y, weights, weight_sum, of_minibatch), shares
+        return Batch(X, y, weights, weight_sum, of_minibatch, masks), shares
 
     def _rows(self, name: str, rows: Tensor) -> Tensor:
         """Return rows with an axis of the parts of all models."""

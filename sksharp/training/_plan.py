@@ -101,6 +101,9 @@ def shared_settings(job: TrainingJob) -> Any:
         settings.batch_size,
         -(-job.n_samples // settings.batch_size),
         settings.ema_decay,
+        # in which layers there is dropout, and the rows that models share
+        tuple(share > 0 for share in settings.dropout),
+        settings.dropout[:1],
         job.is_resumed and job.progress.n_iter,
         # hyperparameters that the steps of all models share
         tuple(
@@ -124,6 +127,8 @@ def group_size(job: TrainingJob, n_jobs: int, n_workers: int) -> int:
         return 1
     # what Backprop writes for a minibatch: outputs and, unless they share memory, deltas
     n_outputs = sum(units[1:]) if units[2:] == [1] else 2 * sum(units[1:])
+    if job.settings.dropout:  # masks, and what they leave
+        n_outputs += 2 * sum(units[1:-1])
     n_numbers = 6 * n_weights + batch_size * n_outputs
     largest = GROUP_BYTES // (n_numbers * job.weights.coefs[0].itemsize)
     if largest < 2:

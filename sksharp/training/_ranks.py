@@ -264,7 +264,7 @@ def _fingerprints(jobs: Sequence[TrainingJob]) -> dict[str, str]:
                 _update(drawn, array)
         _update(drawn, job.rows)
         _update(drawn, None if validation is None else validation.rows)
-        if job.settings.shuffle:
+        if job.settings.draws:
             drawn.update(repr(state_key(job.random_state)).encode())
         # where it runs and what it prints are a process's own
         settings = dataclasses.replace(job.settings, device="", verbose=0)

@@ -127,6 +127,13 @@ REDUCED = {
     ),
     "swa": lambda: seen(classifier(swa=SWA(start=0.5)).fit(*classes())),
     "ema_decay": lambda: seen(classifier(ema_decay=0.9).fit(*classes())),
+    "dropout": lambda: seen(classifier(dropout=[0.2, 0.4]).fit(*classes())),
+    "dropout without shuffling": lambda: seen(
+        classifier(dropout=0.4, shuffle=False).fit(*classes())
+    ),
+    "dropout of members": lambda: seen(
+        classifier(n_members=3, rho="auto", dropout=0.3).fit(*classes(120))
+    ),
     "onecycle": lambda: seen(classifier(learning_rate="onecycle").fit(*classes())),
     "rho='auto'": lambda: seen(classifier(rho="auto").fit(*classes(120))),
     "members": lambda: seen(classifier(n_members=3).fit(*classes())),
@@ -146,6 +153,9 @@ LOCAL = {
 } | {
     "sample_weight": lambda **params: seen(
         _with_weights(classifier().set_params(**params), *classes(64))
+    ),
+    "dropout": lambda **params: seen(
+        classifier(dropout=[0.2, 0.4]).set_params(**params).fit(*classes(64))
     ),
     "members": lambda **params: seen(
         classifier(n_members=2).set_params(**params).fit(*classes(128))

@@ -153,6 +153,21 @@ SETTINGS = {
     ),
     "without shuffling": ({"shuffle": False}, VARIANTS),
     "one hidden layer": ({"hidden_layer_sizes": 7}, VARIANTS),
+    "dropout": ({}, [{"dropout": 0.3, **variant} for variant in VARIANTS]),
+    "shares of dropout": (
+        {"dropout": 0.3},
+        [
+            *VARIANTS,
+            {"dropout": 0.6},
+            {"dropout": [0.3, 0.5], "random_state": 1},
+            {"dropout": [0, 1e-9, 0.1]},
+        ],
+    ),
+    "dropout without shuffling": ({"dropout": 0.3, "shuffle": False}, VARIANTS),
+    "dropout of the inputs": (
+        {"dropout": [0.2, 0, 0.4], "ema_decay": 0.9},
+        [*VARIANTS, {"dropout": [0.2, 0, 0.1]}],
+    ),
     "no penalty": ({"alpha": 0.0}, VARIANTS[:2]),
     "whole batch": ({"batch_size": 100}, VARIANTS),
 }
@@ -263,10 +278,12 @@ def test_several_outputs_together_are_what_each_is_alone(targets, job_of):
     assert_together_as_alone(make_jobs(job_of, {}, VARIANTS, estimator=estimator, y=y))
 
 
+@pytest.mark.parametrize("dropout", [0.0, [0.3, 0.2, 0.2]])
 @pytest.mark.parametrize("early_stopping", [False, True])
-def test_sparse_rows_are_shared_by_models_of_one_seed(early_stopping, job_of):
+def test_sparse_rows_are_shared_by_models_of_one_seed(early_stopping, dropout, job_of):
     sparse = sp.csr_array(X * (X > 0))
-    jobs = make_jobs(job_of, {"early_stopping": early_stopping}, VARIANTS, X=sparse)
+    settings = {"early_stopping": early_stopping, "dropout": dropout}
+    jobs = make_jobs(job_of, settings, VARIANTS, X=sparse)
     assert len(plan(jobs)) == 2
     assert_together_as_alone(jobs)
 
@@ -284,11 +301,15 @@ def folds_of(job, sizes):
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["rows", "weights"])
+@pytest.mark.parametrize("dropout", [0.0, [0.3, 0.2, 0.2]])
 @pytest.mark.parametrize("rho", [0.05, 0.0])
-def test_folds_of_different_sizes_train_together(weighted, rho, job_of):
+def test_folds_of_different_sizes_train_together(weighted, rho, dropout, job_of):
     weights = WEIGHTS if weighted else None
     job, other = make_jobs(
-        job_of, {"rho": rho}, [{}, {"alpha": 1.0}], sample_weight=weights
+        job_of,
+        {"rho": rho, "dropout": dropout},
+        [{}, {"alpha": 1.0}],
+        sample_weight=weights,
     )
     # 4 minibatches each, the last one of 1 to 20 rows
     jobs = folds_of(job, [61, 70, 80]) + folds_of(other, [61, 70, 80])
@@ -388,6 +409,9 @@ SHARED = {
     "parts": ({"solver": SAM(micro_batch_size=6)}, {"solver": SAM(micro_batch_size=7)}),
     "fraction": ({"solver": "esam"}, {"solver": ESAM(fraction=0.7)}),
     "no ascent": ({}, {"rho": 0.0}),
+    "dropout": ({}, {"dropout": 0.2}),
+    "layers of dropout": ({"dropout": 0.2}, {"dropout": [0.2, 0]}),
+    "dropout of the inputs": ({"dropout": [0.1, 0, 0]}, {"dropout": [0.2, 0, 0]}),
 }
 
 
@@ -424,8 +448,9 @@ def test_a_model_that_goes_on_from_a_pause_trains_apart(job_of):
     assert_apart(jobs)
 
 
-def test_chunks_of_several_streams_leave_no_trace(job_of, monkeypatch):
-    (job,) = make_jobs(job_of, {}, [{}], sample_weight=WEIGHTS)
+@pytest.mark.parametrize("dropout", [0.0, [0.3, 0.2, 0.2]])
+def test_chunks_of_several_streams_leave_no_trace(dropout, job_of, monkeypatch):
+    (job,) = make_jobs(job_of, {"dropout": dropout}, [{}], sample_weight=WEIGHTS)
     whole = fit_models(folds_of(job, [61, 70, 80]))
     monkeypatch.setattr("sksharp.training._batches.CHUNK_BYTES", 1)
     in_parts = fit_models(folds_of(job, [61, 70, 80]))
@@ -471,6 +496,10 @@ PAUSED = {
     "ema": {"ema_decay": 0.9},
     "ema and early stopping": {"ema_decay": 0.9, "early_stopping": True},
     "without shuffling": {"shuffle": False},
+    "dropout": {"dropout": [0.1, 0.3, 0.3]},
+    "dropout without shuffling": {"dropout": 0.3, "shuffle": False},
+    "dropout and swa": {"dropout": 0.3, "swa": SWA(start=5)},
+    "dropout and early stopping": {"dropout": 0.3, "early_stopping": True},
     "cosine": {"learning_rate": "cosine", "warmup": 0.2},
     "one cycle of ranger": {"learning_rate": "onecycle", "solver": "ranger"},
     "drops": {"learning_rate": MultiStep(milestones=(3, 5, 8))},

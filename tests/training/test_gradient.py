@@ -50,6 +50,37 @@ def make_batch(
     )
 
 
+def make_masks(hidden, n, model_shape, kind, rng):
+    """Return masks of hidden layers: of all models or of each, some layers without."""
+    shape = model_shape if kind == "own masks" else ()
+    masks = [
+        torch.from_numpy(rng.binomial(1, 0.6, size=(*shape, n, width)) / 0.6)
+        for width in hidden
+    ]
+    return (None, *masks[1:]) if kind == "a layer without" else tuple(masks)
+
+
+def masked_objective(module, activation, out_activation, alpha, batch):
+    """Return the objective of a network whose hidden units are masked, in plain torch."""
+    act = {
+        "identity": lambda z: z,
+        "logistic": torch.sigmoid,
+        "tanh": torch.tanh,
+        "relu": torch.relu,
+    }[activation]
+    coefs, intercepts = module.split(module.flat)
+    below = batch.X.to_dense()
+    for coef, intercept, mask in zip(coefs, intercepts, batch.masks, strict=False):
+        below = act(below @ coef + intercept.unsqueeze(-2))
+        below = below if mask is None else below * mask
+    z = below @ coefs[-1] + intercepts[-1].unsqueeze(-2)
+    rows = LOSSES[out_activation].row_objectives(z, batch.y)
+    if batch.sample_weight is not None:
+        rows = rows * batch.sample_weight
+    squares = sum(coef.square().sum((-1, -2)) for coef in coefs)
+    return (rows.sum(-1) + alpha * squares / 2) / batch.weight_sum
+
+
 def make_module(
     activation, out_activation, *, hidden=(5, 3), model_shape=(), dtype=torch.float64
 ):
@@ -140,6 +171,32 @@ def test_the_gradient_is_right_with_a_single_output(
 
     expected = autograd(module, loss, alpha, batch)
     assert_allclose(module.flat.grad, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("n_outputs", [1, 2])
+@pytest.mark.parametrize("kind", ["shared masks", "own masks", "a layer without"])
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
+@pytest.mark.parametrize("model_shape", [(), (3,)], ids=["one", "many"])
+@pytest.mark.parametrize("hidden", [(5,), (5, 3), (6, 5, 4)], ids=str)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_the_gradient_with_dropout_is_that_of_the_masked_network(
+    monkeypatch, activation, hidden, model_shape, sparse, kind, n_outputs
+):
+    monkeypatch.setitem(N_OUTPUTS, "logistic", n_outputs)
+    module = make_module(activation, "logistic", hidden=hidden, model_shape=model_shape)
+    alpha, loss = per_model(0.7, model_shape), LOSSES["logistic"]
+    batch = make_batch("logistic", weighted=True, sparse=sparse)
+    gradient = Backprop(module, loss, alpha)
+    rng = np.random.RandomState(2)
+
+    for _ in range(2):  # the second minibatch has other masks
+        batch.masks = make_masks(hidden, len(batch), model_shape, kind, rng)
+        evaluate(gradient, module, batch)
+
+    value = masked_objective(module, activation, "logistic", alpha, batch)
+    (expected,) = torch.autograd.grad(value.sum(), module.flat)
+    assert_allclose(module.flat.grad, expected, rtol=1e-12, atol=1e-12)
+    assert_allclose(objective(module, loss, alpha, batch).detach(), value.detach())
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["rows", "weights"])
