@@ -350,3 +350,9 @@ def test_a_search_over_shares_trains_what_fits_alone_train():
     alone = classifier(dropout=search.best_params_["dropout"]).fit(X, LABELS)
     assert is_classifier(search.best_estimator_)
     assert_allclose(weights_of(search.best_estimator_), weights_of(alone), rtol=1e-9)
+
+
+@pytest.mark.parametrize("sizes", [[[3], [4, 5]], [[3, 4]], ["a", "b"]], ids=str)
+def test_hidden_layers_that_are_none_keep_their_error(sizes):
+    with pytest.raises(TypeError, match="hidden_layer_sizes must be an integer or"):
+        classifier(hidden_layer_sizes=sizes).fit(X, LABELS)

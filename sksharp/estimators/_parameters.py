@@ -372,7 +372,8 @@ class FitPlan:
     @property
     def n_hidden(self) -> int:
         """Number of hidden layers."""
-        return int(np.size(self.params["hidden_layer_sizes"]))
+        sizes = np.asarray(self.params["hidden_layer_sizes"], dtype=object)
+        return len(np.atleast_1d(sizes))
 
     @property
     def dropout(self) -> tuple[float, ...]:

@@ -200,6 +200,7 @@ FITS = {
     "swa in cycles": (*CLASSIFIER, {"swa": SWA(start=1, lr=1e-4, cycle=1)}),
     "ema of a length": (*CLASSIFIER, {"ema_decay": "auto", "swa": False}),
     "snapshots": (*CLASSIFIER, {"swa": False, "snapshots": 2}),
+    "dropout": (*CLASSIFIER, {"dropout": [0.1, 0.3]}),
 }
 
 
