@@ -76,7 +76,8 @@ def test_a_slip_in_an_option_gets_the_nearest_word(
     clf = SAMMLPClassifier(**{holder: cls(**{name: slip})})
     message = (
         rf"The '{name}' parameter of {cls.__name__} must be .*\. "
-        rf"Got '{re.escape(slip)}' instead\. Did you mean '{meant}'\?$"
+        rf"Got '{re.escape(slip)}' instead\. Did you mean '{meant}'\? It "
+        rf"is an option of {holder}\.$"
     )
     with pytest.raises(InvalidParameterError, match=message):
         getattr(clf, call)(X, y)

@@ -100,10 +100,12 @@ class Option(BaseEstimator):
 
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
         parameters = inspect.signature(type(self).__init__).parameters
+        values = self._values()
         changed = [
-            f"{name}={value!r}"
-            for name, value in self._values().items()
-            if value != self._comparable(name, parameters[name].default)
+            f"{name}={values[name]!r}"
+            for name, parameter in parameters.items()
+            if name in values
+            and values[name] != self._comparable(name, parameter.default)
         ]
         return f"{type(self).__name__}({', '.join(changed)})"
 
