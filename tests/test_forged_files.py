@@ -466,6 +466,7 @@ CHANGES = [
     ("calls", edit(*GROUP, how=without("eps"))),
     ("calls", edit(*GROUP, how=with_entry("maximize", True))),
     ("slow weights", put(*GROUP, "k", value=0)),
+    ("slow weights", put(*GROUP, "momentum", value=-1)),
     ("slow weights", put_array(*OF_ALL, "slow", how=lambda a: a[:3])),
     ("schedule_free", put(*GROUP, "adaptive", value=1)),
     ("schedule_free", edit(*OF_ALL, how=without("weight_sum"))),

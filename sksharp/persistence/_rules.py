@@ -339,6 +339,8 @@ def are_settings(group: dict[str, Any], links: Sequence[Any], fit: Fit) -> bool:
     # a schedule takes the rate to zero, and epochs have become steps
     rules |= {"lr": is_positive, "rho": is_positive, "start": is_count}
     rules |= dict.fromkeys(BOOLEANS & rules.keys(), lambda value: type(value) is bool)
+    # what a scheduler sets in the place of beta_1
+    rules.setdefault("momentum", lambda v: v is None or (is_number(v) and 0 <= v < 1))
     # a wrapper adds its own settings where they are missing
     needed = {
         "params",
