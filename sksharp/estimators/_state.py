@@ -44,7 +44,7 @@ class TrainingState:
         Seed of the folds.
 
     rho_solver : str or None
-        The solver that the radius was chosen for.
+        The solver that the radius was chosen for, with its options, as its ``repr``.
 
     holds_snapshots : bool
         Whether the members are snapshots of one training.
@@ -65,8 +65,11 @@ class TrainingState:
         return replace(self, **changes)
 
 
-RECORDS: dict[str, Any] = {
-    cls.__name__: cls for cls in (Weights, OptimizerState, AveragingState)
+# the fields that are records
+_RECORDS: dict[str, Any] = {
+    "iterate": Weights,
+    "optimizer": OptimizerState,
+    "averaging": AveragingState,
 }
 
 
@@ -155,19 +158,12 @@ def as_records(state: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(training, dict):
         return state
     values = {
-        name: RECORDS[_FIELDS[name]](**value)
-        if name in _FIELDS and isinstance(value, dict)
+        name: _RECORDS[name](**value)
+        if name in _RECORDS and value is not None
         else value
         for name, value in training.items()
     }
     return {**state, "_state": TrainingState(**values)}
-
-
-_FIELDS = {
-    "iterate": "Weights",
-    "optimizer": "OptimizerState",
-    "averaging": "AveragingState",
-}
 
 
 def _record_as_data(record: TrainingState) -> dict[str, Any]:
