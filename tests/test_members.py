@@ -195,15 +195,48 @@ def test_a_member_chooses_the_epoch_at_which_its_fold_is_best():
 
 def test_members_train_to_the_end_whatever_the_stopping_rule():
     network = SAMMLPRegressor(
-        **ENSEMBLE,
-        n_iter_no_change=1,
-        tol=1e3,
-        early_stopping=True,
-        validation_fraction=0.5,
+        **ENSEMBLE, n_iter_no_change=1, tol=1e3, validation_fraction=0.5
     ).fit(X, TARGETS)
     assert [member.n_iter_ for member in network.members_] == [6, 6, 6]
     same = SAMMLPRegressor(**ENSEMBLE).fit(X, TARGETS)
     assert_same_members(network, same)
+
+
+def n_scores_until_stalled(scores, patience, tol):
+    """Return how many scores there are when more than ``patience`` did not improve."""
+    best, count = -np.inf, 0
+    for n, score in enumerate(scores, start=1):
+        count = count + 1 if score < best + tol else 0
+        best = max(best, score)
+        if count > patience:
+            return n
+    return len(scores)
+
+
+@pytest.mark.parametrize("params", [{}, {"rho": [0.2]}, {"ema_decay": 0.5}], ids=str)
+@pytest.mark.parametrize(("patience", "tol"), [(1, 0.0), (2, 0.0), (3, 0.05)])
+def test_members_stop_early_where_the_whole_training_stalls(patience, tol, params):
+    longer = {**ENSEMBLE, "learning_rate_init": 0.1, "max_iter": 25, **params}
+    whole = SAMMLPRegressor(**longer).fit(X, TARGETS)
+    network = SAMMLPRegressor(
+        **longer, early_stopping=True, n_iter_no_change=patience, tol=tol
+    ).fit(X, TARGETS)
+    lengths = []
+    for member, other in zip(network.members_, whole.members_, strict=True):
+        scores = other.validation_scores_
+        lengths.append(n_scores_until_stalled(scores, patience, tol))
+        # fewer networks at once round otherwise
+        assert_allclose(member.validation_scores_, scores[: lengths[-1]], rtol=1e-9)
+    assert network.n_iter_ == max(lengths) < 25
+
+
+def test_members_stop_early_also_while_radii_are_dropped():
+    longer = {**AUTO, "n_members": 3, "learning_rate_init": 0.1, "max_iter": 25}
+    longer |= {"early_stopping": True, "n_iter_no_change": 2, "tol": 0.0}
+    network = SAMMLPRegressor(**longer).fit(X, TARGETS)
+    alone = SAMMLPRegressor(**{**longer, "rho": [network.rho_]}).fit(X, TARGETS)
+    assert network.n_iter_ < 25
+    assert_same_members(network, alone)
 
 
 @pytest.mark.parametrize("kind", KINDS)

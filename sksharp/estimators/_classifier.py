@@ -142,7 +142,10 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
     early_stopping : bool, default=False
         Whether to hold out ``validation_fraction`` of the rows, to stop when their score
         no longer improves, and to keep the weights of the best epoch. With ``X_val`` in
-        ``fit``, these rows are scored instead. Not used when ``solver`` is 'lbfgs'.
+        ``fit``, these rows are scored instead. With ``n_members`` above 1 the fold of
+        every member is scored, every 20 steps or every epoch, whichever is longer, and a
+        member stops after ``n_iter_no_change`` scores without improvement. Not used when
+        ``solver`` is 'lbfgs'.
 
     validation_fraction : float, default=0.1
         Share of the rows to hold out, in [0, 1). Only used when ``early_stopping`` is
@@ -231,8 +234,8 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
     n_members : int, default=1
         Number of networks to train and to average the predictions of. If there are
         several, each is trained without one fold of the rows, and this fold chooses its
-        best epoch. They train for all of ``max_iter`` or ``max_steps``:
-        ``early_stopping``, ``tol`` and ``n_iter_no_change`` are not used. With ``X_val``
+        best epoch. They train for all of ``max_iter`` or ``max_steps``, or until
+        ``early_stopping`` ends them; ``validation_fraction`` is not used. With ``X_val``
         in ``fit``, every member trains on all rows, and ``X_val`` chooses its best epoch;
         the members then differ by their seeds alone. ``partial_fit`` trains every member
         on all rows. Needs a solver other than 'lbfgs'.

@@ -32,7 +32,11 @@ AS_GOOD_AS_BEST = 0.02
 
 
 def validated_jobs(
-    networks: Sequence[Network], data: FitData, folds: Folds | None
+    networks: Sequence[Network],
+    data: FitData,
+    folds: Folds | None,
+    *,
+    stops_early: bool = False,
 ) -> list[TrainingJob]:
     """Return the jobs of networks whose best epochs are chosen on held-out rows.
 
@@ -48,6 +52,10 @@ def validated_jobs(
     folds : list of (array of int, array of int) or None
         Rows to train on and to hold out, a pair per network. None with user-supplied
         rows.
+
+    stops_early : bool, default=False
+        Whether training ends when the rows held out have not got better for
+        ``n_iter_no_change`` evaluations.
 
     Returns
     -------
@@ -73,7 +81,8 @@ def validated_jobs(
         validation = validation_of(
             data.estimator, rows, kept, scoring=network.plan.scoring or "loss"
         )
-        jobs.append(validated(make_job(network, data, train), validation))
+        job = make_job(network, data, train)
+        jobs.append(validated(job, validation, stops_early=stops_early))
     # folds of any size are evaluated together: their scores are compared by epochs
     freq = max(validation_in(job).freq for job in jobs)
     return [
@@ -84,8 +93,10 @@ def validated_jobs(
     ]
 
 
-def validated(job: TrainingJob, validation: Validation) -> TrainingJob:
-    """Return a copy of a job that trains to the end and keeps its best epoch."""
+def validated(
+    job: TrainingJob, validation: Validation, *, stops_early: bool = False
+) -> TrainingJob:
+    """Return a copy of a job that keeps its best epoch, and trains to the end or stops."""
     n_batches = -(-job.n_samples // job.settings.batch_size)
     freq = max(1, round(STEPS_BETWEEN_SCORES / n_batches))
     progress = dataclasses.replace(
@@ -95,7 +106,7 @@ def validated(job: TrainingJob, validation: Validation) -> TrainingJob:
         best_validation_score=-math.inf,
     )
     settings = job.settings
-    if not adapts(settings):
+    if not (stops_early or adapts(settings)):
         # the best epoch is kept, and may be late
         settings = dataclasses.replace(settings, n_iter_no_change=math.inf)
     return dataclasses.replace(

@@ -207,7 +207,8 @@ def fit_members(
     if data.validation is None:
         folds, fold_seed = draw_folds(plan, data, plan.n_members, rng, fold_seed)
     networks = _members(plan, data, network, members)
-    jobs = labeled(validated_jobs(networks, data, folds), "member")
+    jobs = validated_jobs(networks, data, folds, stops_early=plan.early_stopping)
+    jobs = labeled(jobs, "member")
     choice = None
     if not plan.searches:
         results = trainer(jobs)
