@@ -346,7 +346,7 @@ def vectorized_search_of_early_stopping():
 
 @fit
 def table():
-    return tabular_pipeline(regressor()).fit(TABLE, TARGETS[:, 0])
+    return tabular_pipeline(regressor(), n_bins=8).fit(TABLE, TARGETS[:, 0])
 
 
 # -- the record ------------------------------------------------------------------------

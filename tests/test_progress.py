@@ -73,7 +73,7 @@ LINE = re.compile(
     r"(?P<title>.*): (?P<n>\d+) of (?P<total>\d+) (?P<unit>network epochs|epochs)"
     r"(, (mean )?loss (?P<loss>[-\d.e+]+))?"
     r"(, best validation score (?P<score>[-\d.e+]+))?"
-    r"(, rho=(?P<ahead>[-\d.e+]+) ahead at (?P<at>[-\d.e+]+))?"
+    r"(, (rho=(?P<ahead>[-\d.e+]+) ahead|folds) at (?P<at>[-\d.e+]+))?"
     r", (?P<seconds>[\d:]+)(, about (?P<left>[\d:]+) left)?"
 )
 
@@ -198,26 +198,31 @@ def test_the_first_line_comes_after_the_delay_and_others_now_and_then(monkeypatc
     assert times == ["00:09", "00:19", "00:29", "00:33"]
 
 
+def mean_score(clf):
+    """Return the mean of the best scores of the members."""
+    return np.mean([member.best_validation_score_ for member in clf.members_])
+
+
 def test_the_choice_of_a_radius_is_shown_by_rungs():
     file = io.StringIO()
     with everything(file):
         clf = make_classifier(**RACE).fit(X, labels)
     lines = lines_of(file)
-    first, second = (
-        f"SAMMLPClassifier, choosing rho, rung {k} of 4, {n} networks"
-        for k, n in ((1, 6), (2, 3))
+    first, *others = (
+        f"SAMMLPClassifier, choosing rho, rung {rung} networks"
+        for rung in ("1 of 3, 4", "2 of 3, group 1 of 2, 3", "2 of 3, group 2 of 2, 3")
     )
-    assert list(dict.fromkeys(line["title"] for line in lines)) == [first, second]
+    titles = list(dict.fromkeys(line["title"] for line in lines))
+    assert titles == [first, *others]
     of_first = [line for line in lines if line["title"] == first]
-    # three epochs until half of the radii are given up
-    assert of_first[-1]["n"] == of_first[-1]["total"] == str(6 * 3)
-    assert lines[-1]["n"] == lines[-1]["total"] == str(3 * 17)
-    assert {line["total"] for line in lines[len(of_first) :]} == {str(3 * 17)}
+    # two folds for an epoch, then the third of the better radius too
+    assert of_first[-1]["n"] == of_first[-1]["total"] == "4"
+    assert lines[-1]["n"] == lines[-1]["total"] == str(2 * 19 + 20)
+    assert {line["total"] for line in lines[len(of_first) :]} == {str(2 * 19 + 20)}
     for line in (of_first[-1], lines[-1]):
         assert line["unit"] == "network epochs"
         assert float(line["ahead"]) == clf.rho_
-    # folds of equal size
-    assert_allclose(float(lines[-1]["at"]), min(clf.rho_losses_), rtol=1e-3)
+    assert_allclose(float(lines[-1]["at"]), -mean_score(clf), rtol=1e-3)
 
 
 def test_the_race_is_told_by_the_scores_if_there_is_a_scorer():
@@ -226,18 +231,22 @@ def test_the_race_is_told_by_the_scores_if_there_is_a_scorer():
         clf = make_classifier(**RACE, scoring="accuracy").fit(X, labels)
     last = lines_of(file)[-1]
     assert float(last["ahead"]) == clf.rho_
-    # folds of equal size
-    assert_allclose(float(last["at"]), max(clf.rho_scores_), rtol=1e-3)
+    assert_allclose(float(last["at"]), mean_score(clf), rtol=1e-3)
 
 
-def test_the_training_after_a_choice_is_told_apart():
+@pytest.mark.parametrize(
+    ("params", "choice"),
+    [({"rho": [0.1]}, "rho"), ({"rho": "auto", "solver": "ranger"}, "length")],
+    ids=str,
+)
+def test_the_training_after_a_choice_is_told_apart(params, choice):
     file = io.StringIO()
     with everything(file):
-        make_classifier(rho=[0.1], cv=2).fit(X, labels)
+        make_classifier(**params, cv=2).fit(X, labels)
     titles = [line["title"] for line in lines_of(file)]
     assert list(dict.fromkeys(titles)) == [
-        "SAMMLPClassifier, choosing rho, rung 1 of 1, 2 networks",
-        "SAMMLPClassifier, training with the chosen rho",
+        f"SAMMLPClassifier, choosing {choice}, rung 1 of 1, 2 networks",
+        f"SAMMLPClassifier, training with the chosen {choice}",
     ]
 
 
@@ -498,14 +507,16 @@ def test_a_choice_says_which_radius_and_fold_prints(capsys):
     shown = capsys.readouterr().out.splitlines()
     plain = [line for line in shown if not line.startswith("[")]
     assert plain == [
-        "Choosing rho, rung 1 of at most 4: 2 radii, 6 networks.",
-        "Choosing rho, rung 2 of at most 4: 1 radius, 3 networks.",
+        "Choosing rho, rung 1 of at most 3: 2 radii, 4 networks.",
+        "Choosing rho, rung 2 of at most 3: 1 radius, 3 networks.",
         f"Chose rho={clf.rho_:g}.",
     ]
     for radius, epochs in zip(clf.rho_grid_, clf.rho_epochs_, strict=True):
         for k in (1, 2, 3):
             label = f"[rho={radius:g}, member {k}/3] Iteration "
-            assert sum(line.startswith(label) for line in shown) == epochs
+            is_compared = radius == clf.rho_ or k < 3
+            n_lines = sum(line.startswith(label) for line in shown)
+            assert n_lines == epochs * is_compared
 
 
 def test_the_training_after_a_choice_prints_the_lines_of_scikit_learn(capsys):

@@ -58,13 +58,17 @@ def warnings_of(**params):
 def test_parameters_warn_if_and_only_if_the_solver_does_not_read_them(
     solver, base_solver
 ):
-    caught = warnings_of(solver=solver, base_solver=base_solver, rho=0.25)
-    if solver in SOLVERS and "rho" in reads(solver, base_solver):
-        assert caught == []
-    else:
-        (message,) = caught
-        assert f"solver={solver!r} does not read have no effect, got " in message
-        assert "got rho=0.25. Set another solver" in message
+    takes_radius = solver in SOLVERS and "rho" in reads(solver, base_solver)
+    for rho in (0.25, [0.25]):
+        caught = warnings_of(solver=solver, base_solver=base_solver, rho=rho)
+        # of solvers that scikit-learn lacks, a number says not to choose the length
+        is_read = rho == 0.25 and solver not in ("adam", "sgd", "lbfgs")
+        if takes_radius or is_read:
+            assert caught == []
+        else:
+            (message,) = caught
+            assert f"solver={solver!r} does not read have no effect, got " in message
+            assert f"got rho={rho}. Set another solver" in message
 
 
 @pytest.mark.parametrize("name", options_of(SOLVERS))

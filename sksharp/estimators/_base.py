@@ -356,11 +356,10 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
         if self._rho_is_of_another(plan, incremental) or not plan.searches:
             forget(self, RADIUS)
             self._state = state_of(self).replace(rho_solver=None)
-        has_radius = hasattr(self, "rho_")
-        if plan.n_members == 1 and plan.searches and not incremental and not has_radius:
+        may_choose = plan.n_members == 1 and plan.searches and not incremental
+        if may_choose and not self._has_chosen():
             if not plan.chooses(data.y, data.sample_weight, data.validation):
-                self.rho_ = plan.radius_until_chosen
-                self._state = state_of(self).replace(rho_solver=repr(plan.outer))
+                self._keep_radius(plan, plan.radius_until_chosen)
                 warn_of_few_rows(self, n_nonzero_weight(data.y, data.sample_weight))
         outcome = train(
             plan,
@@ -369,7 +368,7 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
             members_of(self) if plan.n_members > 1 else [],
             Trainer(functools.partial(self._run, observer=observer), observer),
             incremental=incremental,
-            has_radius=hasattr(self, "rho_"),
+            has_chosen=self._has_chosen(),
         )
         self._take_over(plan, outcome)
         if plan.n_members == 1:
@@ -393,13 +392,13 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
         """Store the outcome of a fit."""
         choice = outcome.choice
         if choice is not None:
-            self.rho_, self.rho_grid_ = choice.rho, choice.radii
-            self.rho_epochs_ = choice.epochs
-            if choice.is_scored:
-                self.rho_scores_ = -choice.losses
-            else:
-                self.rho_losses_ = choice.losses
-            self._state = state_of(self).replace(rho_solver=repr(plan.outer))
+            self._keep_radius(plan, choice.rho)
+            if plan.outer.takes_radius:
+                self.rho_grid_, self.rho_epochs_ = choice.radii, choice.epochs
+                if choice.is_scored:
+                    self.rho_scores_ = -choice.losses
+                else:
+                    self.rho_losses_ = choice.losses
         if outcome.fold_seed is not None:
             self._state = state_of(self).replace(fold_seed=outcome.fold_seed)
         if plan.n_members > 1:
@@ -411,13 +410,23 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
         if outcome.cut_off is not None:
             warn(outcome.cut_off, ConvergenceWarning)
 
+    def _keep_radius(self, plan: FitPlan, radius: float | None) -> None:
+        """Store the outcome of a choice, or what takes its place with few rows."""
+        if radius is not None and plan.outer.takes_radius:
+            self.rho_ = radius
+        self._state = state_of(self).replace(rho_solver=repr(plan.outer))
+
+    def _has_chosen(self) -> bool:
+        """Return whether a fit has chosen, for this one to go on with."""
+        return state_of(self).rho_solver is not None
+
     def _take_members(self, plan: FitPlan, outcome: Outcome) -> None:
         """Store several networks, each as an estimator."""
         members = []
         for network, result in zip(outcome.networks, outcome.results, strict=True):
             own = {**network.plan.params, "random_state": network.seed}
             if plan.searches:
-                own["rho"] = self._radius(plan)
+                own["rho"] = self._radius(plan) or 0.0
             member = self._new_member(own)
             member._random_state = network.random_state
             freq = outcome.score_freq or network.state.score_freq
@@ -450,8 +459,8 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
         return chosen_for != repr(plan.outer) or not is_listed
 
     def _keeps_rho(self, plan: FitPlan) -> bool:
-        """Return whether a fit keeps the radius that an earlier one has chosen."""
-        has_chosen = hasattr(self, "rho_") and not self._rho_is_of_another(plan)
+        """Return whether a fit keeps what an earlier one has chosen."""
+        has_chosen = self._has_chosen() and not self._rho_is_of_another(plan)
         return bool(self.warm_start) and plan.searches and has_chosen
 
     def _dtype(self) -> np.dtype[Any]:
@@ -555,7 +564,7 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
         plan, members = read_parameters(self), []
         own = {**plan.params, "snapshots": None}
         if plan.searches:
-            own["rho"] = self._radius(plan)
+            own["rho"] = self._radius(plan) or 0.0
         for snapshot in snapshots:
             member = self._new_member(own)
             member.coefs_ = list(snapshot.weights.coefs)

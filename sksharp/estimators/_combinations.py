@@ -45,7 +45,7 @@ def check(plan: FitPlan, incremental: bool) -> None:
             "callbacks work with one network, got callbacks and "
             f"n_members={plan.n_members}. Set callbacks=None or n_members=1."
         )
-    if plan.searches:
+    if plan.searches and plan.outer.takes_radius:
         _check_candidates(plan)
 
 

@@ -36,9 +36,8 @@ SMALLEST_OF_AUTO = 8
 # 'auto' chooses no radius for one network from fewer rows
 MIN_ROWS = 100
 
-# radii that rho='auto' tries for one network, and for members
-RADII_OF_ONE = (0.0, 0.1, 0.5)
-RADII_OF_MEMBERS = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
+# radii that rho='auto' tries
+RADII = (0.0, 0.1, 0.5)
 
 # ema_decay=None if a radius is chosen
 DECAY_OF_AUTO = 0.99
@@ -324,13 +323,21 @@ class FitPlan:
 
     @property
     def searches(self) -> bool:
-        """Whether ``rho`` leaves the radius to be chosen."""
-        is_open = not isinstance(self.params["rho"], Real)
-        return is_open and self.is_stochastic and self.outer.takes_radius
+        """Whether ``rho`` leaves the length of training to be chosen, and the radius."""
+        if not self.is_stochastic:
+            return False
+        if self.outer.takes_radius:
+            return not isinstance(self.params["rho"], Real)
+        return not self.outer.is_of_sklearn and isinstance(self.params["rho"], str)
 
     @property
-    def radius_until_chosen(self) -> float:
-        """The radius without a choice, with ``rho='auto'`` or a list."""
+    def radius_until_chosen(self) -> float | None:
+        """The radius without a choice, with ``rho='auto'`` or a list.
+
+        None if the solver has no such argument.
+        """
+        if "rho" not in self.reads:
+            return None
         if self.radii is not None and np.size(self.radii) == 1:
             only: float = np.ravel(self.radii).item()  # which leaves no choice
             return only
@@ -339,11 +346,15 @@ class FitPlan:
 
     @property
     def candidates(self) -> Any:
-        """The radii to choose from; of 'auto' those with the effect of 'sam' at its."""
+        """The radii to choose from; of 'auto' those with the effect of 'sam' at its.
+
+        The only one is None if the solver has no radius.
+        """
+        if not self.outer.takes_radius:
+            return [None]
         if self.radii is not None:
             return self.radii
-        radii = RADII_OF_ONE if self.n_members == 1 else RADII_OF_MEMBERS
-        return self.outer.scale_radii(np.multiply(radii, self.outer.radius))
+        return self.outer.scale_radii(np.multiply(RADII, self.outer.radius))
 
     def is_automatic(
         self, y: Array, sample_weight: Array | None, validation_data: object = None

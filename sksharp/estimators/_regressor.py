@@ -176,18 +176,18 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
     rho : float, 'auto' or array-like of float, default='auto'
         Radius of the perturbation, in the Euclidean norm over all weights and biases of
         the network. The best value depends on the data, from 0 to about 1, and is about
-        ten times as large with 'asam' and 'msam'. Only used when ``solver`` is
-        sharpness-aware, from 'sam' to 'msam'.
+        ten times as large with 'asam' and 'msam'. Read by the sharpness-aware solvers,
+        from 'sam' to 'msam'; the other solvers that scikit-learn lacks only read whether
+        it is 'auto', which chooses the length of training for them too.
 
         - A number is the radius. 0 gives the base solver.
-        - 'auto' chooses from 0, 0.1 and 0.5, or with ``n_members`` from 0, 0.05, 0.1,
-          0.2, 0.5 and 1; from ten times these with 'asam' and 'msam'. With 'wsam' these
-          are the values of ``rho * gamma / (1 - gamma)``.
+        - 'auto' chooses from 0, 0.1 and 0.5; from ten times these with 'asam' and 'msam'.
+          With 'wsam' these are the values of ``rho * gamma / (1 - gamma)``.
         - A list holds the radii to choose from.
 
         The radius with the lowest loss of held-out rows is chosen, or with the best
-        ``scoring``. All radii and folds are trained together; poor ones are dropped early.
-        A single network is then trained on all rows, for as many epochs as the folds
+        ``scoring``. Radii are compared early, after a tenth of the epochs, and the best is
+        trained to the end. A single network is then trained on all rows, for as many epochs as the folds
         improved, at most ``max_iter``. It does not use ``tol`` and ``n_iter_no_change``,
         unless ``swa`` or ``early_stopping`` ends training. A choice also changes what
         ``batch_size='auto'`` and ``ema_decay=None`` mean.

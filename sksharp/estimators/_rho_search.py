@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -22,12 +23,14 @@ from ._validation import validation_of
 # steps between two evaluations of a fold, unless an epoch is longer
 STEPS_BETWEEN_SCORES = 20
 
-# rungs of the halving: (share of the epochs, share of the radii that are kept after it)
-RUNGS = ((0.15, 1 / 2), (0.4, 1 / 3), (0.7, 0.0))
+# rungs of the halving: (share of the epochs, share of the radii that are kept after it),
+# and the folds of members that they are compared on
+RUNGS = ((0.05, 1 / 2), (0.1, 0.0))
+FOLDS_TO_COMPARE = 2
 
-# a fold of a single network stops after this share of the epochs without a better loss;
-# a loss within AS_GOOD_AS_BEST of the lowest is as good
-PATIENCE_OF_ONE = 0.2
+# a fold of a single network stops after so many evaluations without a better loss; a loss
+# within AS_GOOD_AS_BEST of the lowest is as good
+PATIENCE_OF_ONE = 15
 AS_GOOD_AS_BEST = 0.02
 
 
@@ -140,19 +143,20 @@ def with_patience(job: TrainingJob) -> TrainingJob:
     """Return a copy of a fold's job that stops some time after its best epoch."""
     if adapts(job.settings):
         return job
-    patience = PATIENCE_OF_ONE * job.epochs / validation_in(job).freq
-    return dataclasses.replace(
-        job,
-        settings=dataclasses.replace(job.settings, n_iter_no_change=patience, tol=0.0),
+    settings = dataclasses.replace(
+        job.settings, n_iter_no_change=PATIENCE_OF_ONE, tol=0.0
     )
+    return dataclasses.replace(job, settings=settings)
 
 
 def with_radius(job: TrainingJob, radius: float | None) -> TrainingJob:
-    """Return a copy of a job that has not begun, with another radius."""
-    settings = dataclasses.replace(
-        job.settings.with_argument("rho", radius),
-        label=f"rho={radius:g}, {job.settings.label}",
-    )
+    """Return a copy of a job that has not begun, with another radius if it has one."""
+    settings = job.settings
+    if radius is not None:
+        settings = dataclasses.replace(
+            settings.with_argument("rho", radius),
+            label=f"rho={radius:g}, {settings.label}",
+        )
     return dataclasses.replace(
         job,
         settings=settings,
@@ -172,11 +176,11 @@ class RadiusChoice:
     Parameters
     ----------
     radii : array of shape (n_radii,)
-        Radii, in ascending order.
+        Radii, in ascending order. The only one is None if the solver has no radius.
 
     losses : array of shape (n_radii,)
-        Loss over the rows of all folds, at each fold's best epoch. Minus the score with a
-        scorer.
+        Loss over the rows of the folds that radii are compared on, at each fold's best
+        epoch. Minus the score with a scorer.
 
     epochs : array of int of shape (n_radii,)
         Epochs for which each radius was trained.
@@ -199,9 +203,10 @@ class RadiusChoice:
     is_scored: bool
 
     @property
-    def rho(self) -> float:
-        """The best radius."""
-        return float(self.radii[self.best])
+    def rho(self) -> float | None:
+        """The best radius, None if the solver has no radius."""
+        radius = self.radii[self.best]
+        return None if radius is None else float(radius)
 
 
 def choose_radius(
@@ -225,32 +230,43 @@ def choose_radius(
     choice : RadiusChoice
         The outcome.
     """
-    radii = np.unique(np.asarray(plan.candidates, dtype=np.float64))
-    check_range("rho", radii.max(), jobs[0].weights.coefs[0].dtype)
+    radii = _radii_of(plan, jobs[0].weights.coefs[0].dtype)
     pauses = pauses_of(jobs, RUNGS) if len(radii) > 1 else {}
     n_rungs, rung = len(pauses) + 1, itertools.count(1)
 
     def train(parts: Sequence[TrainingJob]) -> list[TrainingResult]:
         if plan.verbose:
-            n_left = len({job.settings.argument("rho") for job in parts})
-            left = "1 radius" if n_left == 1 else f"{n_left} radii"
             networks = "1 network" if len(parts) == 1 else f"{len(parts)} networks"
-            say(
-                f"Choosing rho, rung {next(rung)} of at most {n_rungs}: {left}, "
-                f"{networks}."
-            )
+            what = "Choosing the length of training"
+            if plan.outer.takes_radius:
+                n_left = len({job.settings.argument("rho") for job in parts})
+                left = "1 radius" if n_left == 1 else f"{n_left} radii"
+                what = f"Choosing rho, rung {next(rung)} of at most {n_rungs}: {left}"
+            say(f"{what}, {networks}.")
         return trainer(parts)
 
     observer = trainer.observer
     if observer is not None:
         observer.begin_choice(n_rungs, 1 if plan.n_members > 1 else 2)
-    losses, epochs, results, best = halve(jobs, radii.tolist(), train, pauses)
+    n_compared = len(jobs) if plan.n_members == 1 else FOLDS_TO_COMPARE
+    losses, epochs, results, best = halve(
+        jobs, radii.tolist(), train, pauses, n_compared
+    )
     if observer is not None:
         observer.end_choice()
-    if plan.verbose:
+    if plan.verbose and plan.outer.takes_radius:
         say(f"Chose rho={radii[best]:g}.")
     is_scored = validation_in(jobs[0]).score is not None
     return RadiusChoice(radii, losses, epochs, results, best, is_scored)
+
+
+def _radii_of(plan: FitPlan, dtype: np.dtype[Any]) -> Array:
+    """Return the radii to choose from, in ascending order."""
+    if not plan.outer.takes_radius:
+        return np.array(plan.candidates, dtype=object)
+    radii = np.unique(np.asarray(plan.candidates, dtype=np.float64))
+    check_range("rho", radii.max(), dtype)
+    return radii
 
 
 def pauses_of(
@@ -279,9 +295,10 @@ def pauses_of(
 
 def halve(
     jobs: Sequence[TrainingJob],
-    radii: Sequence[float],
+    radii: Sequence[float | None],
     train: Callable[[Sequence[TrainingJob]], list[TrainingResult]],
     pauses: dict[int, float],
+    n_compared: int,
 ) -> tuple[Array, Array, list[TrainingResult], int]:
     """Train all folds with every radius, by successive halving.
 
@@ -290,7 +307,7 @@ def halve(
     jobs : list of TrainingJob
         One per fold.
 
-    radii : list of float
+    radii : list of float or None
         Radii.
 
     train : callable
@@ -298,6 +315,9 @@ def halve(
 
     pauses : dict of int to float
         Epochs, in ascending order, and the share of the radii kept after them.
+
+    n_compared : int
+        Folds to compare the radii on. The others are trained with the best radius alone.
 
     Returns
     -------
@@ -312,43 +332,46 @@ def halve(
     }
     results: dict[tuple[int, int], TrainingResult] = {}
     rungs: list[tuple[int | None, float]] = [*pauses.items(), (None, 0.0)]
+    folds = range(len(jobs))
+    compared = folds[:n_compared] if pauses else folds
     for pause_at, share in rungs:
-        if len(running) == 1:
-            pause_at = None
-        parts = _parts(running, results, pause_at)
+        is_last = pause_at is None or len(running) == 1
+        trained_on, pause_at = (folds, None) if is_last else (compared, pause_at)
+        parts = _parts(running, results, trained_on, pause_at)
         trained = train(list(parts.values())) if parts else []
         for part, result in zip(parts, trained, strict=True):
             if result.is_interrupted:
                 raise KeyboardInterrupt  # nothing is chosen yet
             results[part] = result
         for i in running:
-            of_radius = [results[i, j] for j in range(len(jobs))]
-            loss = -np.average([best_score(r) for r in of_radius], weights=sizes)
+            scores = [best_score(results[i, j]) for j in compared]
+            loss = -np.average(scores, weights=sizes[: len(scores)])
             losses[i] = loss if np.isfinite(loss) else np.inf
-            lengths[i] = max(r.progress.n_iter for r in of_radius)
-        if pause_at is None:
+            lengths[i] = max(results[i, j].progress.n_iter for j in trained_on)
+        if is_last:
             break
         n_left = max(1, math.ceil(share * len(radii)))
         ranked = sorted(running, key=lambda i: losses[i])
         running = {i: running[i] for i in ranked[:n_left]}
     best = min(running, key=lambda i: losses[i])
-    return losses, lengths, [results[best, j] for j in range(len(jobs))], best
+    return losses, lengths, [results[best, j] for j in folds], best
 
 
 def _parts(
     running: dict[int, list[TrainingJob]],
     results: dict[tuple[int, int], TrainingResult],
+    folds: Iterable[int],
     pause_at: int | None,
 ) -> dict[tuple[int, int], TrainingJob]:
     """Return the jobs left to train up to a pause, by radius and fold."""
     parts = {}
     for i, of_radius in running.items():
-        for j, job in enumerate(of_radius):
+        for j in folds:
             result = results.get((i, j))
             if result is None:
-                parts[i, j] = dataclasses.replace(job, pause_at=pause_at)
+                parts[i, j] = dataclasses.replace(of_radius[j], pause_at=pause_at)
             elif result.is_paused:  # and has not stopped
-                parts[i, j] = job.resume(result, pause_at)
+                parts[i, j] = of_radius[j].resume(result, pause_at)
     return parts
 
 

@@ -94,7 +94,7 @@ def train(
     trainer: Trainer,
     *,
     incremental: bool,
-    has_radius: bool,
+    has_chosen: bool,
 ) -> Outcome:
     """Train by the strategy that the parameters ask for.
 
@@ -118,14 +118,14 @@ def train(
     incremental : bool
         Whether this is a call of ``partial_fit``, which chooses nothing.
 
-    has_radius : bool
-        Whether an earlier fit has chosen the radius.
+    has_chosen : bool
+        Whether an earlier fit has chosen radius and length.
     """
     if plan.n_members > 1:
         train_members = update_members if incremental else fit_members
         return train_members(plan, data, network, trainer, members)
     train_one = update_one if incremental else fit_one
-    is_open = not (incremental or has_radius)
+    is_open = not (incremental or has_chosen)
     if is_open and plan.chooses(data.y, data.sample_weight, data.validation):
         train_one = choose_rho
     return train_one(plan, data, network, trainer)
@@ -173,7 +173,8 @@ def choose_rho(
     out_of_fold = _outputs_of_folds(choice.results, data, folds)
     if plan.verbose:
         say("Training a network on all rows.")
-    network = dataclasses.replace(network, rho=choice.rho)
+    if choice.rho is not None:
+        network = dataclasses.replace(network, rho=choice.rho)
     job = make_job(network, data, rows, validation)
     ends_by_itself = validation is not None or adapts(job.settings)
     if job.settings.averaging is None and not ends_by_itself:
@@ -280,8 +281,8 @@ def member_plan(plan: FitPlan, data: FitData, rho: float | None) -> FitPlan:
         "callbacks": None,
         "snapshots": None,
     }
-    if rho is not None:
-        own["rho"] = rho
+    if rho is not None or plan.searches:
+        own["rho"] = rho or 0.0  # a number, which leaves nothing to choose
     if data.is_automatic(plan):
         # with a number as rho, 'auto' and None have their other meaning
         if plan.ema_decay is None and plan.swa is None:

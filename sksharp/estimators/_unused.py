@@ -52,13 +52,17 @@ def _unread_by_solver(plan: FitPlan) -> set[str]:
     # the default, as an object too
     is_default = plan.params["base_solver"] == as_solver("adam")
     unread: set[str] = set() if plan.outer.takes_base or is_default else {"base_solver"}
-    if "rho" not in plan.reads:
-        unread |= {"rho"} | _of_the_choice(plan)
+    if not plan.outer.takes_radius:
+        # of solvers that scikit-learn lacks, a number says not to choose the length
+        unread |= (
+            {"rho"} if plan.outer.is_of_sklearn or plan.radii is not None else set()
+        )
+        unread |= set() if plan.searches else _of_the_choice(plan)
     return unread
 
 
 def _unread_by_radius(plan: FitPlan) -> set[str]:
-    has_radius = plan.is_stochastic and "rho" in plan.reads
+    has_radius = plan.is_stochastic and plan.outer.takes_radius
     return set() if plan.searches or not has_radius else _of_the_choice(plan)
 
 

@@ -314,10 +314,12 @@ class Bar:
 
     def _title(self) -> str:
         parts = [self._name]
+        has_radius = self._groups[0][0].settings.argument("rho") is not None
+        choice = "rho" if has_radius else "length"
         if self._rung is not None:
-            parts.append(f"choosing rho, rung {self._rung} of {self._n_rungs}")
+            parts.append(f"choosing {choice}, rung {self._rung} of {self._n_rungs}")
         elif self._n_rungs:
-            parts.append("training with the chosen rho")
+            parts.append(f"training with the chosen {choice}")
         if len(self._groups) > 1:
             number = min(self._group + 1, len(self._groups))
             parts.append(f"group {number} of {len(self._groups)}")
@@ -332,7 +334,7 @@ class Bar:
         if losses:
             mean = "mean " if len(jobs) > 1 else ""
             parts.append(f"{mean}loss {sum(losses) / len(losses):.4g}")
-        scores: dict[float, list[float]] = {}
+        scores: dict[float | None, list[float]] = {}
         for job in jobs:
             best = job.progress.best_validation_score
             if best is not None and math.isfinite(best):
@@ -346,7 +348,8 @@ class Bar:
             validation = jobs[0].validation
             is_loss = validation is not None and validation.score is None
             value = -means[leader] if is_loss else means[leader]
-            parts.append(f"rho={leader:.4g} ahead at {value:.4g}")
+            ahead = "folds" if leader is None else f"rho={leader:.4g} ahead"
+            parts.append(f"{ahead} at {value:.4g}")
         return ", ".join(parts)
 
 

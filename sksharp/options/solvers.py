@@ -76,6 +76,9 @@ class Solver(Option):
         What the optimizer needs to know of the network: of 'model_ndim', 'layout' and
         'n_scaled', the number of entries that are weights.
 
+    is_of_sklearn : bool
+        Whether scikit-learn has it, and ``rho='auto'`` leaves its training as it is there.
+
     radius : float
         Factor by which ``rho`` exceeds that of 'sam' for the same effect.
 
@@ -103,6 +106,7 @@ class Solver(Option):
     has_schedule: ClassVar[bool] = False
     chooses_rows: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ()
+    is_of_sklearn: ClassVar[bool] = False
     radius: ClassVar[float] = 1.0
     state: ClassVar[tuple[str, ...]] = ()
     memory: ClassVar[tuple[str, ...]] = ()
@@ -906,6 +910,7 @@ class Adam(Solver):
     """
 
     name, optimizer = "adam", "Adam"
+    is_of_sklearn = True
     reads = _ADAM
     state = ("step", "mean", "mean_sq")
 
@@ -937,6 +942,7 @@ class SGD(Solver):
     """
 
     name, optimizer = "sgd", "SGD"
+    is_of_sklearn = True
     reads = {
         "lr": "learning_rate_init",
         "momentum": "momentum",
