@@ -144,7 +144,9 @@ class Settings:
 class Progress:
     """How training went so far: the estimator's attributes without the underscore.
 
-    ``best_n_iter`` is the epoch of the best score.
+    ``best_n_iter`` is the epoch of the best score. ``inverse_temperature`` is what
+    multiplies the output layer in predictions, None for nothing: where validation is
+    refined, it belongs to the weights of the best score.
 
     Either ``best_loss`` (without a validation set) or ``validation_scores`` and
     ``best_validation_score`` (with one) are kept, the others are None.
@@ -157,6 +159,7 @@ class Progress:
     best_loss: float | None = float("inf")
     validation_scores: list[float] | None = None
     best_validation_score: float | None = None
+    inverse_temperature: float | None = None
     no_improvement_count: int = 0
     was_stalled: bool = False
 
@@ -186,6 +189,9 @@ class Validation:
 
     freq : int
         Epochs between two scores.
+
+    is_refined : bool
+        Whether their loss is that at the best temperature. Only without ``score``.
     """
 
     X: Matrix
@@ -194,6 +200,7 @@ class Validation:
     score: Callable[[Array, Callable[[], Weights]], float] | None = None
     sample_weight: Array | None = None
     freq: int = 1
+    is_refined: bool = False
 
 
 @dataclass(frozen=True)

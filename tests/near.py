@@ -34,6 +34,7 @@ ELSEWHERE = {
     "estimators/_rho_search": ["tests/test_members.py"],
     "estimators/_state": ["tests/test_persistence.py", "tests/test_members.py"],
     "estimators/_strategies": ["tests/test_members.py"],
+    "estimators/_tempering": ["tests/test_refined_loss.py"],
     "estimators/_unused": ["tests/test_unused.py"],
     "estimators/_validation": ["tests/test_scoring.py"],
     "model_selection/_search": ["tests/test_search.py"],

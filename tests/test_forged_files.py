@@ -92,6 +92,12 @@ KINDS = {
         lambda: classifier(early_stopping=True, warm_start=True).fit(X, LABELS),
         (X, LABELS),
     ),
+    "refined": (
+        lambda: classifier(
+            early_stopping=True, warm_start=True, scoring="refined_loss"
+        ).fit(X, y),
+        (X, y),
+    ),
     "snapshots": (
         lambda: classifier(random_state=generator("PCG64DXSM"), snapshots=2).fit(X, y),
         (X, y),
@@ -255,6 +261,15 @@ WRONG = {
         ("members", True),
     ],
     ("_state", "rho_solver"): [("members", 0)],
+    ("_state", "inverse_temperature"): [
+        ("refined", 0),
+        ("refined", -1.0),
+        ("refined", real("inf")),
+        ("refined", "2"),
+        ("refined", None),
+        ("calls", 2.0),
+    ],
+    ("_state", "output_layer"): [("refined", None), ("refined", words())],
     "_random_state": [("calls", 0), ("calls", None)],
     ("_state", "iterate"): [
         ("calls", 0),
@@ -491,6 +506,12 @@ CHANGES = [
     ("swa", edit(*AVERAGING, "scheme_state", how=with_entry("members", []))),
     ("slow weights", put_array("_state", "iterate", "coefs", 0, how=np.transpose)),
     ("slow weights", put("_state", "iterate", "intercepts", value=[])),
+    ("refined", put_array("_state", "output_layer", "coefs", 0, how=np.transpose)),
+    ("refined", put("_state", "output_layer", "intercepts", value=[])),
+    (
+        "refined",
+        put_array("_state", "output_layer", "coefs", 0, how=np.float32),
+    ),
     # what is missing
     *(("calls", edit(how=without(name))) for name in ("t_", "coefs_", "classes_")),
     ("chosen radius", edit(how=without("rho_grid_"))),
@@ -1080,7 +1101,7 @@ def test_a_sample_of_all_forgeries_is_refused_or_predicts(tmp_path):
             is_refused, raised = try_file(kind, change, tmp_path / "forged", n_uses=3)
             n_refused, n_tried = n_refused + is_refused, n_tried + 1
             assert not wrong(raised), (name, raised)
-    assert n_tried == 44
+    assert n_tried == 48
     assert n_refused > n_tried / 2
 
 

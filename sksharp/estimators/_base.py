@@ -55,14 +55,15 @@ from ._state import (
     weights_digest,
 )
 from ._strategies import Outcome, members_of, train
+from ._tempering import output_layer, tempered, untempered
 from ._types import MatrixLike, TypedPerceptron, ValidationData, validates
 from ._unused import warn_of_few_rows, warn_of_unused
 from ._validation import CONSTRAINTS as SCORING_CONSTRAINTS
 from ._validation import (
-    check_scorer,
+    check_scoring_of,
     check_sum,
     check_user_rows,
-    is_loss,
+    is_refined,
     read_user_rows,
     validated_by,
 )
@@ -233,6 +234,10 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
             else:
                 if observer is not None:
                     observer.begin_fit()
+                if self.warm_start and hasattr(self, "coefs_"):
+                    weights, _ = untempered(self)
+                    self.coefs_ = list(weights.coefs)
+                    self.intercepts_ = list(weights.intercepts)
                 super()._fit(X, y, sample_weight=sample_weight, incremental=incremental)
                 self.n_averaged_ = 0
                 forget(self)
@@ -256,8 +261,7 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
             for name in ("alpha", "tol"):
                 plan.value(name)
         check(plan, incremental)
-        if self.scoring is not None and not is_loss(self.scoring):
-            check_scorer(self)
+        check_scoring_of(self)
         return plan
 
     def _radius(self, plan: FitPlan) -> float | None:
@@ -364,7 +368,7 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
         outcome = train(
             plan,
             data,
-            self._network(plan, data),
+            self._network(plan, data, incremental=incremental),
             members_of(self) if plan.n_members > 1 else [],
             Trainer(functools.partial(self._run, observer=observer), observer),
             incremental=incremental,
@@ -375,7 +379,9 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
             by = validated_by(plan, data)
             self._state = self._state.replace(validated_by=by)
 
-    def _network(self, plan: FitPlan, data: FitData) -> Network:
+    def _network(
+        self, plan: FitPlan, data: FitData, *, incremental: bool = False
+    ) -> Network:
         """Return the network of the estimator, members aside."""
         if hasattr(self, "members_"):
             return Network(
@@ -386,7 +392,20 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
                 rho=self._radius(plan),
             )
         progress = self._progress(plan, data)
-        return Network.of(self, plan, progress, rho=self._radius(plan))
+        network = Network.of(self, plan, progress, rho=self._radius(plan))
+        if self._keeps_temperature(plan, progress, incremental):
+            progress.inverse_temperature = network.state.inverse_temperature
+        return network
+
+    def _keeps_temperature(
+        self, plan: FitPlan, progress: Progress, incremental: bool
+    ) -> bool:
+        """Return whether the temperature holds until rows are scored in this call."""
+        if plan.early_stopping:
+            return bool(progress.validation_scores)  # by the same rows and score
+        if plan.snapshots is not None or not is_refined(plan.scoring):
+            return False
+        return incremental or hasattr(self, "rho_grid_")  # which was chosen before
 
     def _take_over(self, plan: FitPlan, outcome: Outcome) -> None:
         """Store the outcome of a fit."""
@@ -535,13 +554,17 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
     def _take(self, result: TrainingResult) -> None:
         """Store the result of training one network, as arrays and numbers."""
         check_result(result, keeps_best=self.early_stopping)
-        weights, progress = result.weights, result.progress
+        progress = result.progress
+        b = progress.inverse_temperature
+        weights = tempered(result.weights, b)
         self.coefs_, self.intercepts_ = list(weights.coefs), list(weights.intercepts)
         self._state = state_of(self).replace(
             iterate=result.iterate,
             digest=weights_digest(weights),
             optimizer=result.optimizer_state,
             averaging=result.averaging_state,
+            inverse_temperature=b,
+            output_layer=None if b is None else output_layer(result.weights),
         )
         self.n_averaged_ = result.n_averaged
         self.n_iter_, self.t_ = progress.n_iter, progress.t

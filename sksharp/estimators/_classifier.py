@@ -188,10 +188,10 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
 
         The radius with the lowest loss of held-out rows is chosen, or with the best
         ``scoring``. Radii are compared early, after a tenth of the epochs, and the best is
-        trained to the end. A single network is then trained on all rows, for as many epochs as the folds
-        improved, at most ``max_iter``. It does not use ``tol`` and ``n_iter_no_change``,
-        unless ``swa`` or ``early_stopping`` ends training. A choice also changes what
-        ``batch_size='auto'`` and ``ema_decay=None`` mean.
+        trained to the end. A single network is then trained on all rows, for as many
+        epochs as the folds improved, at most ``max_iter``. It does not use ``tol`` and
+        ``n_iter_no_change``, unless ``swa`` or ``early_stopping`` ends training. A choice
+        also changes what ``batch_size='auto'`` and ``ema_decay=None`` mean.
 
         Without a choice, the radius is 0.05 (0.5 with 'asam' and 'msam'), or the only one
         of a list. This is so in ``partial_fit``, unless ``fit`` chose before, and for a
@@ -282,6 +282,18 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         the accuracy with ``early_stopping``, and 'loss' with folds. Only used with one of
         these.
 
+        'refined_loss' is minus the log-loss at the best temperature of every epoch: of
+        the outputs of ``b * z``, where ``z`` is the input of the output layer's
+        activation. The ``b`` between ``2**-10`` and ``2**10`` with the lowest loss is
+        taken, for targets ``(1 - s) * y + s / k`` with ``s = 1 / (n_rows + 1)`` and ``k``
+        the number of classes, 2 for every one of several labels; rows of weight 0 do not
+        count. The last ``coefs_`` and ``intercepts_`` are then multiplied by the ``b`` of
+        the best epoch, those of a member by its root, and those of a network whose
+        ``rho`` was chosen by folds, without ``early_stopping``, by the geometric mean of
+        the folds. Training goes on from the weights before that. ``partial_fit``, and
+        ``fit`` with the radius of an earlier one, keep ``b``. ``snapshots`` are not
+        multiplied.
+
     n_jobs : int or None, default=None
         Number of processes that the networks are spread over, as in
         :class:`joblib.Parallel`. With another number, weights may differ in their last
@@ -327,7 +339,7 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
     rho_losses_ : ndarray of shape (n_radii,)
         Mean loss of the held-out rows with every radius: each row by the network that was
         not trained on it, at the best epoch of its fold. Radii that were dropped were
-        trained for fewer epochs. Only set when ``scoring`` is None or 'loss'.
+        trained for fewer epochs. Only set when ``scoring`` is None or a loss.
 
     rho_scores_ : ndarray of shape (n_radii,)
         Mean score of the folds with every radius, weighted by their rows, at the best
@@ -433,6 +445,12 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
 
     T. Garipov, P. Izmailov, D. Podoprikhin, D. Vetrov, A. G. Wilson. "Loss surfaces, mode
     connectivity, and fast ensembling of DNNs." NeurIPS 2018. :arxiv:`1802.10026`.
+
+    E. Berta, D. Holzmüller, M. I. Jordan, F. Bach. "Rethinking early stopping: Refine,
+    then calibrate." 2025. :arxiv:`2501.19195`.
+
+    C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger. "On calibration of modern neural
+    networks." ICML 2017. :arxiv:`1706.04599`.
 
     D. P. Kingma, J. Ba. "Adam: A method for stochastic optimization." ICLR 2015.
     :arxiv:`1412.6980`.

@@ -27,7 +27,8 @@ from ..observers._observers import Observers
 from ._combinations import check_lengths, check_start
 from ._folds import has_zeros, n_nonzero_weight, nonzero_rows
 from ._parameters import FitPlan
-from ._state import TrainingState, state_of, weights_digest
+from ._state import TrainingState, weights_digest
+from ._tempering import untempered
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,7 @@ class Network:
         cls, estimator: Any, plan: FitPlan, progress: Progress, **own: Any
     ) -> Network:
         """Return the network of an estimator."""
-        weights = Weights(estimator.coefs_, estimator.intercepts_)
-        state = state_of(estimator)
+        weights, state = untempered(estimator)
         return cls(plan, weights, estimator._random_state, progress, state, **own)
 
     @property

@@ -187,10 +187,10 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
 
         The radius with the lowest loss of held-out rows is chosen, or with the best
         ``scoring``. Radii are compared early, after a tenth of the epochs, and the best is
-        trained to the end. A single network is then trained on all rows, for as many epochs as the folds
-        improved, at most ``max_iter``. It does not use ``tol`` and ``n_iter_no_change``,
-        unless ``swa`` or ``early_stopping`` ends training. A choice also changes what
-        ``batch_size='auto'`` and ``ema_decay=None`` mean.
+        trained to the end. A single network is then trained on all rows, for as many
+        epochs as the folds improved, at most ``max_iter``. It does not use ``tol`` and
+        ``n_iter_no_change``, unless ``swa`` or ``early_stopping`` ends training. A choice
+        also changes what ``batch_size='auto'`` and ``ema_decay=None`` mean.
 
         Without a choice, the radius is 0.05 (0.5 with 'asam' and 'msam'), or the only one
         of a list. This is so in ``partial_fit``, unless ``fit`` chose before, and for a
@@ -273,7 +273,7 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         network. A scorer is called with an estimator that has the weights of the epoch,
         with the rows, their targets, and ``sample_weight`` if they have weights. None is
         R² with ``early_stopping``, and 'loss' with folds. Only used with one of
-        these.
+        these. 'refined_loss' is for classifiers only.
 
     n_jobs : int or None, default=None
         Number of processes that the networks are spread over, as in
@@ -317,7 +317,7 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
     rho_losses_ : ndarray of shape (n_radii,)
         Mean loss of the held-out rows with every radius: each row by the network that was
         not trained on it, at the best epoch of its fold. Radii that were dropped were
-        trained for fewer epochs. Only set when ``scoring`` is None or 'loss'.
+        trained for fewer epochs. Only set when ``scoring`` is None or a loss.
 
     rho_scores_ : ndarray of shape (n_radii,)
         Mean score of the folds with every radius, weighted by their rows, at the best

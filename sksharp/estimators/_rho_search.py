@@ -107,6 +107,7 @@ def validated(
         best_loss=None,
         validation_scores=[],
         best_validation_score=-math.inf,
+        inverse_temperature=None,
     )
     settings = job.settings
     if not (stops_early or adapts(settings)):

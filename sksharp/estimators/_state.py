@@ -48,6 +48,12 @@ class TrainingState:
 
     holds_snapshots : bool
         Whether the members are snapshots of one training.
+
+    inverse_temperature : float or None
+        What the output layer was multiplied by, None for nothing.
+
+    output_layer : Weights or None
+        That layer, of the estimator's weights, before it was multiplied.
     """
 
     iterate: Weights | None = None
@@ -59,6 +65,8 @@ class TrainingState:
     fold_seed: int | None = None
     rho_solver: str | None = None
     holds_snapshots: bool = False
+    inverse_temperature: float | None = None
+    output_layer: Weights | None = None
 
     def replace(self, **changes: Any) -> TrainingState:
         """Return a copy with other values."""
@@ -70,6 +78,7 @@ _RECORDS: dict[str, Any] = {
     "iterate": Weights,
     "optimizer": OptimizerState,
     "averaging": AveragingState,
+    "output_layer": Weights,
 }
 
 

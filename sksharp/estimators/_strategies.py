@@ -41,7 +41,8 @@ from ._rho_search import (
     with_patience,
     with_radius,
 )
-from ._validation import validation_of
+from ._tempering import common_inverse_temperature, soften, tempered
+from ._validation import is_refined, validation_of
 
 # a single network's radius is chosen by shuffled 3-fold, of which as many folds are used
 # as hold out enough rows
@@ -170,11 +171,16 @@ def choose_rho(
     check_scores(choice.results)
     for result in choice.results:
         check_result(result)
+    b = common_inverse_temperature(choice.results)
+    for result in choice.results:
+        result.progress.inverse_temperature = b
     out_of_fold = _outputs_of_folds(choice.results, data, folds)
     if plan.verbose:
         say("Training a network on all rows.")
     if choice.rho is not None:
         network = dataclasses.replace(network, rho=choice.rho)
+    if not plan.early_stopping and plan.snapshots is None:
+        network.progress.inverse_temperature = b
     job = make_job(network, data, rows, validation)
     ends_by_itself = validation is not None or adapts(job.settings)
     if job.settings.averaging is None and not ends_by_itself:
@@ -219,6 +225,8 @@ def fit_members(
         choice = choose_radius(plan, jobs, trainer)
         results = choice.results
     check_scores(results)
+    for result in results:
+        soften(result)
     return Outcome(
         networks,
         results,
@@ -241,6 +249,9 @@ def update_members(
     networks = _members(plan, data, network, members)
     if plan.searches and plan.swa is None and members and _has_decay(members[0]):
         networks = [_averaging(member) for member in networks]
+    if is_refined(plan.scoring):  # as long as no rows are scored
+        for member in networks:
+            member.progress.inverse_temperature = member.state.inverse_temperature
     jobs = [make_job(member, data, incremental=True) for member in networks]
     return Outcome(networks, trainer(labeled(jobs, "member")))
 
@@ -397,7 +408,8 @@ def _outputs_of_folds(
     total = np.zeros(data.y.shape)
     counts = np.zeros((len(data.y), 1))
     for result, (_, test) in zip(results, folds, strict=True):
-        network = with_weights(data.estimator, result.weights)
+        b = result.progress.inverse_temperature
+        network = with_weights(data.estimator, tempered(result.weights, b))
         # a fold may hold a row twice
         outputs = network._forward_pass_fast(data.X[test], check_input=False)
         np.add.at(total, test, outputs)

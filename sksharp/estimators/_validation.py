@@ -25,7 +25,11 @@ from ._network import FitData, Rows
 from ._parameters import FitPlan
 
 CONSTRAINTS: dict[str, Any] = {
-    "scoring": [StrOptions({"loss", *get_scorer_names()}), callable, None],
+    "scoring": [
+        StrOptions({"loss", "refined_loss", *get_scorer_names()}),
+        callable,
+        None,
+    ],
 }
 
 # as in scikit-learn's early stopping: r2_score is not defined for one row
@@ -57,7 +61,8 @@ def validation_of(
         Which rows of it, all if None.
 
     scoring : str, callable or None
-        Minus the loss if 'loss', the metric of scikit-learn's early stopping if None.
+        Minus the loss if 'loss', that at the best temperature if 'refined_loss', the
+        metric of scikit-learn's early stopping if None.
     """
     score: Metric | Score | None = None
     if not is_loss(scoring):
@@ -69,7 +74,26 @@ def validation_of(
         else:
             scorer = check_scorer(estimator, weights)
             score = Score(estimator, scorer, data.X[some], labels, weights)
-    return Validation(data.X, data.y, rows, score, data.sample_weight)
+    return Validation(
+        data.X,
+        data.y,
+        rows,
+        score,
+        data.sample_weight,
+        is_refined=is_refined(scoring),
+    )
+
+
+def check_scoring_of(estimator: Any) -> None:
+    """Raise if ``scoring`` is not one for the estimator."""
+    scoring = estimator.scoring
+    if is_refined(scoring) and is_regressor(estimator):
+        raise ValueError(
+            "scoring='refined_loss' needs a classifier, whose probabilities have a "
+            f"temperature, got {type(estimator).__name__}. Set scoring='loss'."
+        )
+    if scoring is not None and not is_loss(scoring):
+        check_scorer(estimator)
 
 
 def check_scorer(
@@ -332,8 +356,13 @@ def _forward(
 
 
 def is_loss(scoring: object) -> bool:
-    """Return whether scores are minus the loss of the network."""
-    return isinstance(scoring, str) and scoring == "loss"
+    """Return whether scores are minus the loss of the network, refined or not."""
+    return isinstance(scoring, str) and scoring in ("loss", "refined_loss")
+
+
+def is_refined(scoring: object) -> bool:
+    """Return whether that loss is the one at the best temperature."""
+    return isinstance(scoring, str) and scoring == "refined_loss"
 
 
 def _takes_weights(scorer: Any) -> bool:

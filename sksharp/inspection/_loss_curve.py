@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._jobs import Array
 from ..estimators._state import state_of
-from ..estimators._validation import is_loss
+from ..estimators._validation import is_loss, is_refined
 from ._data import check_network, networks_of
 from ._plotting import color_of, make_axes, names_of
 
@@ -280,7 +280,8 @@ def _score_name(network: Any, is_member: bool) -> str:
         is_name = isinstance(scoring, str)
         return f"Validation {scoring}" if is_name else "Validation score"
     if is_member or is_loss(scoring):
-        return "Minus loss of the left-out rows"
+        refined = "refined " if is_refined(scoring) else ""
+        return f"Minus {refined}loss of the left-out rows"
     return "Validation accuracy" if hasattr(network, "classes_") else "Validation R²"
 
 

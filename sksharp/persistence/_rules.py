@@ -280,6 +280,7 @@ def is_state(value: Any, fit: Fit) -> bool:
         and (value.rho_solver is None or isinstance(value.rho_solver, str))
         and type(value.holds_snapshots) is bool
         and (not value.holds_snapshots or "members_" in fit.state)
+        and is_tempered(value, fit)
     )
 
 
@@ -287,6 +288,21 @@ def is_weights(value: Any, fit: Fit) -> bool:
     """Return whether a value is weights of the network."""
     is_record = type(value) is Weights
     return is_record and is_network(value.coefs, value.intercepts, fit.units)
+
+
+def is_tempered(state: TrainingState, fit: Fit) -> bool:
+    """Return whether a state has the output layer and its factor, or none of them."""
+    layer, factor = state.output_layer, state.inverse_temperature
+    if layer is None or factor is None:
+        return layer is None and factor is None
+    return (
+        is_classifier(fit.estimator)
+        and is_positive(factor)
+        and factor > 0
+        and type(layer) is Weights
+        and is_network(layer.coefs, layer.intercepts, fit.units[-2:])
+        and layer.coefs[0].dtype == fit.dtype
+    )
 
 
 def is_seed(value: Any) -> bool:

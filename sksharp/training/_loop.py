@@ -20,9 +20,10 @@ from ._gradient import Batch
 from ._learning_rate import LearningRate, Rates
 from ._model_run import Epoch, ModelRun
 from ._networks import Networks
+from ._ranks import Ranks
 from ._step import Step
 from ._stopping import StopTraining
-from ._validation import Validator
+from ._validation import Score, Validator
 
 
 class Hooks(Protocol):
@@ -176,7 +177,7 @@ class Loop:
         scores = self.validator.scores(weights, wanted)
         if ranks is not None:
             losses = ranks.of_first(losses, networks.device)
-            scores = ranks.of_first(scores, networks.device)
+            scores = self._of_first(ranks, scores)
         rows = weights.view(len(self.runs), -1)
         n_samples = self.batches.n_samples.tolist()
         return [
@@ -185,6 +186,18 @@ class Loop:
             if run.after_epoch(
                 Epoch(losses[k], is_of_model, n_samples[k], rows[k], scores[k])
             )
+        ]
+
+    def _of_first(
+        self, ranks: Ranks, scores: Sequence[Score | None]
+    ) -> list[Score | None]:
+        """Return the first process's scores."""
+        # in one exchange
+        parts = [part for score in scores for part in score or (None, None)]
+        numbers = ranks.of_first(parts, self.networks.device)
+        return [
+            None if value is None else Score(value, b)
+            for value, b in zip(numbers[::2], numbers[1::2], strict=True)
         ]
 
     def _leave(self, ended: Sequence[int]) -> None:

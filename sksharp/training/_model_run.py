@@ -14,6 +14,7 @@ from ._averaging import AveragingPhase
 from ._bridge import flatten
 from ._learning_rate import LearningRate
 from ._stopping import StoppingRule
+from ._validation import Score
 
 
 @dataclass(slots=True)
@@ -34,7 +35,7 @@ class Epoch:
     weights : Tensor of shape (n_params,)
         Weights to predict with, as they are now.
 
-    score : float or None
+    score : Score or None
         Their validation score, None if it was not asked for.
     """
 
@@ -42,7 +43,7 @@ class Epoch:
     is_of_model: bool
     n_samples: int
     weights: Tensor
-    score: float | None
+    score: Score | None
 
 
 class ModelRun:
@@ -146,9 +147,10 @@ class ModelRun:
             return
         if epoch.score is None:
             return
-        self._say(f"Validation score: {epoch.score:f}")
-        if self.rule.after_score(epoch.score):
+        self._say(f"Validation score: {epoch.score.value:f}")
+        if self.rule.after_score(epoch.score.value):
             self.progress.best_n_iter = self.progress.n_iter
+            self.progress.inverse_temperature = epoch.score.inverse_temperature
             self.best.copy_(epoch.weights)
 
     def _is_stalled(self) -> bool:
@@ -175,7 +177,7 @@ class ModelRun:
         self.rate.hold(phase.settings.lr)
 
     def end(
-        self, weights: Tensor, score_of: Callable[[Tensor], float]
+        self, weights: Tensor, score_of: Callable[[Tensor], Score]
     ) -> tuple[Tensor, int]:
         """Return the weights to predict with, and of how many they are the average.
 
@@ -195,12 +197,13 @@ class ModelRun:
             score = score_of(average)
             best = self.progress.best_validation_score
             assert best is not None
-            self._say(f"Validation score of the averaged weights: {score:f}")
-            if not score >= best:
+            self._say(f"Validation score of the averaged weights: {score.value:f}")
+            if not score.value >= best:
                 # discard what came after the best epoch
                 self.phase = None
                 return self.best, 0
-            self.progress.best_validation_score = score
+            self.progress.best_validation_score = score.value
+            self.progress.inverse_temperature = score.inverse_temperature
         return average, self.phase.scheme.n_averaged
 
     def _say(self, message: str) -> None:

@@ -268,7 +268,10 @@ def _fingerprints(jobs: Sequence[TrainingJob]) -> dict[str, str]:
             drawn.update(repr(state_key(job.random_state)).encode())
         # where it runs and what it prints are a process's own
         settings = dataclasses.replace(job.settings, device="", verbose=0)
-        shared = settings, job.epochs, job.layer_units, job.is_incremental, job.pause_at
+        shared = (
+            *(settings, job.epochs, job.layer_units, job.is_incremental, job.pause_at),
+            validation is not None and validation.is_refined,
+        )
         digests["settings"].update(repr(shared).encode())
     return {name: digest.hexdigest() for name, digest in digests.items()}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,11 +15,25 @@ from ._batches import CHUNK_BYTES
 from ._bridge import to_array, to_parts, to_tensor, unflatten
 from ._losses import Loss
 from ._module import MLPModule
+from ._temperature import TemperatureScaling
+
+
+class Score(NamedTuple):
+    """A validation score, and the inverse temperature at which it was taken if refined."""
+
+    value: float
+    inverse_temperature: float | None = None
 
 
 @torch.no_grad()
 def outputs(
-    module: MLPModule, loss: Loss, X: Any, flat: Tensor, device: torch.device
+    module: MLPModule,
+    loss: Loss,
+    X: Any,
+    flat: Tensor,
+    device: torch.device,
+    *,
+    activates: bool = True,
 ) -> Tensor:
     """Return the outputs for rows, of shape (*model_shape, n_samples, n_outputs).
 
@@ -39,11 +53,15 @@ def outputs(
 
     device : torch.device
         Where to compute.
+
+    activates : bool, default=True
+        Whether to apply the activation of the output layer.
     """
     width = max(module.layer_units) * flat[..., 0].numel()
     n_rows = max(1, CHUNK_BYTES // (flat.element_size() * width))
     parts = to_parts(X, n_rows, device)
-    return torch.cat([loss.activate_(module(part, flat)) for part in parts], dim=-2)
+    zs = (module(part, flat) for part in parts)
+    return torch.cat([loss.activate_(z) if activates else z for z in zs], dim=-2)
 
 
 class Holdout:
@@ -59,16 +77,23 @@ class Holdout:
 
     dtype : torch.dtype
         Of the network.
+
+    out_activation : str
+        Its output activation.
     """
 
     def __init__(
-        self, validation: Validation, device: torch.device, dtype: torch.dtype
+        self,
+        validation: Validation,
+        device: torch.device,
+        dtype: torch.dtype,
+        out_activation: str,
     ) -> None:
         self.models: list[int] = []
         rows = slice(None) if validation.rows is None else validation.rows
         X = validation.X[rows]
         self.X = to_tensor(X, device=device) if isinstance(X, np.ndarray) else X
-        self.y = self.sample_weight = None
+        self.y = self.sample_weight = self.scaling = None
         if validation.score is not None:
             return
         self.y = to_tensor(validation.y[rows], dtype=dtype, device=device)
@@ -76,6 +101,10 @@ class Holdout:
             weights = validation.sample_weight[rows]
             self.sample_weight = to_tensor(
                 weights / weights.sum(), dtype=dtype, device=device
+            )
+        if validation.is_refined:
+            self.scaling = TemperatureScaling(
+                self.y, self.sample_weight, out_activation
             )
 
     def losses(self, loss: Loss, y_pred: Tensor) -> list[float]:
@@ -87,6 +116,24 @@ class Holdout:
             means = (rows * self.sample_weight).sum(-1, dtype=torch.float64)
         values: list[float] = to_array(means).reshape(-1).tolist()
         return values
+
+    def refined_scores(self, loss: Loss, z: Tensor) -> list[Score]:
+        """Return minus the mean loss at the best temperature, one per model.
+
+        Parameters
+        ----------
+        loss : Loss
+            Of the networks.
+
+        z : Tensor of shape (n_models, n_samples, n_outputs)
+            Inputs of the output activation.
+        """
+        assert self.scaling is not None
+        b = self.scaling.fit(z)
+        y_pred = loss.activate_(z * b.to(z.dtype)[:, None, None])
+        losses = self.losses(loss, y_pred)
+        pairs = zip(losses, to_array(b).tolist(), strict=True)
+        return [Score(-value, of_model) for value, of_model in pairs]
 
 
 class Validator:
@@ -129,12 +176,13 @@ class Validator:
             if key not in self._holdouts:
                 holdout = before.get(key)
                 if holdout is None:
-                    holdout = Holdout(job.validation, self.device, dtype)
+                    activation = job.settings.out_activation
+                    holdout = Holdout(job.validation, self.device, dtype, activation)
                 holdout.models = []
                 self._holdouts[key] = holdout
             self._holdouts[key].models.append(k)
 
-    def scores(self, flat: Tensor, wanted: Sequence[bool]) -> list[float | None]:
+    def scores(self, flat: Tensor, wanted: Sequence[bool]) -> list[Score | None]:
         """Return scores, None for models that are not wanted.
 
         Parameters
@@ -145,7 +193,7 @@ class Validator:
         wanted : sequence of bool
             Which ones to score.
         """
-        scores: list[float | None] = [None] * len(self.jobs)
+        scores: list[Score | None] = [None] * len(self.jobs)
         for holdout in self._holdouts.values():
             models = [k for k in holdout.models if wanted[k]]
             if not models:
@@ -158,7 +206,7 @@ class Validator:
                 scores[k] = score
         return scores
 
-    def score(self, k: int, weights: Tensor) -> float:
+    def score(self, k: int, weights: Tensor) -> Score:
         """Return the score of weights of shape (n_params,) of one model."""
         holdout = next(h for h in self._holdouts.values() if k in h.models)
         (score,) = self._scores(holdout, [k], weights)
@@ -166,10 +214,20 @@ class Validator:
 
     def _scores(
         self, holdout: Holdout, models: Sequence[int], flat: Tensor
-    ) -> list[float]:
-        y_pred = outputs(self.module, self.loss, holdout.X, flat, self.device)
+    ) -> list[Score]:
+        y_pred = outputs(
+            self.module,
+            self.loss,
+            holdout.X,
+            flat,
+            self.device,
+            activates=holdout.scaling is None,
+        )
+        if holdout.scaling is not None:
+            z = y_pred.view(len(models), *y_pred.shape[-2:])
+            return holdout.refined_scores(self.loss, z)
         if holdout.y is not None:
-            return [-value for value in holdout.losses(self.loss, y_pred)]
+            return [Score(-value) for value in holdout.losses(self.loss, y_pred)]
         arrays = to_array(y_pred).reshape(len(models), *y_pred.shape[-2:])
         rows = flat.view(len(models), -1)
         scores = []
@@ -178,7 +236,7 @@ class Validator:
             assert validation is not None
             assert validation.score is not None
             weights = partial(unflatten, row, self.jobs[k].weights)
-            scores.append(validation.score(array, weights))
+            scores.append(Score(validation.score(array, weights)))
         return scores
 
 
@@ -190,4 +248,5 @@ def _key(validation: Validation) -> Any:
         id(validation.sample_weight),
         rows,
         validation.score is None,
+        validation.is_refined,
     )

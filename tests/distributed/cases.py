@@ -122,6 +122,9 @@ REDUCED = {
     "early stopping": lambda: seen(
         classifier(early_stopping=True, n_iter_no_change=2, max_iter=30).fit(*classes())
     ),
+    "refined early stopping": lambda: seen(
+        classifier(early_stopping=True, scoring="refined_loss").fit(*classes())
+    ),
     "stopping by tol": lambda: seen(
         classifier(tol=0.05, n_iter_no_change=2, max_iter=40).fit(*classes())
     ),
@@ -137,6 +140,9 @@ REDUCED = {
     "onecycle": lambda: seen(classifier(learning_rate="onecycle").fit(*classes())),
     "rho='auto'": lambda: seen(classifier(rho="auto").fit(*classes(120))),
     "members": lambda: seen(classifier(n_members=3).fit(*classes())),
+    "refined members": lambda: seen(
+        classifier(n_members=2, rho="auto", scoring="refined_loss").fit(*classes(120))
+    ),
     "weighted members": lambda: seen(
         _with_weights(classifier(n_members=3, rho="auto"), *classes(120))
     ),

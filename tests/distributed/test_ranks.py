@@ -82,6 +82,7 @@ def test_processes_know_their_number(ranks):
         ("random_state", "random_state must be the same.* Set random_state to an int"),
         ("no random_state", "random_state must be the same"),
         ("parameters", "The parameters of the estimator must be the same"),
+        ("scoring", "The parameters of the estimator must be the same"),
         ("X_val", "X_val must be the same in all processes"),
         ("y_val", "y_val must be the same in all processes"),
         ("sample_weight_val", "sample_weight_val must be the same in all processes"),

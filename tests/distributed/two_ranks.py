@@ -104,6 +104,8 @@ def errors():
     refused("random_state", classifier(random_state=rank), X, y)
     refused("no random_state", classifier(random_state=None), X, y)
     refused("parameters", classifier(alpha=0.1 * rank), X, y)
+    scoring = "refined_loss" if rank else "loss"
+    refused("scoring", classifier(early_stopping=True, scoring=scoring), X, y)
     refused("callbacks", classifier(callbacks=[Callback()]), X, y)
     of_second = [Callback()] if rank else None
     refused("callbacks of the second", classifier(callbacks=of_second), X, y)

@@ -336,6 +336,7 @@ OTHER_JUDGES = {
     "score": lambda score: accuracy_of_the_first,
     "sample_weight": lambda weights: weights[::-1].copy(),
     "freq": lambda freq: 2,
+    "is_refined": lambda is_refined: True,
 }
 OTHER_ROWS = {
     "X": OTHER_JUDGES["X"],
@@ -493,6 +494,12 @@ PAUSED = {
     "early stopping": {"early_stopping": True},
     # the pauses are between the looks
     "early stopping in every third epoch": {"early_stopping": True, "freq": 3},
+    "refined": {"early_stopping": True, "scoring": "refined_loss"},
+    "refined swa": {
+        "swa": SWA(start=5),
+        "early_stopping": True,
+        "scoring": "refined_loss",
+    },
     "ema": {"ema_decay": 0.9},
     "ema and early stopping": {"ema_decay": 0.9, "early_stopping": True},
     "without shuffling": {"shuffle": False},
