@@ -164,15 +164,6 @@ def rate_searched(problem: Problem, **parameters: Any) -> BaseEstimator:
     return with_plain_preprocessing(search, problem)
 
 
-def unhurried(problem: Problem) -> BaseEstimator:
-    """Return our network, every radius of which is tried to the end."""
-    from sksharp import SAMMLPClassifier, SAMMLPRegressor
-
-    cls = SAMMLPRegressor if problem.is_regression else SAMMLPClassifier
-    patient = type(cls.__name__, (cls,), {"_race_stages": ()})
-    return with_plain_preprocessing(patient(random_state=problem.seed), problem)
-
-
 def longer(problem: Problem, **parameters: Any) -> BaseEstimator:
     """Return our network, trained for 2,000 steps at least."""
     n_samples = len(problem.y_train)
@@ -181,7 +172,17 @@ def longer(problem: Problem, **parameters: Any) -> BaseEstimator:
 
 
 def recommended(problem: Problem, **parameters: Any) -> BaseEstimator:
-    """Return what the documentation recommends: the raw frame, members, chosen radius."""
+    """Return the one line that the documentation recommends for tables."""
+    from sksharp import tabular_pipeline
+
+    if problem.is_regression:  # which have no scoring='refined_loss' to replace
+        parameters.pop("scoring", None)
+    kind = "regressor" if problem.is_regression else "classifier"
+    return tabular_pipeline(kind, random_state=problem.seed, **parameters)
+
+
+def members(problem: Problem, **parameters: Any) -> BaseEstimator:
+    """Return members behind the same preprocessing, as plainly as they were before."""
     from sksharp import SAMMLPClassifier, SAMMLPRegressor, tabular_pipeline
 
     cls = SAMMLPRegressor if problem.is_regression else SAMMLPClassifier
@@ -195,7 +196,7 @@ def recommended(problem: Problem, **parameters: Any) -> BaseEstimator:
         "learning_rate_init": 3e-3,
         "random_state": problem.seed,
     }
-    return tabular_pipeline(cls(**{**settings, **parameters}))
+    return tabular_pipeline(cls(**{**settings, **parameters}), n_bins=8)
 
 
 # -- other packages ---------------------------------------------------------------------
@@ -283,8 +284,7 @@ METHODS = {
     "sam_0.2": Method(partial(sharp, rho=0.2), "ours", OURS),
     "sam_0.5": Method(partial(sharp, rho=0.5), "ours", OURS),
     "swa": Method(partial(sharp, rho=0.05, swa=True), "ours", OURS),
-    # what the default could be, and what its short cut costs
-    "default_unhurried": Method(unhurried, "recipes", OURS),
+    # what the default could be
     "adam_ema": Method(partial(sharp, solver="adam", ema_decay=0.99), "recipes", OURS),
     "adam_long": Method(partial(longer, solver="adam"), "recipes", OURS),
     "adam_long_ema": Method(
@@ -293,8 +293,22 @@ METHODS = {
     "sam_.02_ema": Method(partial(sharp, rho=0.02, ema_decay=0.99), "recipes", OURS),
     "sam_long_ema": Method(partial(longer, rho=0.05, ema_decay=0.99), "recipes", OURS),
     "recommended": Method(recommended, "ours", OURS),
-    "recommended_rho_0": Method(partial(recommended, rho=0.0), "ours", OURS),
+    "recommended_auto": Method(partial(recommended, rho="auto"), "ours", OURS),
+    "members_rho_0": Method(partial(members, rho=0.0), "recipes", OURS),
 }
+# the one line without one of its parts
+for _name, _parameters in {
+    "dropout": {"dropout": 0.0},
+    "decay": {"base_solver": "adam"},
+    "refined_loss": {"scoring": "loss"},
+    "cosine": {"learning_rate": "constant"},
+    "average": {"ema_decay": None},
+    "early_stopping": {"early_stopping": False},
+    "bins": {"n_bins": 8},
+}.items():
+    METHODS[f"without_{_name}"] = Method(
+        partial(recommended, **_parameters), "ablation", OURS
+    )
 # Every other solver and ensemble of one training: as it comes, where a radius is chosen
 # out of three, and at SAM's customary radius; solvers without a radius as they come, and
 # with their learning rate searched.

@@ -119,9 +119,23 @@ def test_the_measure_of_sharpness_gets_the_nearest_word():
         sharpness(SAMMLPClassifier(), X, y, measure="worstcase")
 
 
-@pytest.mark.parametrize("no_estimator", ["net", SAMMLPClassifier, None, 3])
+@pytest.mark.parametrize("no_estimator", [SAMMLPClassifier, None, 3])
 def test_a_pipeline_of_what_is_no_estimator_is_an_error(no_estimator):
-    with pytest.raises(
-        TypeError, match="estimator must be a classifier or a regressor"
-    ):
+    with pytest.raises(TypeError, match="estimator must be 'classifier', 'regressor'"):
         tabular_pipeline(no_estimator)
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [("Classifer", "Did you mean 'classifier'?"), ("net", "Correct it")],
+)
+def test_a_pipeline_of_another_word_is_an_error(word, hint):
+    with pytest.raises(ValueError, match=f"got estimator={word!r}. {re.escape(hint)}"):
+        tabular_pipeline(word)
+
+
+def test_parameters_of_the_recommended_network_are_checked_by_name():
+    with pytest.raises(TypeError, match=r"got n_member=3. Did you mean 'n_members'\?"):
+        tabular_pipeline("classifier", n_member=3)
+    with pytest.raises(TypeError, match="got rho, n_members with SAMMLPClassifier"):
+        tabular_pipeline(SAMMLPClassifier(), rho=0.1, n_members=3)

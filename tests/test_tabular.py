@@ -1,6 +1,7 @@
 """The encoding of numbers, and the pipeline from a table as it is to an estimator."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, KFold, cross_validate
 from sklearn.pipeline import Pipeline
@@ -29,6 +31,8 @@ from sksharp import (
     tabular_pipeline,
 )
 from sksharp.exceptions import ColumnWarning
+from sksharp.options import AdamW
+from sksharp.preprocessing._recommended import PARAMETERS as RECOMMENDED
 
 NETWORK = {"hidden_layer_sizes": (4,), "max_iter": 3, "random_state": 0}
 random = np.random.RandomState(0)
@@ -45,6 +49,29 @@ def test_the_encoder_passes_the_checks():
 def test_a_number_of_bins_that_makes_no_sense_is_an_error(n_bins):
     with pytest.raises(ValueError, match="The 'n_bins' parameter"):
         PiecewiseLinearEncoder(n_bins=n_bins).fit([[0.0], [1.0]])
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "n_features", "expected"),
+    [
+        (180, 2, 32),
+        (179, 2, 8),
+        (1080, 12, 32),
+        (1079, 12, 8),
+        (2000, 13, 4),
+        (20, 13, 4),
+    ],
+)
+def test_few_features_get_many_bins_if_there_are_rows_for_them(
+    n_rows, n_features, expected
+):
+    X = random.normal(size=(n_rows, n_features))
+    # features of one or two values have no bins and do not count
+    X = np.c_[X, X[:, :1] > 0, np.ones(n_rows)]
+    encoder = PiecewiseLinearEncoder(n_bins="auto").fit(X)
+    assert encoder.n_bins_ == expected
+    same = PiecewiseLinearEncoder(n_bins=expected).fit(X)
+    assert_array_equal(encoder.transform(X), same.transform(X))
 
 
 @pytest.mark.parametrize("parameters", [{"height": 0}, {"height": "1"}, {"center": 2}])
@@ -634,6 +661,58 @@ def test_networks_train_on_a_table_and_survive_clone_and_pickle(Estimator):
     rows = pipeline["columns"].transform(FRAME)
     rows = rows.astype(np.float32)
     assert_array_equal(pipeline["model"].predict(rows), predicted)
+
+
+SHORT = {
+    "hidden_layer_sizes": (4,),
+    "max_steps": 10,
+    "batch_size": 8,
+    "random_state": 0,
+}
+
+
+@pytest.mark.parametrize(
+    ("word", "Estimator"),
+    [
+        ("classifier", SAMMLPClassifier),
+        ("classification", SAMMLPClassifier),
+        ("regressor", SAMMLPRegressor),
+        ("regression", SAMMLPRegressor),
+    ],
+)
+def test_a_word_is_the_recommended_network(word, Estimator):
+    target = np.where(y > 0, "up", "down") if Estimator is SAMMLPClassifier else y
+    pipeline = tabular_pipeline(word, **SHORT, n_members=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        pipeline.fit(FRAME, target)
+    network = getattr(pipeline["model"], "regressor", pipeline["model"])
+    assert type(network) is Estimator
+    assert network.get_params() == {
+        **Estimator().get_params(),
+        **RECOMMENDED,
+        **({"scoring": "refined_loss"} if Estimator is SAMMLPClassifier else {}),
+        "base_solver": AdamW(weight_decay=0.1),
+        "base_solver__weight_decay": 0.1,
+        **SHORT,
+        "n_members": 3,
+    }
+    same = tabular_pipeline(clone(network)).fit(FRAME, target)
+    assert_array_equal(pipeline.predict(FRAME), same.predict(FRAME))
+
+
+def test_recommended_networks_share_no_options():
+    first, second = (tabular_pipeline("classifier")["model"] for _ in range(2))
+    first.set_params(base_solver__weight_decay=0.5)
+    assert second.base_solver.weight_decay == 0.1
+
+
+def test_parts_of_the_recommended_network_can_be_replaced():
+    pipeline = tabular_pipeline("regressor", rho="auto", base_solver="adam", n_bins=3)
+    network = pipeline["model"].regressor
+    assert (network.rho, network.base_solver) == ("auto", "adam")
+    names = pipeline.get_params()
+    assert names["columns__numeric__encode__bins__n_bins"] == 3
 
 
 def test_a_search_fits_every_fold_by_itself():
