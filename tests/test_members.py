@@ -665,12 +665,15 @@ def test_the_default_chooses_its_radius():
     assert_array_equal(members.rho_grid_, [0, 0.1, 0.5])
 
 
-@pytest.mark.parametrize("n_members", [1, 2])
 @pytest.mark.parametrize(
-    ("n_rows", "batch_size"), [(400, 20), (180, 9), (100, 8), (4000, 200)]
+    ("n_members", "n_rows", "batch_size"),
+    [
+        *[(1, 400, 20), (1, 180, 9), (1, 100, 8), (1, 4000, 200), (1, 4100, 200)],
+        *[(2, 800, 40), (2, 640, 32), (2, 400, 32), (2, 2560, 128), (2, 4100, 128)],
+    ],
 )
 def test_an_automatic_minibatch_is_a_twentieth_of_the_rows(
-    n_rows, batch_size, n_members
+    n_members, n_rows, batch_size
 ):
     rows = np.resize(ROWS, (n_rows, 4))
     y = rows[:, 0]

@@ -174,7 +174,7 @@ def assert_same_weights(model, expected):
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_every_epoch_is_a_task_of_the_fit(solver):
     recorder = Recorder()
-    params = {} if "rho" in SOLVERS[solver].reads.values() else {"rho": "auto"}
+    params = {"rho": "auto"} if SOLVERS[solver].is_of_sklearn else {}
     make_classifier(solver=solver, **params).set_callbacks(recorder).fit(X, labels)
     expected = ["setup", ("begin", "fit", (0,))]
     for k in range(5):
@@ -248,11 +248,11 @@ def test_lbfgs_is_one_task():
 
 def test_the_rungs_of_a_choice_are_tasks_with_the_epochs_of_their_networks():
     recorder = Recorder()
-    # twenty steps an epoch, so that every epoch is looked at
-    clf = make_classifier(rho=[0.1, 0.2], n_members=3, batch_size=4, max_iter=20)
+    # an epoch of fifteen steps, so that every epoch is looked at
+    clf = make_classifier(rho=[0.1, 0.2], n_members=2, batch_size=4, max_iter=20)
     clf.set_callbacks(recorder).fit(X, labels)
     dropped, chosen = sorted(clf.rho_epochs_)
-    assert (dropped, chosen) == (3, 20)  # after 15 %
+    assert (dropped, chosen) == (1, 20)  # after 5 %
     group = "fit/choose-rho/rung/train-group"
     epochs = [path for kind, name, path in recorder.events[1:-1] if kind == "begin"]
     assert recorder.count("fit/choose-rho/rung") == 2
@@ -260,7 +260,7 @@ def test_the_rungs_of_a_choice_are_tasks_with_the_epochs_of_their_networks():
     of_first = [path for path in epochs if len(path) == 5 and path[2] == 0]
     assert len(of_first) == dropped
     assert recorder.limits["fit"] == 1
-    assert recorder.limits["fit/choose-rho"] == 4
+    assert recorder.limits["fit/choose-rho"] == 3
 
 
 def test_a_single_network_is_trained_after_the_choice():
@@ -456,7 +456,7 @@ def test_a_callback_ends_a_fit_that_a_bar_watches_too():
 def test_a_stop_in_a_choice_ends_the_training_of_the_group():
     # the first rung is over after its second epoch, and so are its networks
     recorder = stop_after(2)
-    clf = make_classifier(rho=[0.1, 0.2], n_members=3, batch_size=4, max_iter=20)
+    clf = make_classifier(rho=[0.1, 0.2], n_members=2, batch_size=4, max_iter=60)
     clf.set_callbacks(recorder).fit(X, labels)
     assert_array_equal(clf.rho_epochs_, [2, 2])
     assert clf.n_iter_ == recorder.count("fit/choose-rho/rung/train-group/epoch") == 2
@@ -464,7 +464,7 @@ def test_a_stop_in_a_choice_ends_the_training_of_the_group():
 
 def test_a_stop_where_a_choice_pauses_is_a_stop():
     recorder = stop_after(3)
-    clf = make_classifier(rho=[0.1, 0.2], n_members=3, batch_size=4, max_iter=20)
+    clf = make_classifier(rho=[0.1, 0.2], n_members=2, batch_size=4, max_iter=60)
     clf.set_callbacks(recorder).fit(X, labels)
     assert_array_equal(clf.rho_epochs_, [3, 3])
 

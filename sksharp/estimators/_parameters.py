@@ -27,11 +27,12 @@ from ..options.schedules import (
 )
 from ..options.solvers import SOLVERS, Solver, TwoGradients, solver_chain
 
-# with rho='auto': the radius without a choice, and the least steps of an epoch and rows
-# of a minibatch
+# with rho='auto': the radius without a choice, the steps of an epoch, and the fewest and
+# most rows of a minibatch of one network and of members
 RHO_UNTIL_CHOSEN = 0.05
 STEPS_OF_AUTO = 20
-SMALLEST_OF_AUTO = 8
+ROWS_OF_ONE = 8, 200
+ROWS_OF_MEMBERS = 32, 128
 
 # 'auto' chooses no radius for one network from fewer rows
 MIN_ROWS = 100
@@ -425,10 +426,10 @@ class FitPlan:
     def clipped_batch_size(self, n_samples: int, *, is_automatic: bool) -> int:
         """Return the rows of a minibatch, of a network that trains on so many rows."""
         if self.batch_size == "auto":
-            largest = min(200, n_samples)
             if not is_automatic or n_samples < MIN_ROWS:
-                return largest
-            return min(largest, max(SMALLEST_OF_AUTO, n_samples // STEPS_OF_AUTO))
+                return min(200, n_samples)
+            fewest, most = ROWS_OF_ONE if self.n_members == 1 else ROWS_OF_MEMBERS
+            return min(most, max(fewest, n_samples // STEPS_OF_AUTO))
         return min(self.batch_size, n_samples)
 
     # -- settings of the engine ------------------------------------------------------

@@ -72,9 +72,9 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         ``weight_decay`` of 'adamw'.
 
     batch_size : int or 'auto', default='auto'
-        Rows per minibatch. 'auto' is ``min(200, n_samples)``; if a radius is chosen
-        (``rho``), at most a twentieth of the rows, but at least 8. Not used when
-        ``solver`` is 'lbfgs'.
+        Rows per minibatch. 'auto' is ``min(200, n_samples)``. With a choice (``rho``) it
+        is a twentieth of the rows, within 8 and 200, or for members within 32 and 128.
+        Not used when ``solver`` is 'lbfgs'.
 
     learning_rate : str or object of :mod:`sksharp.options`, default='constant'
         Schedule of the learning rate: its name, or an object with options, such as
