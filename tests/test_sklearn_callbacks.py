@@ -260,7 +260,7 @@ def test_the_rungs_of_a_choice_are_tasks_with_the_epochs_of_their_networks():
     of_first = [path for path in epochs if len(path) == 5 and path[2] == 0]
     assert len(of_first) == dropped
     assert recorder.limits["fit"] == 1
-    assert recorder.limits["fit/choose-rho"] == 3
+    assert recorder.limits["fit/choose-rho"] == 2
 
 
 def test_a_single_network_is_trained_after_the_choice():
@@ -456,7 +456,7 @@ def test_a_callback_ends_a_fit_that_a_bar_watches_too():
 def test_a_stop_in_a_choice_ends_the_training_of_the_group():
     # the first rung is over after its second epoch, and so are its networks
     recorder = stop_after(2)
-    clf = make_classifier(rho=[0.1, 0.2], n_members=2, batch_size=4, max_iter=60)
+    clf = make_classifier(rho=[0.1, 0.2], n_members=2, batch_size=4, max_iter=120)
     clf.set_callbacks(recorder).fit(X, labels)
     assert_array_equal(clf.rho_epochs_, [2, 2])
     assert clf.n_iter_ == recorder.count("fit/choose-rho/rung/train-group/epoch") == 2
@@ -464,7 +464,7 @@ def test_a_stop_in_a_choice_ends_the_training_of_the_group():
 
 def test_a_stop_where_a_choice_pauses_is_a_stop():
     recorder = stop_after(3)
-    clf = make_classifier(rho=[0.1, 0.2], n_members=2, batch_size=4, max_iter=60)
+    clf = make_classifier(rho=[0.1, 0.2], n_members=2, batch_size=4, max_iter=120)
     clf.set_callbacks(recorder).fit(X, labels)
     assert_array_equal(clf.rho_epochs_, [3, 3])
 
