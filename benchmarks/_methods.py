@@ -155,10 +155,12 @@ def sharp(problem: Problem, **parameters: Any) -> BaseEstimator:
 
 
 def rate_searched(problem: Problem, **parameters: Any) -> BaseEstimator:
-    """Return our network with its learning rate searched."""
+    """Return our network with its learning rate searched, and a length that is not."""
     from sksharp import SAMMLPClassifier, SAMMLPRegressor, VectorizedGridSearchCV
 
     cls = SAMMLPRegressor if problem.is_regression else SAMMLPClassifier
+    if parameters["solver"] != "adam":
+        parameters["rho"] = 0.0
     network = cls(random_state=problem.seed, **parameters)
     search = VectorizedGridSearchCV(network, {"learning_rate_init": RATES}, cv=3)
     return with_plain_preprocessing(search, problem)

@@ -88,6 +88,10 @@ ROWS = [
     Row("swa over sam", {**sam(), "swa": True}, sam()),
     Row("n_snapshots=5 over adam", {"solver": "adam", "snapshots": 5},
         {"solver": "adam", "learning_rate": "cosine"}),
+    Row("dropout=0.1 over adam", {"solver": "adam", "dropout": 0.1}, target=None),
+    Row("dropout=0.1 over sam", {**sam(), "dropout": 0.1}, sam(), target=None),
+    Row("dropout=(0.1, 0.1) over adam", {"solver": "adam", "dropout": (0.1, 0.1)},
+        target=None),
 ]  # fmt: skip
 
 
@@ -95,6 +99,8 @@ def fit(settings: dict[str, Any], dtype: str) -> Callable[[], Any]:
     """Return a function that fits an estimator."""
     X, y = make_classification(N_SAMPLES, N_FEATURES, random_state=0)
     X = X.astype(dtype)
+    if settings["solver"] not in ("adam", "sgd"):
+        settings = {"rho": 0.0, **settings}  # a number: nothing is chosen
     clf = SAMMLPClassifier(
         hidden_layer_sizes=(HIDDEN,),
         batch_size=BATCH_SIZE,
@@ -152,12 +158,12 @@ def bench_row(row: Row) -> dict[str, Any]:
         for dtype in DTYPES
     }
     result = {**asdict(row), "fit": fits}
-    # averages and parts of a minibatch are not the optimizer's, and ESAM wants the losses
-    # of rows
+    # averages, dropout and parts of a minibatch are not the optimizer's, and ESAM wants
+    # the losses of rows
     solver = row.method["solver"]
-    is_average = bool({"swa", "ema_decay", "snapshots"} & {*row.method})
+    is_outside = bool({"swa", "ema_decay", "snapshots", "dropout"} & {*row.method})
     in_parts = getattr(solver, "micro_batch_size", None) is not None
-    if not is_average and not in_parts and solver != "esam":
+    if not is_outside and not in_parts and solver != "esam":
         result["step"] = compare(
             steps(row.method, N_STEPS_ALONE),
             steps(row.base, N_STEPS_ALONE),

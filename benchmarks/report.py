@@ -177,12 +177,12 @@ in up to three random splits each, and stores every run in
 - The tables come from Python packages that carry them; `benchmarks/datasets.json` has for
   each the package, its version and the lines that read it. A quarter of the rows are test
   rows, and training and test rows are limited to 10,000 each.
-- `default` is `SAMMLPClassifier()` or `SAMMLPRegressor()`; `recommended` is the setting
-  with five members of the [README](../README.md#let-several-networks-predict), in a
-  `tabular_pipeline`. `default_rho_0` and `recommended_rho_0` are the same with `rho=0`:
-  what small minibatches, averages, the choice of the length, members and the encoding of
-  the columns give without flatness. `adam` is this package's network with scikit-learn's
-  solver, `sam` the one with a fixed radius of 0.05, `swa` that one with `swa=True`.
+- `default` is `SAMMLPClassifier()` or `SAMMLPRegressor()`, `default_rho_0` the same with
+  `rho=[0]`: what small minibatches, the average and the choice of the length give without
+  flatness. `recommended` is `tabular_pipeline("classifier")` or `("regressor")`, which has
+  no radius, `recommended_auto` the same with `rho='auto'`. `adam` is this package's network
+  with scikit-learn's solver, `sam` the one with a fixed radius of 0.05, `swa` that one
+  with `swa=True`.
 - `mlp` is scikit-learn's network with default parameters, `mlp_es` with early stopping,
   `mlp_grid` with a search over `alpha`; `hgb` is scikit-learn's `HistGradientBoosting`.
   LightGBM, CatBoost and RealMLP (`realmlp5`: five folds) run with their own defaults.
@@ -204,6 +204,8 @@ in up to three random splits each, and stores every run in
   has the number of tables. Only methods with three splits of all 52 tables can be read as
   results: for the others, a table with one split is always a tie, and the missing tables
   are mostly the large ones.
+- Times of methods that were run on different days are compared loosely: this machine's
+  speed varies by a factor of two. `mlp`, `default` and `recommended` ran side by side.
 - Measured with Python {python} on {machine}.
 
 {tables}
@@ -223,8 +225,9 @@ training labels flipped ({n_noisy} tables; the others are regressions). All netw
   held-out rows and also brings an average of the weights and smaller minibatches.
 - *fixed*: the usual radius (0.05; 0.5 for `'asam'` and `'msam'`), and otherwise the
   baseline's settings. This shows what the solver itself does.
-- *default* and *searched*, for solvers without a radius: with default parameters, and
-  with the best of three values of `learning_rate_init` ({rates}) by cross-validation.
+- *default* and *searched*, for solvers without a radius: with default parameters, which
+  choose the length of training for solvers that scikit-learn lacks, and with `rho=0` and
+  the best of three values of `learning_rate_init` ({rates}) by cross-validation.
 - Wins and losses are tables where the mean score differs by more than twice its standard
   error; *loss* is the geometric mean of the ratios of log-loss or squared error, below 1
   if better than the baseline; *CPU* is that of the times of a fit, including the choice
@@ -237,8 +240,9 @@ training labels flipped ({n_noisy} tables; the others are regressions). All netw
 
 With three splits about one table in five is a win or a loss by chance, with two splits
 one in three, so compare whole columns rather than single cells. The times were taken at
-different loads of the machine: a difference of a quarter in *CPU* says nothing. To repeat
-the measurements:
+different loads of the machine: a difference of a quarter in *CPU* says nothing. The
+*chosen* rows but that of `'sam'` were measured when a choice took about twice as long as
+it does now. To repeat the measurements:
 
 ```shell
 python benchmarks/bench_quality.py --methods family --max-rows {max_rows} --noise 0 0.2 0.4
@@ -252,6 +256,7 @@ RENAMED = {
 }
 MAX_ROWS_OF_SOLVERS = 4400
 NOISES = (0.0, 0.2, 0.4)
+HIDDEN = ("recipes", "family", "ablation")  # groups that the tables of all leave out
 SIZES = [500, 1500, 5000]  # bounds of the training rows
 
 
@@ -260,7 +265,7 @@ ABOVE, BELOW, RIGHT = ("center", "bottom"), ("center", "top"), ("left", "center"
 SHIFT = {"bottom": (0, 3), "top": (0, -4), "center": (8, 0)}  # points
 NAMES = {
     "default": ("sksharp as it comes", BELOW, "#0072B2"),
-    "recommended": ("sksharp, five members", ABOVE, "#0072B2"),
+    "recommended": ("sksharp, tabular_pipeline", ABOVE, "#0072B2"),
     "mlp_es": ("scikit-learn's MLP, early stopping", RIGHT, "0.3"),
     "hgb": ("HistGradientBoosting", BELOW, "#D55E00"),
     "lightgbm": ("LightGBM", ABOVE, "#D55E00"),
@@ -523,12 +528,10 @@ def quality_page() -> str:
     with (HERE / "results" / "quality.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     sizes = {row["set"]: int(row["n_train"]) for row in rows}
-    order = ("default", "default_rho_0", "recommended", "recommended_rho_0", "adam")
+    order = ("default", "default_rho_0", "recommended", "recommended_auto", "adam")
     stored = dict.fromkeys([*order, *(row["method"] for row in rows)])
     options = argparse.Namespace(
-        methods=[
-            name for name in stored if METHODS[name].group not in ("recipes", "family")
-        ],
+        methods=[name for name in stored if METHODS[name].group not in HIDDEN],
         sets=list(dict.fromkeys(row["set"] for row in rows)),
         splits=[0, 1, 2],
         report=None,
@@ -542,7 +545,7 @@ def quality_page() -> str:
             if name in runs and not noise:
                 lines += compare_sizes(runs, name, sizes, SIZES)
         if radius := compare_pairs(
-            runs, [(n, f"{n}_rho_0") for n in ("default", "recommended")]
+            runs, [("default", "default_rho_0"), ("recommended_auto", "recommended")]
         ):
             lines += ["What the radius adds:", "", *radius]
         if not noise:
@@ -565,12 +568,25 @@ def quality_page() -> str:
             if {name, as_long} <= runs.keys():
                 head, *detail = compare(runs, name, as_long)
                 lines += [f"At equal training time, {head}", *detail]
+        parts = [name for name in METHODS if METHODS[name].group == "ablation"]
+        ablation = select(rows, with_methods(options, ["recommended", *parts]), noise)
+        if len(ablation) > 1:
+            lines += [
+                "The recommended setting without one of its parts, against the whole:",
+                "",
+                *compare_pairs(ablation, [(name, "recommended") for name in parts]),
+            ]
         if lines:
             tables += [f"## {title}", "", *lines]
     measured = load("quality")
     return QUALITY.format(
         tables="\n".join(tables), python=measured["python"], machine=measured["machine"]
     )
+
+
+def with_methods(options: argparse.Namespace, methods: list[str]) -> argparse.Namespace:
+    """Return options for other methods."""
+    return argparse.Namespace(**{**vars(options), "methods": methods})
 
 
 def in_common(runs: Runs) -> Runs:
