@@ -246,11 +246,24 @@ def categories_as_text(X: pd.DataFrame) -> pd.DataFrame:
 
 
 def realmlp(problem: Problem, **parameters: Any) -> BaseEstimator:
-    """Return RealMLP with its tuned defaults; missing numbers become the median."""
+    """Return RealMLP with its tuned defaults."""
     from pytabkit import RealMLP_TD_Classifier, RealMLP_TD_Regressor
 
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     cls = RealMLP_TD_Regressor if problem.is_regression else RealMLP_TD_Classifier
+    return of_pytabkit(cls, problem, **parameters)
+
+
+def tabm(problem: Problem, **parameters: Any) -> BaseEstimator:
+    """Return TabM with its defaults, one fifth of the rows left out for its length."""
+    from pytabkit import TabM_D_Classifier, TabM_D_Regressor
+
+    cls = TabM_D_Regressor if problem.is_regression else TabM_D_Classifier
+    return of_pytabkit(cls, problem, **parameters)
+
+
+def of_pytabkit(cls: Any, problem: Problem, **parameters: Any) -> BaseEstimator:
+    """Return an estimator of pytabkit behind the median in the place of missing numbers."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     model = cls(device="cpu", n_threads=1, random_state=problem.seed, **parameters)
     median = SimpleImputer(strategy="median")
     columns = ColumnTransformer(
@@ -264,7 +277,7 @@ def realmlp(problem: Problem, **parameters: Any) -> BaseEstimator:
 # -- the registry -----------------------------------------------------------------------
 
 OURS = ("sksharp", "scikit-learn", "torch", "skorch")
-REALMLP = ("pytabkit", "torch")
+PYTABKIT = ("pytabkit", "torch")
 
 METHODS = {
     "mlp": Method(mlp, "sklearn"),
@@ -277,8 +290,9 @@ METHODS = {
     "lightgbm": Method(lightgbm, "peers", ("lightgbm",)),
     "catboost": Method(catboost, "peers", ("catboost",)),
     "hgb": Method(hgb, "peers"),
-    "realmlp": Method(partial(realmlp, n_cv=1), "peers", REALMLP),
-    "realmlp5": Method(partial(realmlp, n_cv=5), "peers", REALMLP),
+    "realmlp": Method(partial(realmlp, n_cv=1), "peers", PYTABKIT),
+    "realmlp5": Method(partial(realmlp, n_cv=5), "peers", PYTABKIT),
+    "tabm": Method(tabm, "peers", PYTABKIT),
     "adam": Method(partial(sharp, solver="adam"), "ours", OURS),
     "default": Method(sharp, "ours", OURS),
     "default_rho_0": Method(partial(sharp, rho=[0.0]), "ours", OURS),
