@@ -916,6 +916,26 @@ def test_an_interrupt_with_early_stopping_keeps_the_best_epoch(swa, monkeypatch)
     assert regr.n_averaged_ == 0
 
 
+def test_an_interrupt_of_members_is_kept_once_there_is_one_radius(monkeypatch):
+    params = {"n_members": 2, "max_iter": 40, "batch_size": 5}
+    interrupt_gradient(monkeypatch, 100)
+    clf = make_classifier(**{**params, "rho": [0.05]})
+    with pytest.warns(UserWarning, match="Training interrupted by user"):
+        clf.fit(X, labels)
+    monkeypatch.undo()
+    interrupt_gradient(monkeypatch, 100)
+    fixed = make_classifier(**{**params, "rho": 0.05})
+    with pytest.warns(UserWarning, match="Training interrupted by user"):
+        fixed.fit(X, labels)
+    assert 0 < clf.n_iter_ == fixed.n_iter_ < 40
+    assert_array_equal(clf.predict_proba(X), fixed.predict_proba(X))
+    for rho in (0.05, [0.05, 0.1]):  # before any row that was left out has said anything
+        monkeypatch.undo()
+        interrupt_gradient(monkeypatch, 10)
+        with pytest.raises(KeyboardInterrupt):
+            make_classifier(**{**params, "rho": rho}).fit(X, labels)
+
+
 def test_an_interrupt_of_lbfgs_leaves_the_last_fit(monkeypatch):
     clf = make_classifier(warm_start=True, solver="lbfgs", max_iter=20).fit(X, labels)
     state, evaluations = state_of(clf), []

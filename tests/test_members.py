@@ -554,6 +554,25 @@ def test_a_length_that_was_chosen_is_not_chosen_anew():
     assert hasattr(network, "oof_decision_function_")
 
 
+@pytest.mark.parametrize(
+    "params", [{"early_stopping": True}, {"swa": True}, {"snapshots": 3}], ids=str
+)
+def test_no_length_is_chosen_where_training_ends_by_itself(params):
+    network = SAMMLPClassifier(**{**SMALL, "rho": "auto"}, solver="ranger", **params)
+    network.fit(ROWS, SIGNS)
+    assert not hasattr(network, "oof_decision_function_")
+
+
+def test_the_temperature_of_a_length_that_was_chosen_stays():
+    network = SAMMLPClassifier(
+        **{**AUTO, "rho": "auto"}, solver="ranger", scoring="refined_loss"
+    )
+    network.set_params(warm_start=True).fit(X, LABELS)
+    before = network._state.inverse_temperature
+    assert before not in (None, 1.0)
+    assert network.fit(X, LABELS)._state.inverse_temperature == before
+
+
 @pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
 def test_solvers_of_scikit_learn_a_radius_do_not_look_for_one(solver):
     auto = SAMMLPClassifier(**AUTO, solver=solver).fit(X, LABELS)

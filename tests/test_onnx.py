@@ -254,6 +254,25 @@ def test_a_tabular_pipeline_predicts_the_same_in_its_float32(estimator, target):
     assert_predicts_the_same(model, NEW, tolerance=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:columns .* hold words that the fit had not")
+@pytest.mark.parametrize(
+    ("word", "target"), [("classifier", "words"), ("regressor", "number")]
+)
+def test_the_recommended_network_predicts_the_same_in_float64(word, target):
+    model = tabular_pipeline(word, max_steps=40, random_state=0)
+    model.set_params(columns__numeric__encode__dtype=None, precision="passthrough")
+    model.fit(TABLE, TABLE_TARGETS[target])
+    assert_predicts_the_same(model, NEW)
+    # the temperature of a classifier is a part of the weights
+    network = getattr(model["model"], "regressor_", model["model"])
+    rows = model[:-1].transform(NEW)
+    predict = "predict_proba" if word == "classifier" else "predict"
+    plain = [getattr(m.to_sklearn(), predict)(rows) for m in network.members_]
+    assert_allclose(
+        np.mean(plain, axis=0), getattr(network, predict)(rows), rtol=1e-12, atol=1e-12
+    )
+
+
 def test_a_tabular_pipeline_of_an_array_predicts_the_same():
     rows = X.copy()
     rows[::5, 2] = np.nan

@@ -266,6 +266,16 @@ def test_partial_fit_goes_on_bit_for_bit(tmp_path):
     assert_same(twin, estimator)
 
 
+@pytest.mark.parametrize("solver", ["sam", "ranger"])
+def test_members_that_began_with_partial_fit_go_on(solver, tmp_path):
+    estimator = SAMMLPClassifier(**{**SMALL, "rho": "auto"}, solver=solver, n_members=2)
+    estimator.partial_fit(X, y, classes=[0, 1, 2])
+    twin = round_trip(estimator, tmp_path)
+    for one in (estimator, twin):
+        one.partial_fit(X, y)
+    assert_same(twin, estimator)
+
+
 ASCENT = {"interval": 2, "start": 0.25, "micro_batch_size": 8}
 # no option of them but the last ones' is the default
 CHANGED = [

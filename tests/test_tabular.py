@@ -30,8 +30,8 @@ from sksharp import (
     SAMMLPRegressor,
     tabular_pipeline,
 )
-from sksharp.exceptions import ColumnWarning
-from sksharp.options import AdamW
+from sksharp.exceptions import ColumnWarning, UnusedParameterWarning
+from sksharp.options import AdamW, YellowFin
 from sksharp.preprocessing._recommended import PARAMETERS as RECOMMENDED
 
 NETWORK = {"hidden_layer_sizes": (4,), "max_iter": 3, "random_state": 0}
@@ -713,6 +713,33 @@ def test_parts_of_the_recommended_network_can_be_replaced():
     assert (network.rho, network.base_solver) == ("auto", "adam")
     names = pipeline.get_params()
     assert names["columns__numeric__encode__bins__n_bins"] == 3
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        ({"max_iter": 3}, {"max_steps": None}),
+        ({"max_iter": 3, "max_steps": 9}, {"max_steps": 9}),
+        ({"solver": "adam"}, {"rho": "auto", "base_solver": "adam"}),
+        ({"solver": "ranger"}, {"rho": "auto", "base_solver": "adam"}),
+        ({"solver": "asam"}, {"rho": "auto", "base_solver": AdamW(weight_decay=0.1)}),
+        ({"solver": "asam", "rho": 0.5}, {"rho": 0.5}),
+        ({"solver": YellowFin()}, {"learning_rate": "constant"}),
+        ({"swa": True}, {"ema_decay": None}),
+        ({"snapshots": 3}, {"n_members": 1, "learning_rate": "constant"}),
+        ({"hidden_layer_sizes": ()}, {"dropout": 0.0}),
+    ],
+    ids=str,
+)
+def test_what_a_parameter_excludes_is_left_out_without_a_word(params, expected):
+    pipeline = tabular_pipeline("classifier", **{"max_steps": 60, **params})
+    if "max_iter" in params:
+        pipeline = tabular_pipeline("classifier", **params)
+    assert expected.items() <= pipeline["model"].get_params().items()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UnusedParameterWarning)
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        pipeline.fit(FRAME, np.where(y > 0, "up", "down"))
 
 
 def test_a_search_fits_every_fold_by_itself():

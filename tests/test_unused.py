@@ -250,6 +250,17 @@ def test_what_chooses_a_radius_warns_where_the_rows_are_too_few_to_choose(
     assert f"Training is with rho={radius};" in message
 
 
+@pytest.mark.parametrize("solver", ["ranger", "adamw"])
+def test_what_chooses_a_length_warns_where_the_rows_are_too_few_to_choose(solver):
+    (message,) = warnings_of(scoring="accuracy", solver=solver)
+    assert "the length of training have no effect with 20 rows" in message
+
+
+def test_cv_is_not_read_where_a_number_leaves_no_length_to_choose():
+    (message,) = warnings_of(cv=2, solver="ranger", rho=0.0)
+    assert "rho=0.0 does not read have no effect, got cv=2" in message
+
+
 @pytest.mark.parametrize(
     "params",
     [

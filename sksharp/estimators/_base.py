@@ -364,7 +364,9 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
         if may_choose and not self._has_chosen():
             if not plan.chooses(data.y, data.sample_weight, data.validation):
                 self._keep_radius(plan, plan.radius_until_chosen)
-                warn_of_few_rows(self, n_nonzero_weight(data.y, data.sample_weight))
+                if not data.is_automatic(plan):
+                    n_rows = n_nonzero_weight(data.y, data.sample_weight)
+                    warn_of_few_rows(self, n_rows)
         outcome = train(
             plan,
             data,
@@ -405,7 +407,7 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
             return bool(progress.validation_scores)  # by the same rows and score
         if plan.snapshots is not None or not is_refined(plan.scoring):
             return False
-        return incremental or hasattr(self, "rho_grid_")  # which was chosen before
+        return incremental or self._has_chosen()
 
     def _take_over(self, plan: FitPlan, outcome: Outcome) -> None:
         """Store the outcome of a fit."""
@@ -452,7 +454,7 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
             member._state = network.state.replace(score_freq=freq)
             member._take(result)
             members.append(member)
-        self.members_ = members
+        self.members_, self._state = members, state_of(self)
         forget(self, ("coefs_", "intercepts_", "n_averaged_"))
         self.n_iter_ = max(member.n_iter_ for member in members)
         self.t_ = max(member.t_ for member in members)

@@ -369,11 +369,14 @@ class FitPlan:
     def chooses(
         self, y: Array, sample_weight: Array | None, validation_data: object = None
     ) -> bool:
-        """Return whether a fit of one network chooses its radius."""
+        """Return whether a fit of one network chooses its radius, or its length."""
+        if not self.searches:
+            return False
+        ends_by_itself = self.early_stopping or self.swa or self.snapshots
+        if not self.outer.takes_radius and ends_by_itself:
+            return False
         lists = self.radii is not None and np.size(self.radii) > 1
-        return self.searches and (
-            lists or self.is_automatic(y, sample_weight, validation_data)
-        )
+        return lists or self.is_automatic(y, sample_weight, validation_data)
 
     @property
     def micro_batch_size(self) -> int | None:

@@ -251,7 +251,12 @@ def choose_radius(
         observer.begin_choice(n_rungs, 1 if plan.n_members > 1 else 2)
     n_compared = len(jobs) if plan.n_members == 1 else FOLDS_TO_COMPARE
     losses, epochs, results, best = halve(
-        jobs, radii.tolist(), train, pauses, n_compared
+        jobs,
+        radii.tolist(),
+        train,
+        pauses,
+        n_compared,
+        keeps_interrupted=plan.n_members > 1,
     )
     if observer is not None:
         observer.end_choice()
@@ -300,6 +305,8 @@ def halve(
     train: Callable[[Sequence[TrainingJob]], list[TrainingResult]],
     pauses: dict[int, float],
     n_compared: int,
+    *,
+    keeps_interrupted: bool,
 ) -> tuple[Array, Array, list[TrainingResult], int]:
     """Train all folds with every radius, by successive halving.
 
@@ -319,6 +326,9 @@ def halve(
 
     n_compared : int
         Folds to compare the radii on. The others are trained with the best radius alone.
+
+    keeps_interrupted : bool
+        Whether networks of the best radius are of use if the user ends their training.
 
     Returns
     -------
@@ -341,7 +351,8 @@ def halve(
         parts = _parts(running, results, trained_on, pause_at)
         trained = train(list(parts.values())) if parts else []
         for part, result in zip(parts, trained, strict=True):
-            if result.is_interrupted:
+            is_kept = keeps_interrupted and is_last and len(running) == 1
+            if result.is_interrupted and not is_kept:
                 raise KeyboardInterrupt  # nothing is chosen yet
             results[part] = result
         for i in running:
@@ -401,7 +412,10 @@ def best_score(result: TrainingResult) -> float:
 
 def check_scores(results: Iterable[TrainingResult]) -> None:
     """Raise if a network never had a finite loss or score on held-out rows."""
-    if not all(np.isfinite(best_score(r)) for r in results):
+    without = [r for r in results if not np.isfinite(best_score(r))]
+    if any(result.is_interrupted for result in without):
+        raise KeyboardInterrupt  # before the rows that were left out said anything
+    if without:
         raise ValueError(
             "Solver produced non-finite parameter weights, and no finite loss or score of "
             "the rows that were left out in any epoch. The input data may contain large "

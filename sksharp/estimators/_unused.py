@@ -30,16 +30,19 @@ def warn_of_unused(estimator: Any, plan: FitPlan) -> None:
 
 
 def warn_of_few_rows(estimator: Any, n_rows: int) -> None:
-    """Warn of parameters of the choice of a radius, if there are too few rows for it."""
+    """Warn of parameters of a choice, if there are too few rows for it."""
     unread: set[str] = set() if estimator.early_stopping else {"scoring"}
     changed = _changed(estimator, unread)
-    if changed:
-        warn(
-            "Parameters of the choice of a radius have no effect with "
-            f"{n_rows} rows, got {_named(changed)}. Training is with "
-            f"rho={estimator.rho_:g}; set cv, or rho to a number.",
-            UnusedParameterWarning,
-        )
+    if not changed:
+        return
+    what, instead = "the length of training", "S"
+    if hasattr(estimator, "rho_"):
+        what, instead = "a radius", f"Training is with rho={estimator.rho_:g}; s"
+    warn(
+        f"Parameters of the choice of {what} have no effect with {n_rows} rows, got "
+        f"{_named(changed)}. {instead}et cv, or rho to a number.",
+        UnusedParameterWarning,
+    )
 
 
 def _named(params: Mapping[str, Any]) -> str:
@@ -52,18 +55,16 @@ def _unread_by_solver(plan: FitPlan) -> set[str]:
     # the default, as an object too
     is_default = plan.params["base_solver"] == as_solver("adam")
     unread: set[str] = set() if plan.outer.takes_base or is_default else {"base_solver"}
-    if not plan.outer.takes_radius:
-        # of solvers that scikit-learn lacks, a number says not to choose the length
-        unread |= (
-            {"rho"} if plan.outer.is_of_sklearn or plan.radii is not None else set()
-        )
-        unread |= set() if plan.searches else _of_the_choice(plan)
+    if plan.outer.is_of_sklearn:
+        unread |= {"rho"} | _of_the_choice(plan)
+    elif not plan.outer.takes_radius and plan.radii is not None:
+        unread |= {"rho"}  # a number says not to choose the length
     return unread
 
 
 def _unread_by_radius(plan: FitPlan) -> set[str]:
-    has_radius = plan.is_stochastic and plan.outer.takes_radius
-    return set() if plan.searches or not has_radius else _of_the_choice(plan)
+    chooses = plan.is_stochastic and not plan.outer.is_of_sklearn
+    return set() if plan.searches or not chooses else _of_the_choice(plan)
 
 
 def _of_the_choice(plan: FitPlan) -> set[str]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from .._choices import nearest
 from ..estimators._classifier import SAMMLPClassifier
 from ..estimators._regressor import SAMMLPRegressor
-from ..options.solvers import AdamW
+from ..options.solvers import SOLVERS, AdamW, Solver
 
 # skrub's words
 ESTIMATORS: dict[str, Any] = {
@@ -77,7 +79,38 @@ def recommended_network(kind: str, params: Mapping[str, Any]) -> Any:
                 f"{name} must be a parameter of tabular_pipeline or of "
                 f"{cls.__name__}, got {name}={params[name]!r}. {_hint(name, known)}"
             )
-    return network.set_params(**params)
+    return network.set_params(**_instead(params), **params)
+
+
+def _instead(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what takes the place of recommended parameters that given ones exclude."""
+    changes: dict[str, Any] = {}
+    if "max_iter" in params:
+        changes["max_steps"] = None
+    if params.get("swa"):
+        changes["ema_decay"] = None
+    if params.get("snapshots"):
+        changes |= {"ema_decay": None, "n_members": 1, "early_stopping": False}
+        changes |= {"learning_rate": "constant", "rho": 0.0, "scoring": None}
+    if "hidden_layer_sizes" in params and not np.size(params["hidden_layer_sizes"]):
+        changes["dropout"] = 0.0
+    if "solver" in params:
+        changes |= _instead_with(params["solver"])
+    return {name: value for name, value in changes.items() if name not in params}
+
+
+def _instead_with(solver: Any) -> dict[str, Any]:
+    """Return what takes the place of recommended parameters that a solver excludes."""
+    if isinstance(solver, str) and solver in SOLVERS:
+        solver = SOLVERS[solver]()
+    if not isinstance(solver, Solver):
+        return {}
+    changes: dict[str, Any] = {"rho": "auto"}
+    if not solver.takes_base:
+        changes["base_solver"] = "adam"
+    if "learning_rate_init" not in solver.reads.values() and not solver.takes_base:
+        changes["learning_rate"] = "constant"  # it tunes the rate itself
+    return changes
 
 
 def _hint(word: str, words: Iterable[str]) -> str:
