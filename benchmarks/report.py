@@ -131,7 +131,7 @@ CPU time on one thread of a search over `rho` with five folds, as two ratios: th
 {searches}
 
 The cost of choosing a radius and of members, in units of a fit of one network with one
-radius and as many epochs. One network tries three radii, five members try six:
+radius and as many epochs. Both try three radii, members on two of their folds:
 
 | network, dtype | `rho='auto'` | `n_members=5` | both |
 |---|---|---|---|

@@ -929,7 +929,10 @@ def test_an_interrupt_of_members_is_kept_once_there_is_one_radius(monkeypatch):
         fixed.fit(X, labels)
     assert 0 < clf.n_iter_ == fixed.n_iter_ < 40
     assert_array_equal(clf.predict_proba(X), fixed.predict_proba(X))
-    for rho in (0.05, [0.05, 0.1]):  # before any row that was left out has said anything
+    for rho in (
+        0.05,
+        [0.05, 0.1],
+    ):  # before any row that was left out has said anything
         monkeypatch.undo()
         interrupt_gradient(monkeypatch, 10)
         with pytest.raises(KeyboardInterrupt):

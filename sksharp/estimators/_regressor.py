@@ -167,7 +167,8 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         'muon'.
 
     n_iter_no_change : int or inf, default=10
-        Epochs without improvement after which training stops. Not used when ``solver`` is
+        Epochs without improvement after which training stops, of members with
+        ``early_stopping`` scores without improvement. Not used when ``solver`` is
         'lbfgs'.
 
     max_fun : int, default=15000
@@ -217,8 +218,8 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
 
         - 'auto' spans a tenth of all steps, ``1 - 10 / n_steps``, between 0.9 and 0.999.
         - 0 never averages.
-        - None is 0.99 if a radius is chosen (``rho``), without ``swa`` and ``snapshots``,
-          and 0 otherwise.
+        - None is 0.99 with a choice (``rho``), without ``swa`` and ``snapshots``, and 0
+          otherwise.
 
         Not together with ``swa`` and ``snapshots``. Needs a solver other than 'lbfgs'.
 
@@ -240,10 +241,10 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         on all rows. Needs a solver other than 'lbfgs'.
 
     cv : int, splitter, iterable of splits or None, default=None
-        Folds of ``n_members`` and of the choice of ``rho``. None for one fold per member,
-        and for a single network for shuffled 3-fold, of
-        which as many folds are used as hold out 300 rows. For grouped or ordered rows
-        give a splitter, or its splits.
+        Folds of ``n_members`` and of the choice of radius and length. None for one fold
+        per member, and for a single network for shuffled 3-fold, of which as many folds
+        are used as hold out 300 rows. For grouped or ordered rows give a splitter, or its
+        splits.
 
     max_steps : int or None, default=None
         Maximum number of steps, in place of ``max_iter``: training lasts as many epochs
@@ -315,14 +316,14 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         next three.
 
     rho_losses_ : ndarray of shape (n_radii,)
-        Mean loss of the held-out rows with every radius: each row by the network that was
-        not trained on it, at the best epoch of its fold. Radii that were dropped were
-        trained for fewer epochs. Only set when ``scoring`` is None or a loss.
+        Mean loss of the held-out rows with every radius, at the best epoch of each fold;
+        with ``n_members``, of the rows of the first two folds. Radii that were dropped
+        were trained for fewer epochs. Only set when ``scoring`` is None or a loss.
 
     rho_scores_ : ndarray of shape (n_radii,)
-        Mean score of the folds with every radius, weighted by their rows, at the best
-        epoch of each fold. The radius with the highest is chosen, of equal ones the
-        smallest. Only set with any other ``scoring``.
+        Mean score of the folds, with ``n_members`` of the first two, with every radius,
+        weighted by their rows, at the best epoch of each fold. The radius with the highest
+        is chosen, of equal ones the smallest. Only set with any other ``scoring``.
 
     rho_epochs_ : ndarray of int of shape (n_radii,)
         Epochs that every radius was trained for.

@@ -127,7 +127,7 @@ default=None
     rows, which chooses its best epoch and ends its training; their predictions are
     averaged. Each has two hidden layers of 128 units and is trained by AdamW (``rho=[0]``:
     one gradient a step) with dropout, a cosine schedule of the learning rate and an
-    exponential average of the weights, for at most 2,500 steps on small minibatches.
+    exponential average of the weights, for at most some 2,500 steps on small minibatches.
     The epochs of a classifier are judged by ``scoring='refined_loss'``.
     ``tabular_pipeline("classifier")[-1]`` shows all parameters; ``rho='auto'`` chooses a
     radius too.
