@@ -326,8 +326,7 @@ for _name, _parameters in {
         partial(recommended, **_parameters), "ablation", OURS
     )
 # Every other solver and ensemble of one training: as it comes, where a radius is chosen
-# out of three, and at SAM's customary radius; solvers without a radius as they come, and
-# with their learning rate searched.
+# out of three, and at SAM's customary radius.
 for _name, _radius in {
     "wsam": 0.05,
     "asam": 0.5,
@@ -351,6 +350,9 @@ for _name, _parameters in {
     _method = partial(sharp, **_parameters)
     METHODS[_name] = Method(_method, "family", OURS)
     METHODS[f"{_name}_fixed"] = Method(partial(_method, rho=0.05), "family", OURS)
+METHODS["sam_chosen"] = Method(partial(sharp, solver="sam"), "family", OURS)
+# without a radius: the length is chosen, or training is scikit-learn's, or that with its
+# learning rate searched
 for _name in (
     "ranger",
     "radam",
@@ -360,7 +362,9 @@ for _name in (
     "muon",
     "yellowfin",
 ):
-    METHODS[_name] = Method(partial(sharp, solver=_name), "family", OURS)
+    _method = partial(sharp, solver=_name)
+    METHODS[_name] = Method(_method, "family", OURS)
+    METHODS[f"{_name}_fixed"] = Method(partial(_method, rho=0.0), "family", OURS)
 for _name in ("adam", "ranger", "radam", "adamw", "lookahead", "schedule_free", "muon"):
     METHODS[f"{_name}_search"] = Method(
         partial(rate_searched, solver=_name), "family", OURS

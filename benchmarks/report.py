@@ -28,6 +28,8 @@ from _comparison import (
 from _datasets import SETS
 from _methods import METHODS, RATES
 
+from sksharp.options.solvers import SOLVERS as OPTIONS_OF_SOLVERS
+
 HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs"
 
@@ -225,9 +227,9 @@ training labels flipped ({n_noisy} tables; the others are regressions). All netw
   held-out rows and also brings an average of the weights and smaller minibatches.
 - *fixed*: the usual radius (0.05; 0.5 for `'asam'` and `'msam'`), and otherwise the
   baseline's settings. This shows what the solver itself does.
-- *default* and *searched*, for solvers without a radius: with default parameters, which
-  choose the length of training for solvers that scikit-learn lacks, and with `rho=0` and
-  the best of three values of `learning_rate_init` ({rates}) by cross-validation.
+- For solvers without a radius, *chosen* is the length of training alone, `rho=0` is
+  scikit-learn's training, and *searched* that with the best of three values of
+  `learning_rate_init` ({rates}) by cross-validation.
 - Wins and losses are tables where the mean score differs by more than twice its standard
   error; *loss* is the geometric mean of the ratios of log-loss or squared error, below 1
   if better than the baseline; *CPU* is that of the times of a fit, including the choice
@@ -241,8 +243,9 @@ training labels flipped ({n_noisy} tables; the others are regressions). All netw
 With three splits about one table in five is a win or a loss by chance, with two splits
 one in three, so compare whole columns rather than single cells. The times were taken at
 different loads of the machine: a difference of a quarter in *CPU* says nothing. The
-*chosen* rows but that of `'sam'` were measured when a choice took about twice as long as
-it does now. To repeat the measurements:
+*chosen* rows of solvers with a radius were measured when a choice took about twice as long
+as it does now; those without one on {n_lengths} of the tables and two splits, with the
+original labels. To repeat the measurements:
 
 ```shell
 python benchmarks/bench_quality.py --methods family --max-rows {max_rows} --noise 0 0.2 0.4
@@ -609,14 +612,17 @@ def solvers_page() -> str:
     """Return the page on all solvers."""
     with (HERE / "results" / "quality.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    methods = [name for name, method in METHODS.items() if method.group == "family"]
+    family = [name for name, method in METHODS.items() if method.group == "family"]
+    lengths = [name for name in family if chooses_length(name)]
+    methods = ["adam", "adam_ema", "swa", "sam", *family]
     options = argparse.Namespace(
-        methods=["adam", "adam_ema", "swa", "sam", "default", *methods],
+        methods=[name for name in methods if name not in lengths],
         sets=[n for n in SETS if SETS[n]["n_rows"] <= MAX_ROWS_OF_SOLVERS],
         splits=[0, 1, 2],
         report=None,
     )
     runs = {noise: in_common(select(rows, options, noise)) for noise in NOISES}
+    of_lengths = select(rows, with_methods(options, ["adam", *lengths]), 0.0)
     of_clean, of_noisy = (runs[noise]["adam"] for noise in NOISES[:2])
     n_splits = sorted({len(splits) for splits in of_clean.values()})
     body = []
@@ -630,7 +636,11 @@ def solvers_page() -> str:
             if not noise:
                 cpu_of_clean = cpu
         body.append([*described(name), *cells, cpu_of_clean])
+    for name in lengths:
+        _, wins, _, losses, loss, cpu = summary(of_lengths, name, "adam")
+        body.append([*described(name), f"{wins}, {losses}", loss, "", "", "", "", cpu])
     return SOLVERS.format(
+        n_lengths=len(of_lengths[lengths[0]]),
         n_sets=len(of_clean),
         n_noisy=len(of_noisy),
         max_rows=MAX_ROWS_OF_SOLVERS,
@@ -649,19 +659,26 @@ ADDED = {
     "snapshots": ("`'sam'`, `snapshots=5`", "chosen"),
     "fast_geometric": ("`'sam'`, `snapshots=5`, triangular", "chosen"),
     "sam": ("`'sam'`", "fixed"),
-    "default": ("`'sam'`", "chosen"),
+    "sam_chosen": ("`'sam'`", "chosen"),
 }
+
+
+def chooses_length(method: str) -> bool:
+    """Return whether a method is a solver without a radius, as it comes."""
+    return (
+        method in OPTIONS_OF_SOLVERS and not OPTIONS_OF_SOLVERS[method]().takes_radius
+    )
 
 
 def described(method: str) -> tuple[str, str]:
     """Return a method's solver and setting in words."""
     name, _, kind = method.rpartition("_")
     if kind == "fixed":
-        return ADDED.get(name, (f"`'{name}'`",))[0], "fixed"
+        setting = "`rho=0`" if chooses_length(name) else "fixed"
+        return ADDED.get(name, (f"`'{name}'`",))[0], setting
     if kind == "search":
         return f"`'{name}'`", "searched"
-    has_radius = f"{method}_fixed" in METHODS
-    return ADDED.get(method, (f"`'{method}'`", "chosen" if has_radius else "default"))
+    return ADDED.get(method, (f"`'{method}'`", "chosen"))
 
 
 def draw() -> None:

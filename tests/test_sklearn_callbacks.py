@@ -174,7 +174,7 @@ def assert_same_weights(model, expected):
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_every_epoch_is_a_task_of_the_fit(solver):
     recorder = Recorder()
-    params = {"rho": "auto"} if SOLVERS[solver].is_of_sklearn else {}
+    params = {} if SOLVERS[solver].chooses_length else {"rho": "auto"}
     make_classifier(solver=solver, **params).set_callbacks(recorder).fit(X, labels)
     expected = ["setup", ("begin", "fit", (0,))]
     for k in range(5):

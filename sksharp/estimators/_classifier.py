@@ -179,8 +179,8 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         Radius of the perturbation, in the Euclidean norm over all weights and biases of
         the network. The best value depends on the data, from 0 to about 1, and is about
         ten times as large with 'asam' and 'msam'. Read by the sharpness-aware solvers,
-        from 'sam' to 'msam'; the other solvers that scikit-learn lacks only read whether
-        it is 'auto', which chooses the length of training for them too.
+        from 'sam' to 'msam'; 'lookahead', 'ranger', 'radam', 'adamw', 'schedule_free' and
+        'muon' only read whether it is 'auto', which chooses their length of training too.
 
         - A number is the radius. 0 gives the base solver.
         - 'auto' chooses from 0, 0.1 and 0.5; from ten times these with 'asam' and 'msam'.

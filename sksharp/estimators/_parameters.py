@@ -329,7 +329,7 @@ class FitPlan:
             return False
         if self.outer.takes_radius:
             return not isinstance(self.params["rho"], Real)
-        return not self.outer.is_of_sklearn and isinstance(self.params["rho"], str)
+        return self.outer.chooses_length and isinstance(self.params["rho"], str)
 
     @property
     def radius_until_chosen(self) -> float | None:

@@ -55,7 +55,7 @@ def _unread_by_solver(plan: FitPlan) -> set[str]:
     # the default, as an object too
     is_default = plan.params["base_solver"] == as_solver("adam")
     unread: set[str] = set() if plan.outer.takes_base or is_default else {"base_solver"}
-    if plan.outer.is_of_sklearn:
+    if not plan.outer.chooses_length:
         unread |= {"rho"} | _of_the_choice(plan)
     elif not plan.outer.takes_radius and plan.radii is not None:
         unread |= {"rho"}  # a number says not to choose the length
@@ -63,7 +63,7 @@ def _unread_by_solver(plan: FitPlan) -> set[str]:
 
 
 def _unread_by_radius(plan: FitPlan) -> set[str]:
-    chooses = plan.is_stochastic and not plan.outer.is_of_sklearn
+    chooses = plan.is_stochastic and plan.outer.chooses_length
     return set() if plan.searches or not chooses else _of_the_choice(plan)
 
 

@@ -76,8 +76,8 @@ class Solver(Option):
         What the optimizer needs to know of the network: of 'model_ndim', 'layout' and
         'n_scaled', the number of entries that are weights.
 
-    is_of_sklearn : bool
-        Whether scikit-learn has it, and ``rho='auto'`` leaves its training as it is there.
+    chooses_length : bool
+        Whether ``rho='auto'`` chooses the length of training, and small minibatches.
 
     radius : float
         Factor by which ``rho`` exceeds that of 'sam' for the same effect.
@@ -106,7 +106,7 @@ class Solver(Option):
     has_schedule: ClassVar[bool] = False
     chooses_rows: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ()
-    is_of_sklearn: ClassVar[bool] = False
+    chooses_length: ClassVar[bool] = True
     radius: ClassVar[float] = 1.0
     state: ClassVar[tuple[str, ...]] = ()
     memory: ClassVar[tuple[str, ...]] = ()
@@ -910,7 +910,7 @@ class Adam(Solver):
     """
 
     name, optimizer = "adam", "Adam"
-    is_of_sklearn = True
+    chooses_length = False  # as in scikit-learn
     reads = _ADAM
     state = ("step", "mean", "mean_sq")
 
@@ -942,7 +942,7 @@ class SGD(Solver):
     """
 
     name, optimizer = "sgd", "SGD"
-    is_of_sklearn = True
+    chooses_length = False  # as in scikit-learn
     reads = {
         "lr": "learning_rate_init",
         "momentum": "momentum",
@@ -1131,6 +1131,7 @@ class YellowFin(Solver):
 
     name, optimizer = "yellowfin", "YellowFin"
     is_base = False
+    chooses_length = False  # it diverges on small minibatches
     needs = ("model_ndim",)
     state = ("step", "velocity", "mean", "mean_sq")
 
