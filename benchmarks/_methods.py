@@ -353,18 +353,11 @@ for _name, _parameters in {
 METHODS["sam_chosen"] = Method(partial(sharp, solver="sam"), "family", OURS)
 # without a radius: the length is chosen, or training is scikit-learn's, or that with its
 # learning rate searched
-for _name in (
-    "ranger",
-    "radam",
-    "adamw",
-    "lookahead",
-    "schedule_free",
-    "muon",
-    "yellowfin",
-):
+for _name in ("ranger", "radam", "adamw", "lookahead", "schedule_free", "muon"):
     _method = partial(sharp, solver=_name)
     METHODS[_name] = Method(_method, "family", OURS)
     METHODS[f"{_name}_fixed"] = Method(partial(_method, rho=0.0), "family", OURS)
+METHODS["yellowfin"] = Method(partial(sharp, solver="yellowfin"), "family", OURS)
 for _name in ("adam", "ranger", "radam", "adamw", "lookahead", "schedule_free", "muon"):
     METHODS[f"{_name}_search"] = Method(
         partial(rate_searched, solver=_name), "family", OURS

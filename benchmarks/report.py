@@ -665,9 +665,8 @@ ADDED = {
 
 def chooses_length(method: str) -> bool:
     """Return whether a method is a solver without a radius, as it comes."""
-    return (
-        method in OPTIONS_OF_SOLVERS and not OPTIONS_OF_SOLVERS[method]().takes_radius
-    )
+    solver = OPTIONS_OF_SOLVERS.get(method)
+    return solver is not None and solver.chooses_length and not solver().takes_radius
 
 
 def described(method: str) -> tuple[str, str]:
@@ -678,7 +677,8 @@ def described(method: str) -> tuple[str, str]:
         return ADDED.get(name, (f"`'{name}'`",))[0], setting
     if kind == "search":
         return f"`'{name}'`", "searched"
-    return ADDED.get(method, (f"`'{method}'`", "chosen"))
+    setting = "default" if method == "yellowfin" else "chosen"
+    return ADDED.get(method, (f"`'{method}'`", setting))
 
 
 def draw() -> None:

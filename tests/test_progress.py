@@ -210,7 +210,7 @@ def test_the_choice_of_a_radius_is_shown_by_rungs():
     lines = lines_of(file)
     first, *others = (
         f"SAMMLPClassifier, choosing rho, rung {rung} networks"
-        for rung in ("1 of 2, 4", "2 of 2, group 1 of 2, 3", "2 of 2, group 2 of 2, 3")
+        for rung in ("1 of 3, 4", "2 of 3, group 1 of 2, 3", "2 of 3, group 2 of 2, 3")
     )
     titles = list(dict.fromkeys(line["title"] for line in lines))
     assert titles == [first, *others]
@@ -507,8 +507,8 @@ def test_a_choice_says_which_radius_and_fold_prints(capsys):
     shown = capsys.readouterr().out.splitlines()
     plain = [line for line in shown if not line.startswith("[")]
     assert plain == [
-        "Choosing rho, rung 1 of at most 2: 2 radii, 4 networks.",
-        "Choosing rho, rung 2 of at most 2: 1 radius, 3 networks.",
+        "Choosing rho, rung 1 of at most 3: 2 radii, 4 networks.",
+        "Choosing rho, rung 2 of at most 3: 1 radius, 3 networks.",
         f"Chose rho={clf.rho_:g}.",
     ]
     for radius, epochs in zip(clf.rho_grid_, clf.rho_epochs_, strict=True):

@@ -260,7 +260,7 @@ def test_the_rungs_of_a_choice_are_tasks_with_the_epochs_of_their_networks():
     of_first = [path for path in epochs if len(path) == 5 and path[2] == 0]
     assert len(of_first) == dropped
     assert recorder.limits["fit"] == 1
-    assert recorder.limits["fit/choose-rho"] == 2
+    assert recorder.limits["fit/choose-rho"] == 3
 
 
 def test_a_single_network_is_trained_after_the_choice():

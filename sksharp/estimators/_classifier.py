@@ -188,7 +188,7 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         - A list holds the radii to choose from.
 
         The radius with the lowest loss of held-out rows is chosen, or with the best
-        ``scoring``. Radii are compared early, after 5 % of the epochs, and the best is
+        ``scoring``. Radii are compared early, after a tenth of the epochs, and the best is
         trained to the end. A single network is then trained on all rows, for as many
         epochs as the folds improved, at most ``max_iter``. It does not use ``tol`` and
         ``n_iter_no_change``, unless ``swa`` or ``early_stopping`` ends training. A choice

@@ -25,7 +25,7 @@ STEPS_BETWEEN_SCORES = 20
 
 # rungs of the halving: (share of the epochs, share of the radii that are kept after it),
 # and the folds of members that they are compared on
-RUNGS = ((0.025, 1 / 2), (0.05, 0.0))
+RUNGS = ((0.05, 1 / 2), (0.1, 0.0))
 FOLDS_TO_COMPARE = 2
 
 # a fold of a single network stops after so many evaluations without a better loss; a loss
