@@ -9,7 +9,9 @@ from .inspection import (
     LossCurveDisplay,
     LossLandscapeDisplay,
     RhoCurveDisplay,
+    RobustnessDisplay,
     SharpnessDisplay,
+    robustness,
     sharpness,
 )
 from .model_selection._search import (
@@ -26,6 +28,7 @@ __all__ = [
     "LossLandscapeDisplay",
     "PiecewiseLinearEncoder",
     "RhoCurveDisplay",
+    "RobustnessDisplay",
     "SAMMLPClassifier",
     "SAMMLPRegressor",
     "SharpnessDisplay",
@@ -33,6 +36,7 @@ __all__ = [
     "VectorizedRandomizedSearchCV",
     "load",
     "progress",
+    "robustness",
     "save",
     "sharpness",
     "tabular_pipeline",

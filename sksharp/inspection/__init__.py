@@ -1,8 +1,10 @@
-"""Inspection of a fit: the sharpness of its minimum, and displays."""
+"""Inspection of a fit: the sharpness of its minimum, robustness, and displays."""
 
 from ._loss_curve import LossCurveDisplay
 from ._loss_landscape import LossLandscapeDisplay
 from ._rho_curve import RhoCurveDisplay
+from ._robustness import Robustness, robustness
+from ._robustness_display import RobustnessDisplay
 from ._sharpness import Sharpness, module_sharpness, sharpness
 from ._sharpness_display import SharpnessDisplay
 
@@ -10,8 +12,11 @@ __all__ = [
     "LossCurveDisplay",
     "LossLandscapeDisplay",
     "RhoCurveDisplay",
+    "Robustness",
+    "RobustnessDisplay",
     "Sharpness",
     "SharpnessDisplay",
     "module_sharpness",
+    "robustness",
     "sharpness",
 ]

@@ -62,16 +62,23 @@ def check_rows(
     encode = _encode_labels if is_classifier(estimator) else _check_targets
     y = encode(estimator, y)
     check_consistent_length(X, y)
-    if sample_weight is not None:
-        sample_weight = _check_sample_weight(
-            sample_weight, X, dtype=np.float64, ensure_non_negative=True
-        )
-        if not sample_weight.any():  # of which scikit-learn 1.7 says nothing
-            raise ValueError(
-                "sample_weight must hold at least one non-zero number, got zeros only. "
-                "Give a row a weight, or leave sample_weight out."
-            )
+    sample_weight = check_weights(sample_weight, X)
     return X, y, sample_weight
+
+
+def check_weights(sample_weight: Any, X: Any) -> Array | None:
+    """Return weights of rows in float64, None if there are none."""
+    if sample_weight is None:
+        return None
+    weights: Array = _check_sample_weight(
+        sample_weight, X, dtype=np.float64, ensure_non_negative=True
+    )
+    if not weights.any():  # of which scikit-learn 1.7 says nothing
+        raise ValueError(
+            "sample_weight must hold at least one non-zero number, got zeros only. "
+            "Give a row a weight, or leave sample_weight out."
+        )
+    return weights
 
 
 def _encode_labels(estimator: Any, y: Any) -> Array:

@@ -56,7 +56,7 @@ def names_of(
     estimators: Any, names: Sequence[str] | None = None
 ) -> tuple[list[Any], list[str]]:
     """Return the estimators and their names: keys of a dict, ``names`` or reprs."""
-    if hasattr(estimators, "get_params") and not hasattr(estimators, "__len__"):
+    if hasattr(estimators, "get_params"):
         raise TypeError(
             "estimators must be a dict or a list of estimators, got "
             f"{type(estimators).__name__}. Put it into a list."
@@ -87,6 +87,8 @@ def names_of(
 
 
 def _short_name(estimator: Any) -> str:
+    if hasattr(estimator, "steps"):  # the repr of a pipeline is long, and takes long
+        return type(estimator).__name__
     text = " ".join(repr(estimator).split())
     return text if len(text) <= 40 else type(estimator).__name__
 

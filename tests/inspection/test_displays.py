@@ -18,6 +18,7 @@ from sksharp import (
     LossCurveDisplay,
     LossLandscapeDisplay,
     RhoCurveDisplay,
+    RobustnessDisplay,
     SAMMLPClassifier,
     SAMMLPRegressor,
     SharpnessDisplay,
@@ -433,6 +434,7 @@ DISPLAYS = {
     "rho curve": RhoCurveDisplay([0, 1], [2, 1]),
     "line": LossLandscapeDisplay(LINE, [[2, 1]]),
     "plane": LossLandscapeDisplay(LINE * 2, [[[2, 1], [1, 2]]]),
+    "robustness": RobustnessDisplay([0, 1], [[[2], [1]]], ["a"]),
     "sharpness": SharpnessDisplay([[1, 2]], ["a", "b"], ["trace"]),
 }
 

@@ -1,0 +1,111 @@
+"""The loss of predictions of any estimator: log-loss, or squared error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.base import is_classifier
+from sklearn.utils import check_array, column_or_1d
+
+from .._jobs import Array
+
+LOG_LOSS, SQUARED_ERROR = "Log-loss", "Squared error"
+
+
+def make_loss(
+    estimator: Any, y: Any, sample_weight: Array | None
+) -> Callable[[Any, Any], float]:
+    """Return the mean loss of an estimator as a function of it and of rows.
+
+    NaN for classifiers that predict no probabilities.
+    """
+    if not is_classifier(estimator):
+        return SquaredError(y, sample_weight)
+    if hasattr(estimator, "predict_proba"):
+        return LogLoss(y, sample_weight)
+    return no_loss
+
+
+def no_loss(estimator: Any, X: Any) -> float:
+    """Return NaN."""
+    return np.nan
+
+
+class SquaredError:
+    """The squared error, averaged over targets and rows."""
+
+    def __init__(self, y: Any, sample_weight: Array | None) -> None:
+        y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+        self.y, self.sample_weight = y.reshape(len(y), -1), sample_weight
+
+    def __call__(self, estimator: Any, X: Any) -> float:
+        """Return the loss of predictions for rows."""
+        predicted = np.asarray(estimator.predict(X), dtype=np.float64)
+        predicted = predicted.reshape(len(self.y), -1)
+        if predicted.shape != self.y.shape:
+            raise ValueError(
+                "y must have as many targets as the estimator predicts, "
+                f"{predicted.shape[1]}, got {self.y.shape[1]}."
+            )
+        errors = ((predicted - self.y) ** 2).mean(axis=1)
+        return float(np.average(errors, weights=self.sample_weight))
+
+
+class LogLoss:
+    """Minus the logarithm of the probability of the class, averaged over rows.
+
+    Several outputs, or labels of which each is there or not, are summed up.
+    """
+
+    def __init__(self, y: Any, sample_weight: Array | None) -> None:
+        self.sample_weight = sample_weight
+        y = y.toarray() if issparse(y) else np.asarray(y)
+        is_single = y.ndim == 1 or y.shape[1] == 1
+        self.y = column_or_1d(y).reshape(-1, 1) if is_single else y
+        self.labels = [Labels(column) for column in self.y.T]
+
+    def __call__(self, estimator: Any, X: Any) -> float:
+        """Return the loss of predictions for rows."""
+        found, classes = estimator.predict_proba(X), estimator.classes_
+        if isinstance(found, list | tuple):
+            losses = sum(map(self._losses, self.labels, found, classes))
+        elif len(self.labels) > 1:
+            losses = _minus_log(np.where(self.y == 1, found, 1 - found)).sum(axis=1)
+        else:
+            losses = self._losses(self.labels[0], found, classes)
+        return float(np.average(losses, weights=self.sample_weight))
+
+    def _losses(self, labels: Labels, probabilities: Array, classes: Any) -> Array:
+        rows = np.arange(len(probabilities))
+        return _minus_log(probabilities[rows, labels.positions_in(classes)])
+
+
+class Labels:
+    """The labels of one output, looked up in the classes of a fit."""
+
+    def __init__(self, y: Array) -> None:
+        indices: dict[Any, int] = {}
+        self.codes = np.array([indices.setdefault(v, len(indices)) for v in y.tolist()])
+        self.uniques = [*indices]
+
+    def positions_in(self, classes: Any) -> Array:
+        """Return the position of every label among classes."""
+        classes = np.asarray(classes).tolist()
+        unknown = set(self.uniques) - set(classes)
+        if unknown:
+            raise ValueError(
+                f"y must hold the classes of the fit, {classes}, got "
+                f"{sorted(unknown, key=str)} besides. Leave those rows out."
+            )
+        positions = {label: i for i, label in enumerate(classes)}
+        found: Array = np.array([positions[v] for v in self.uniques])[self.codes]
+        return found
+
+
+def _minus_log(probabilities: Array) -> Array:
+    eps = np.finfo(probabilities.dtype).eps  # as log_loss of scikit-learn clips
+    losses: Array = -np.log(np.clip(probabilities, eps, 1 - eps).astype(np.float64))
+    return losses
