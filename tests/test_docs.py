@@ -247,22 +247,20 @@ def test_what_is_said_of_flatness_and_time_is_in_the_stored_results():
         found = [line for line in stored if line.startswith(head)]
         return [line.strip("| ").split(" | ")[len(cells) :] for line in found]
 
-    clean, less_noisy, noisy = rows_of("default", "default_rho_0")
+    clean, less_noisy, noisy = rows_of("sam_chosen", "default_rho_0")
     sets, wins, _, losses, loss, *_ = clean
-    said = (
-        f"{sets} tables the default has {float(loss):.2f} of the loss, with {wins} wins"
-    )
-    assert f"{said} and {losses} losses" in readme
+    assert (wins, losses) == ("1", "0")
+    said = f"had {float(loss):.2f} of the loss of the same setting with `rho=[0]` on {sets}"
+    assert f"{said} tables, with 1 win and no loss" in readme
+    in_words = []
     for row, share in ((less_noisy, 20), (noisy, 40)):
-        sets, wins, _, losses, loss, _, points = row
-        said = f"{share} % of the labels flipped, {float(points):+.1f} points"
-        assert f"{said} and {float(loss):.2f} of the log-loss" in readme
-        assert f"{float(points):+.1f} points with {share} %" in flat
-    sets, wins, _, losses, loss, *_ = rows_of("recommended_auto", "recommended")[0]
-    said = (
-        f"a radius on top of the one line has {float(loss):.2f} of its loss on {sets}"
-    )
-    assert said in readme
+        _, wins, _, losses, loss, _, points = row
+        words = readme.split(f"with {share} % of ")[1]
+        said = f"{float(loss):.2f}, with {wins} wins, {losses} losses and "
+        assert said + f"{float(points):+.1f} points" in words
+        assert f"{wins} wins to {losses} and {float(points):.1f} points" in flat
+        in_words.append(f"{100 * (float(loss) - 1):.0f} %")
+    assert f"log-loss is then {in_words[1]} and {in_words[0]} higher" in flat
 
     small, large = (rows_of(rows) for rows in ("up to 499", "5,000 to 10,000"))
     said = f"{float(small[0][5]):.1f} times with fewer than 500 training rows, "
