@@ -268,8 +268,8 @@ SIZES = [500, 1500, 5000]  # bounds of the training rows
 ABOVE, BELOW, RIGHT = ("center", "bottom"), ("center", "top"), ("left", "center")
 SHIFT = {"bottom": (0, 3), "top": (0, -4), "center": (8, 0)}  # points
 NAMES = {
-    "default": ("sksharp as it comes", BELOW, "#0072B2"),
-    "recommended": ("sksharp, tabular_pipeline", ABOVE, "#0072B2"),
+    "default": ("sksharp as it comes", ABOVE, "#0072B2"),
+    "recommended": ("sksharp, tabular_pipeline", BELOW, "#0072B2"),
     "mlp_es": ("scikit-learn's MLP, early stopping", RIGHT, "0.3"),
     "hgb": ("HistGradientBoosting", BELOW, "#D55E00"),
     "lightgbm": ("LightGBM", ABOVE, "#D55E00"),
