@@ -273,7 +273,7 @@ NAMES = {
     "mlp_es": ("scikit-learn's MLP, early stopping", RIGHT, "0.3"),
     "hgb": ("HistGradientBoosting", BELOW, "#D55E00"),
     "lightgbm": ("LightGBM", ABOVE, "#D55E00"),
-    "catboost": ("CatBoost", ABOVE, "#D55E00"),
+    "catboost": ("CatBoost", RIGHT, "#D55E00"),
     "realmlp": ("RealMLP", ABOVE, "#009E73"),
     "realmlp5": ("RealMLP, five folds", ABOVE, "#009E73"),
 }
@@ -749,6 +749,7 @@ def draw_quality() -> None:
     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.minorticks_off()
     ax.set_xlim(0.06, 70)
+    ax.set_ylim(bottom=0.5)
     ax.set_xlabel("CPU time of a fit, in fits of scikit-learn's MLP (log scale)")
     ax.set_ylabel("Loss on test rows, scikit-learn's MLP = 1")
     ax.set_title(f"{len(options.sets)} tables, geometric means and 95 % intervals")
