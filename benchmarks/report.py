@@ -133,7 +133,8 @@ CPU time on one thread of a search over `rho` with five folds, as two ratios: th
 {searches}
 
 The cost of choosing a radius and of members, in units of a fit of one network with one
-radius and as many epochs. Both try three radii, members on two of their folds:
+radius and as many epochs. Measured when members tried six radii on all folds, and a choice
+took about twice as long as now:
 
 | network, dtype | `rho='auto'` | `n_members=5` | both |
 |---|---|---|---|
