@@ -67,8 +67,8 @@ X, y = load_iris(return_X_y=True)
 
 
 def make(rate=0.02, **params):
-    shared = {"max_iter": 5, "batch_size": 30, "random_state": 0}
-    return SAMMLPClassifier(learning_rate_init=rate, **shared, **params)
+    shared = {"max_iter": 5, "batch_size": 30, "random_state": 0, "rho": 0.0}
+    return SAMMLPClassifier(learning_rate_init=rate, **{**shared, **params})
 
 
 def assert_same(estimator, other):
