@@ -45,6 +45,7 @@ class Toy(Solver):
     """Gradient descent that multiplies its rate."""
 
     name, optimizer = "toy", "Toy"
+    chooses_length = False
     reads = {"lr": "learning_rate_init"}
     _parameter_constraints = {"factor": [Number(Real, 0, None, closed="left")]}
 
