@@ -134,7 +134,7 @@ CPU time on one thread of a search over `rho` with five folds, as two ratios: th
 
 The cost of choosing a radius and of members, in units of a fit of one network with one
 radius and as many epochs. Measured when members tried six radii on all folds, and a choice
-took about twice as long as now:
+took longer than now:
 
 | network, dtype | `rho='auto'` | `n_members=5` | both |
 |---|---|---|---|
@@ -181,17 +181,14 @@ in up to three random splits each, and stores every run in
   each the package, its version and the lines that read it. A quarter of the rows are test
   rows, and training and test rows are limited to 10,000 each.
 - `default` is `SAMMLPClassifier()` or `SAMMLPRegressor()`. `sam_chosen` is the default as
-  it was when its choice took twice as long, `default_rho_0` the same then with `rho=[0]`:
-  what small minibatches, the average and the choice of the length give without flatness.
+  it was when its choice took longer, `default_rho_0` the same then with `rho=[0]`: what
+  small minibatches, the average and the choice of the length give without flatness.
   `recommended` is `tabular_pipeline("classifier")` or `("regressor")`, which has no
-  radius. `adam` is this package's network
-  with scikit-learn's solver, `sam` the one with a fixed radius of 0.05, `swa` that one
-  with `swa=True`.
+  radius. `adam` is this package's network with scikit-learn's solver, `sam` the one with
+  a fixed radius of 0.05, `swa` that one with `swa=True`.
 - `mlp` is scikit-learn's network with default parameters, `mlp_es` with early stopping,
   `mlp_grid` with a search over `alpha`; `hgb` is scikit-learn's `HistGradientBoosting`.
   LightGBM, CatBoost and RealMLP (`realmlp5`: five folds) run with their own defaults.
-  `mlp_as_long_as_default` and `mlp_as_long_as_recommended` are `mlp` with as many epochs
-  as take the time of these.
 - Plain networks get the same preprocessing: missing numbers become the median, numbers
   are standardized, categories become one column each; the target of a regression is
   standardized.
@@ -208,8 +205,9 @@ in up to three random splits each, and stores every run in
   has the number of tables. Only methods with three splits of all 52 tables can be read as
   results: for the others, a table with one split is always a tie, and the missing tables
   are mostly the large ones.
-- Times of methods that were run on different days are compared loosely: this machine's
-  speed varies by a factor of two. `mlp`, `default` and `recommended` ran side by side.
+- Only `mlp` and `recommended` ran in turns, in one run. `default` ran on the same day at
+  another load of the machine, all others on other days, at speeds that differ by up to a
+  factor of two: read their ratios of times loosely.
 - Measured with Python {python} on {machine}.
 
 {tables}
@@ -245,8 +243,8 @@ training labels flipped ({n_noisy} tables; the others are regressions). All netw
 With three splits about one table in five is a win or a loss by chance, with two splits
 one in three, so compare whole columns rather than single cells. The times were taken at
 different loads of the machine: a difference of a quarter in *CPU* says nothing. The
-*chosen* rows of solvers with a radius were measured when a choice took about twice as long
-as it does now; those without one on {n_lengths} of the tables and two splits, with the
+*chosen* rows of solvers with a radius were measured when a choice took longer than it does
+now; those without one on {n_lengths} of the tables and two splits, with the
 original labels. To repeat the measurements:
 
 ```shell

@@ -1131,7 +1131,7 @@ class YellowFin(Solver):
 
     name, optimizer = "yellowfin", "YellowFin"
     is_base = False
-    chooses_length = False  # it diverges on small minibatches
+    chooses_length = False  # it may diverge on small minibatches
     needs = ("model_ndim",)
     state = ("step", "velocity", "mean", "mean_sq")
 
