@@ -362,4 +362,3 @@ for _name in ("adam", "ranger", "radam", "adamw", "lookahead", "schedule_free", 
     METHODS[f"{_name}_search"] = Method(
         partial(rate_searched, solver=_name), "family", OURS
     )
-GROUPS = list(dict.fromkeys(method.group for method in METHODS.values()))
