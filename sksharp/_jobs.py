@@ -146,7 +146,8 @@ class Progress:
 
     ``best_n_iter`` is the epoch of the best score. ``inverse_temperature`` is what
     multiplies the output layer in predictions, None for nothing: where validation is
-    refined, it belongs to the weights of the best score.
+    refined, it belongs to the weights of the best score. ``best_row_losses`` are the
+    losses of the validation rows at the best score, where the validation keeps them.
 
     Either ``best_loss`` (without a validation set) or ``validation_scores`` and
     ``best_validation_score`` (with one) are kept, the others are None.
@@ -160,6 +161,7 @@ class Progress:
     validation_scores: list[float] | None = None
     best_validation_score: float | None = None
     inverse_temperature: float | None = None
+    best_row_losses: Array | None = None
     no_improvement_count: int = 0
     was_stalled: bool = False
 
@@ -192,6 +194,10 @@ class Validation:
 
     is_refined : bool
         Whether their loss is that at the best temperature. Only without ``score``.
+
+    keeps_rows : bool
+        Whether the losses of the rows are kept, of the best epoch. Only without
+        ``score``.
     """
 
     X: Matrix
@@ -201,6 +207,7 @@ class Validation:
     sample_weight: Array | None = None
     freq: int = 1
     is_refined: bool = False
+    keeps_rows: bool = False
 
 
 @dataclass(frozen=True)

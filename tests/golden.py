@@ -62,6 +62,8 @@ ATTRIBUTES = (
     "rho_",
     "rho_grid_",
     "rho_losses_",
+    "rho_differences_",
+    "rho_standard_errors_",
     "rho_scores_",
     "rho_epochs_",
     "oof_prediction_",

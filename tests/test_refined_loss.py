@@ -312,7 +312,10 @@ def test_a_radius_is_chosen_by_the_refined_loss_of_all_folds(n_members, monkeypa
     )
     assert not hasattr(clf, "rho_scores_")
     assert_allclose(clf.rho_losses_, -reference.rho_scores_, rtol=1e-8)
-    assert clf.rho_ == clf.rho_grid_[clf.rho_losses_.argmin()]
+    above = clf.rho_losses_ - clf.rho_losses_.min()
+    assert_allclose(clf.rho_differences_, above, rtol=1e-12)
+    is_good = above <= clf.rho_standard_errors_
+    assert clf.rho_ == clf.rho_grid_[is_good].max()
     by_loss = clone(clf).set_params(scoring="loss").fit(X, LABELS)
     assert (clf.rho_losses_ < by_loss.rho_losses_).any()
 

@@ -420,6 +420,8 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
                     self.rho_scores_ = -choice.losses
                 else:
                     self.rho_losses_ = choice.losses
+                    self.rho_differences_ = choice.differences
+                    self.rho_standard_errors_ = choice.standard_errors
         if outcome.fold_seed is not None:
             self._state = state_of(self).replace(fold_seed=outcome.fold_seed)
         if plan.n_members > 1:

@@ -186,9 +186,10 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
           With 'wsam' these are the values of ``rho * gamma / (1 - gamma)``.
         - A list holds the radii to choose from.
 
-        The radius with the lowest loss of held-out rows is chosen, or with the best
-        ``scoring``. Radii are compared early, after a tenth of the epochs, and the best is
-        trained to the end. A single network is then trained on all rows, for as many
+        Chosen is the largest radius whose loss of held-out rows is at most one standard
+        error above the lowest, paired over the rows (``rho_standard_errors_``); with a
+        scorer in ``scoring``, the radius with the best score. Radii are compared early,
+        after a tenth of the epochs, and the chosen one is trained to the end. A single network is then trained on all rows, for as many
         epochs as the folds improved, at most ``max_iter``. It does not use ``tol`` and
         ``n_iter_no_change``, unless ``swa`` or ``early_stopping`` ends training. A choice
         also changes what ``batch_size='auto'`` and ``ema_decay=None`` mean.
@@ -313,12 +314,24 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
 
     rho_grid_ : ndarray of shape (n_radii,)
         The radii that were tried, in ascending order. Only set after a choice, like the
-        next three.
+        next five.
 
     rho_losses_ : ndarray of shape (n_radii,)
         Mean loss of the held-out rows with every radius, at the best epoch of each fold;
         with ``n_members``, of the rows of the first two folds. Radii that were dropped
-        were trained for fewer epochs. Only set when ``scoring`` is None or a loss.
+        were trained for fewer epochs. Only set when ``scoring`` is None or a loss, like
+        the next two.
+
+    rho_differences_ : ndarray of shape (n_radii,)
+        Loss above the lowest, in the units of the loss, when the radius was last compared
+        with others. What is dropped after 5 % of the epochs is compared there, the others
+        after 10 %.
+
+    rho_standard_errors_ : ndarray of shape (n_radii,)
+        Standard errors of ``rho_differences_``, of the differences of the losses row by
+        row. With weights ``w`` of ``n`` rows and differences ``d`` of weighted mean ``m``
+        it is ``sqrt(n / (n - 1) * sum((w * (d - m))**2)) / sum(w)``. A row that is held
+        out several times counts as one.
 
     rho_scores_ : ndarray of shape (n_radii,)
         Mean score of the folds, with ``n_members`` of the first two, with every radius,

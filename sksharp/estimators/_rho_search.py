@@ -1,12 +1,11 @@
-"""The choice of a radius: successive halving, validated on held-out rows."""
+"""The choice of a radius on held-out rows: its folds, its rungs and its outcome."""
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,9 @@ from .._jobs import Array, Settings, TrainingJob, TrainingResult, Validation
 from .._numbers import check_range
 from ..observers._bar import say
 from ..options.solvers import SOLVERS
+from ._comparison import rows_of_fold, validation_in
 from ._folds import Folds, has_zeros, nonzero_rows
+from ._halving import Halving, best_score
 from ._network import FitData, Network, Trainer, make_job
 from ._parameters import FitPlan
 from ._validation import validation_of
@@ -150,26 +151,6 @@ def with_patience(job: TrainingJob) -> TrainingJob:
     return dataclasses.replace(job, settings=settings)
 
 
-def with_radius(job: TrainingJob, radius: float | None) -> TrainingJob:
-    """Return a copy of a job that has not begun, with another radius if it has one."""
-    settings = job.settings
-    if radius is not None:
-        settings = dataclasses.replace(
-            settings.with_argument("rho", radius),
-            label=f"rho={radius:g}, {settings.label}",
-        )
-    return dataclasses.replace(
-        job,
-        settings=settings,
-        random_state=copy.deepcopy(job.random_state),
-        progress=dataclasses.replace(
-            job.progress,
-            loss_curve=list(job.progress.loss_curve),
-            validation_scores=list(job.progress.validation_scores or []),
-        ),
-    )
-
-
 @dataclasses.dataclass
 class RadiusChoice:
     """Result of training all folds with every radius.
@@ -183,13 +164,20 @@ class RadiusChoice:
         Loss over the rows of the folds that radii are compared on, at each fold's best
         epoch. Minus the score with a scorer.
 
+    differences : array of shape (n_radii,)
+        Loss less the lowest, when a radius was last compared with others. 0 for the only
+        one, and with a scorer.
+
+    standard_errors : array of shape (n_radii,)
+        Standard errors of these differences, paired over the rows held out.
+
     epochs : array of int of shape (n_radii,)
         Epochs for which each radius was trained.
 
     results : list of TrainingResult
-        Those of the best radius, one per fold.
+        Those of the chosen radius, one per fold.
 
-    best : int
+    chosen : int
         Index of that radius.
 
     is_scored : bool
@@ -198,15 +186,17 @@ class RadiusChoice:
 
     radii: Array
     losses: Array
+    differences: Array
+    standard_errors: Array
     epochs: Array
     results: list[TrainingResult]
-    best: int
+    chosen: int
     is_scored: bool
 
     @property
     def rho(self) -> float | None:
-        """The best radius, None if the solver has no radius."""
-        radius = self.radii[self.best]
+        """The chosen radius, None if the solver has no radius."""
+        radius = self.radii[self.chosen]
         return None if radius is None else float(radius)
 
 
@@ -250,20 +240,22 @@ def choose_radius(
     if observer is not None:
         observer.begin_choice(n_rungs, 1 if plan.n_members > 1 else 2)
     n_compared = len(jobs) if plan.n_members == 1 else FOLDS_TO_COMPARE
-    losses, epochs, results, best = halve(
-        jobs,
-        radii.tolist(),
-        train,
-        pauses,
-        n_compared,
-        keeps_interrupted=plan.n_members > 1,
-    )
+    halving = Halving(jobs, radii.tolist(), n_compared)
+    results = halving.run(train, pauses, keeps_interrupted=plan.n_members > 1)
     if observer is not None:
         observer.end_choice()
     if plan.verbose and plan.outer.takes_radius:
-        say(f"Chose rho={radii[best]:g}.")
-    is_scored = validation_in(jobs[0]).score is not None
-    return RadiusChoice(radii, losses, epochs, results, best, is_scored)
+        say(f"Chose rho={radii[halving.chosen]:g}.")
+    return RadiusChoice(
+        radii,
+        halving.losses,
+        halving.differences,
+        halving.standard_errors,
+        halving.epochs,
+        results,
+        halving.chosen,
+        halving.is_scored,
+    )
 
 
 def _radii_of(plan: FitPlan, dtype: np.dtype[Any]) -> Array:
@@ -297,117 +289,6 @@ def pauses_of(
     epochs, freq = max(job.epochs for job in jobs), validation_in(jobs[0]).freq
     pauses = {math.ceil(share * epochs / freq) * freq: left for share, left in rungs}
     return {epoch: left for epoch, left in pauses.items() if epoch < epochs}
-
-
-def halve(
-    jobs: Sequence[TrainingJob],
-    radii: Sequence[float | None],
-    train: Callable[[Sequence[TrainingJob]], list[TrainingResult]],
-    pauses: dict[int, float],
-    n_compared: int,
-    *,
-    keeps_interrupted: bool,
-) -> tuple[Array, Array, list[TrainingResult], int]:
-    """Train all folds with every radius, by successive halving.
-
-    Parameters
-    ----------
-    jobs : list of TrainingJob
-        One per fold.
-
-    radii : list of float or None
-        Radii.
-
-    train : callable
-        Takes a list of jobs, returns their results.
-
-    pauses : dict of int to float
-        Epochs, in ascending order, and the share of the radii kept after them.
-
-    n_compared : int
-        Folds to compare the radii on. The others are trained with the best radius alone.
-
-    keeps_interrupted : bool
-        Whether networks of the best radius are of use if the user ends their training.
-
-    Returns
-    -------
-    losses, epochs, results, best
-        As in :class:`RadiusChoice`.
-    """
-    sizes = np.array([_weight_of_fold(job) for job in jobs])
-    losses = np.full(len(radii), np.inf)
-    lengths = np.zeros(len(radii), dtype=int)
-    running = {
-        i: [with_radius(job, radius) for job in jobs] for i, radius in enumerate(radii)
-    }
-    results: dict[tuple[int, int], TrainingResult] = {}
-    rungs: list[tuple[int | None, float]] = [*pauses.items(), (None, 0.0)]
-    folds = range(len(jobs))
-    compared = folds[:n_compared] if pauses else folds
-    for pause_at, share in rungs:
-        is_last = pause_at is None or len(running) == 1
-        trained_on, pause_at = (folds, None) if is_last else (compared, pause_at)
-        parts = _parts(running, results, trained_on, pause_at)
-        trained = train(list(parts.values())) if parts else []
-        for part, result in zip(parts, trained, strict=True):
-            is_kept = keeps_interrupted and is_last and len(running) == 1
-            if result.is_interrupted and not is_kept:
-                raise KeyboardInterrupt  # nothing is chosen yet
-            results[part] = result
-        for i in running:
-            scores = [best_score(results[i, j]) for j in compared]
-            loss = -np.average(scores, weights=sizes[: len(scores)])
-            losses[i] = loss if np.isfinite(loss) else np.inf
-            lengths[i] = max(results[i, j].progress.n_iter for j in trained_on)
-        if is_last:
-            break
-        n_left = max(1, math.ceil(share * len(radii)))
-        ranked = sorted(running, key=lambda i: losses[i])
-        running = {i: running[i] for i in ranked[:n_left]}
-    best = min(running, key=lambda i: losses[i])
-    return losses, lengths, [results[best, j] for j in folds], best
-
-
-def _parts(
-    running: dict[int, list[TrainingJob]],
-    results: dict[tuple[int, int], TrainingResult],
-    folds: Iterable[int],
-    pause_at: int | None,
-) -> dict[tuple[int, int], TrainingJob]:
-    """Return the jobs left to train up to a pause, by radius and fold."""
-    parts = {}
-    for i, of_radius in running.items():
-        for j in folds:
-            result = results.get((i, j))
-            if result is None:
-                parts[i, j] = dataclasses.replace(of_radius[j], pause_at=pause_at)
-            elif result.is_paused:  # and has not stopped
-                parts[i, j] = of_radius[j].resume(result, pause_at)
-    return parts
-
-
-def _weight_of_fold(job: TrainingJob) -> float:
-    validation = validation_in(job)
-    weights = validation.sample_weight
-    if weights is None:
-        weights = np.ones(len(validation.y))
-    if validation.rows is not None:
-        weights = weights[validation.rows]
-    return float(weights.sum())
-
-
-def validation_in(job: TrainingJob) -> Validation:
-    """Return the validation of a job that has one."""
-    assert job.validation is not None
-    return job.validation
-
-
-def best_score(result: TrainingResult) -> float:
-    """Return the best score of a training that was validated."""
-    score = result.progress.best_validation_score
-    assert score is not None
-    return score
 
 
 def check_scores(results: Iterable[TrainingResult]) -> None:
@@ -459,7 +340,9 @@ def late_gain(
             before = before[np.isfinite(before)].max(initial=-np.inf)
             gain = best_score(result) - before
         gains.append(gain)
-    return float(np.average(gains, weights=[_weight_of_fold(job) for job in jobs]))
+    return float(
+        np.average(gains, weights=[rows_of_fold(job)[1].sum() for job in jobs])
+    )
 
 
 def share_at_best(

@@ -98,6 +98,8 @@ RADIUS = (
     "rho_",
     "rho_grid_",
     "rho_losses_",
+    "rho_differences_",
+    "rho_standard_errors_",
     "rho_scores_",
     "rho_epochs_",
 )

@@ -18,7 +18,9 @@ from sklearn.model_selection import train_test_split
 from .._jobs import Array, Progress, TrainingJob, TrainingResult, Validation, Weights
 from .._warnings import record_warnings
 from ..observers._bar import say
+from ._comparison import validation_in
 from ._folds import Folds, make_folds, n_nonzero_weight
+from ._halving import with_radius
 from ._network import (
     FitData,
     Network,
@@ -37,9 +39,7 @@ from ._rho_search import (
     late_gain,
     share_at_best,
     validated_jobs,
-    validation_in,
     with_patience,
-    with_radius,
 )
 from ._tempering import common_inverse_temperature, soften, tempered
 from ._validation import is_refined, validation_of

@@ -54,6 +54,8 @@ class TypedPerceptron(BaseMultilayerPerceptron):
     rho_: float
     rho_grid_: Array
     rho_losses_: Array
+    rho_differences_: Array
+    rho_standard_errors_: Array
     rho_scores_: Array
     rho_epochs_: Array
     n_averaged_: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -35,8 +35,14 @@ class RhoCurveDisplay:
     std : array-like of shape (n_radii,) or None, default=None
         Standard deviation of the scores over the folds.
 
+    errors : array-like of shape (n_radii,) or None, default=None
+        Standard errors of the scores, for a bar at every radius.
+
     chosen_rho : float or None, default=None
         Radius to mark.
+
+    best_rho : float or None, default=None
+        Radius to mark as the best, if it is not the chosen one.
 
     baseline : float or None, default=None
         Score of the base solver, for a horizontal line. None for that of ``rho=0``, if it
@@ -75,7 +81,9 @@ class RhoCurveDisplay:
         scores: ArrayLike,
         *,
         std: ArrayLike | None = None,
+        errors: ArrayLike | None = None,
         chosen_rho: float | None = None,
+        best_rho: float | None = None,
         baseline: float | None = None,
         is_complete: ArrayLike | None = None,
         score_name: str = "Score",
@@ -85,7 +93,8 @@ class RhoCurveDisplay:
         self.rho = rho[order]
         self.scores = np.asarray(scores, dtype=float)[order]
         self.std = None if std is None else np.asarray(std, dtype=float)[order]
-        self.chosen_rho = chosen_rho
+        self.errors = None if errors is None else np.asarray(errors, dtype=float)[order]
+        self.chosen_rho, self.best_rho = chosen_rho, best_rho
         if is_complete is None:
             is_complete = np.ones(len(rho), dtype=bool)
         self.is_complete = np.asarray(is_complete, dtype=bool)[order]
@@ -134,6 +143,16 @@ class RhoCurveDisplay:
                 lw=0,
                 label="± 1 standard deviation of the folds",
             )
+        if self.errors is not None:
+            ax.errorbar(
+                self.rho,
+                finite,
+                self.errors,
+                fmt="none",
+                ecolor=style["color"],
+                capsize=4,
+                label="± 1 standard error",
+            )
         self.lines_ = ax.plot(self.rho[full], finite[full], zorder=2, **style)
         for shown, mfc, label in [
             (full, style["color"], None if full.all() else "trained to the end"),
@@ -159,27 +178,32 @@ class RhoCurveDisplay:
                     label="base solver (rho=0)",
                 )
             )
-        self._mark_chosen(finite)
+        self._mark(finite)
         ax.set(xlabel="rho", ylabel=self.score_name)
         ax.legend(framealpha=0.9)
         return self
 
-    def _mark_chosen(self, scores: Array) -> None:
-        if self.chosen_rho is None:
-            return
-        at = np.argmin(np.abs(self.rho - self.chosen_rho))
-        self.ax_.plot(
-            self.rho[at],
-            scores[at],
-            "o",
-            ms=14,
-            mfc="none",
-            mec=COLORS[1],
-            mew=2,
-            ls="none",
-            label=f"chosen, rho={self.chosen_rho:.3g}",
-            zorder=4,
-        )
+    def _mark(self, scores: Array) -> None:
+        """Mark the chosen radius and the best."""
+        marks = [(self.chosen_rho, "o", "chosen")]
+        if self.best_rho != self.chosen_rho:
+            marks.append((self.best_rho, "s", "best when compared"))
+        for color, (rho, marker, name) in zip(COLORS[1:], marks, strict=False):
+            if rho is None:
+                continue
+            at = np.argmin(np.abs(self.rho - rho))
+            self.ax_.plot(
+                self.rho[at],
+                scores[at],
+                marker,
+                ms=14,
+                mfc="none",
+                mec=color,
+                mew=2,
+                ls="none",
+                label=f"{name}, rho={rho:.3g}",
+                zorder=4,
+            )
 
     def _scale_axis(self) -> None:
         positive = self.rho[self.rho > 0]
@@ -287,13 +311,27 @@ class RhoCurveDisplay:
         return display.plot(ax)
 
     @classmethod
-    def from_estimator(cls, estimator: Any, *, ax: Any = None, **kwargs: Any) -> Self:
+    def from_estimator(
+        cls,
+        estimator: Any,
+        *,
+        kind: Literal["loss", "difference"] = "loss",
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the losses, or scores, by which ``rho='auto'`` has chosen.
 
         Parameters
         ----------
         estimator : SAMMLPClassifier or SAMMLPRegressor
             Fitted with ``rho='auto'``.
+
+        kind : {'loss', 'difference'}, default='loss'
+            'loss' draws the losses, or scores, at the end of the training of each radius.
+            'difference' draws what the choice was made by: how far each loss was above
+            the lowest when the radius was last compared (``rho_differences_``), with bars
+            of a standard error (``rho_standard_errors_``). Of the radii that were
+            compared last, the largest whose bar reaches 0 is chosen.
 
         ax : matplotlib Axes, default=None
             Where to draw, None for a new figure.
@@ -310,7 +348,8 @@ class RhoCurveDisplay:
         Raises
         ------
         ValueError
-            If the radius was not chosen by the estimator.
+            If the radius was not chosen by the estimator, or not by a loss with
+            ``kind='difference'``.
         TypeError
             If it is no network, such as a Pipeline: pass its last step.
         """
@@ -332,6 +371,22 @@ class RhoCurveDisplay:
             "is_complete": epochs == epochs.max(),
         }
         values = estimator.rho_scores_ if is_scored else estimator.rho_losses_
+        if kind not in ("loss", "difference"):
+            raise ValueError(f"kind must be 'loss' or 'difference', got kind={kind!r}.")
+        has_differences = hasattr(estimator, "rho_differences_")
+        if has_differences:
+            best = np.argmin(estimator.rho_differences_)
+            options["best_rho"] = float(estimator.rho_grid_[best])
+        if kind == "difference":
+            if not has_differences:
+                raise ValueError(
+                    "kind='difference' needs a radius that was chosen by a loss, got an "
+                    "estimator without rho_differences_. Draw kind='loss'."
+                )
+            values = estimator.rho_differences_
+            options["errors"] = estimator.rho_standard_errors_
+            options["score_name"] = "Loss above the lowest, when last compared"
+            del options["is_complete"]
         display = cls(estimator.rho_grid_, values, **{**options, **kwargs})
         return display.plot(ax)
 

@@ -475,6 +475,8 @@ SHARED: dict[str, tuple[str, Rule]] = {
     "rho_": ("a radius", lambda value, fit: is_positive(value)),
     "rho_grid_": PER_RADIUS,
     "rho_losses_": PER_RADIUS,
+    "rho_differences_": PER_RADIUS,
+    "rho_standard_errors_": PER_RADIUS,
     "rho_scores_": PER_RADIUS,
     "rho_epochs_": ("an array with an integer for every radius", is_per_radius("i")),
     "_random_state": (

@@ -192,13 +192,18 @@ class Loop:
         self, ranks: Ranks, scores: Sequence[Score | None]
     ) -> list[Score | None]:
         """Return the first process's scores."""
+        device = self.networks.device
         # in one exchange
-        parts = [part for score in scores for part in score or (None, None)]
-        numbers = ranks.of_first(parts, self.networks.device)
-        return [
-            None if value is None else Score(value, b)
-            for value, b in zip(numbers[::2], numbers[1::2], strict=True)
-        ]
+        parts = [part for score in scores for part in (score or (None, None))[:2]]
+        numbers = ranks.of_first(parts, device)
+        received: list[Score | None] = []
+        pairs = zip(numbers[::2], numbers[1::2], strict=True)
+        for run, own, (value, b) in zip(self.runs, scores, pairs, strict=True):
+            rows = None if own is None else own.rows
+            if rows is not None and run.keeps_rows:
+                rows = rows.new_tensor(ranks.of_first(rows.tolist(), device))
+            received.append(None if value is None else Score(value, b, rows))
+        return received
 
     def _leave(self, ended: Sequence[int]) -> None:
         """Store the results of models and go on with the others."""

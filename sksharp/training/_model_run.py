@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from .._jobs import TrainingJob
 from ._averaging import AveragingPhase
-from ._bridge import flatten
+from ._bridge import flatten, to_array
 from ._learning_rate import LearningRate
 from ._stopping import StoppingRule
 from ._validation import Score
@@ -107,6 +108,12 @@ class ModelRun:
             epoch % validation.freq == 0 or epoch == self.job.epochs
         )
 
+    @property
+    def keeps_rows(self) -> bool:
+        """Whether the losses of the validation rows are kept, at the best score."""
+        validation = self.job.validation
+        return validation is not None and validation.keeps_rows
+
     def after_epoch(self, epoch: Epoch) -> bool:
         """Update for an epoch; return whether it was the last, or a pause follows."""
         progress, job = self.progress, self.job
@@ -150,8 +157,15 @@ class ModelRun:
         self._say(f"Validation score: {epoch.score.value:f}")
         if self.rule.after_score(epoch.score.value):
             self.progress.best_n_iter = self.progress.n_iter
-            self.progress.inverse_temperature = epoch.score.inverse_temperature
+            self._keep(epoch.score)
             self.best.copy_(epoch.weights)
+
+    def _keep(self, score: Score) -> None:
+        """Keep what belongs to the best score."""
+        self.progress.inverse_temperature = score.inverse_temperature
+        if self.keeps_rows:
+            assert score.rows is not None
+            self.progress.best_row_losses = to_array(score.rows).astype(np.float64)
 
     def _is_stalled(self) -> bool:
         """Return whether the rule ends training if the learning rate agrees."""
@@ -203,7 +217,7 @@ class ModelRun:
                 self.phase = None
                 return self.best, 0
             self.progress.best_validation_score = score.value
-            self.progress.inverse_temperature = score.inverse_temperature
+            self._keep(score)
         return average, self.phase.scheme.n_averaged
 
     def _say(self, message: str) -> None:

@@ -19,10 +19,15 @@ from ._temperature import TemperatureScaling
 
 
 class Score(NamedTuple):
-    """A validation score, and the inverse temperature at which it was taken if refined."""
+    """A validation score.
+
+    ``inverse_temperature`` is that at which it was taken, if it is refined, and ``rows``
+    are the losses of the rows, of shape (n_rows,), if it is minus their mean.
+    """
 
     value: float
     inverse_temperature: float | None = None
+    rows: Tensor | None = None
 
 
 @torch.no_grad()
@@ -107,15 +112,19 @@ class Holdout:
                 self.y, self.sample_weight, out_activation
             )
 
-    def losses(self, loss: Loss, y_pred: Tensor) -> list[float]:
-        """Return the mean loss of the rows, one per model."""
+    def scores(self, loss: Loss, y_pred: Tensor) -> list[Score]:
+        """Return minus the mean loss of the rows, one score per model."""
         rows = loss.row_losses(y_pred, self.y)  # type: ignore[arg-type]
         if self.sample_weight is None:
             means = rows.mean(-1, dtype=torch.float64)
         else:
             means = (rows * self.sample_weight).sum(-1, dtype=torch.float64)
         values: list[float] = to_array(means).reshape(-1).tolist()
-        return values
+        of_models = rows.view(-1, rows.shape[-1])
+        return [
+            Score(-value, rows=of_model)
+            for value, of_model in zip(values, of_models, strict=True)
+        ]
 
     def refined_scores(self, loss: Loss, z: Tensor) -> list[Score]:
         """Return minus the mean loss at the best temperature, one per model.
@@ -131,9 +140,8 @@ class Holdout:
         assert self.scaling is not None
         b = self.scaling.fit(z)
         y_pred = loss.activate_(z * b.to(z.dtype)[:, None, None])
-        losses = self.losses(loss, y_pred)
-        pairs = zip(losses, to_array(b).tolist(), strict=True)
-        return [Score(-value, of_model) for value, of_model in pairs]
+        pairs = zip(self.scores(loss, y_pred), to_array(b).tolist(), strict=True)
+        return [score._replace(inverse_temperature=each) for score, each in pairs]
 
 
 class Validator:
@@ -227,7 +235,7 @@ class Validator:
             z = y_pred.view(len(models), *y_pred.shape[-2:])
             return holdout.refined_scores(self.loss, z)
         if holdout.y is not None:
-            return [Score(-value) for value in holdout.losses(self.loss, y_pred)]
+            return holdout.scores(self.loss, y_pred)
         arrays = to_array(y_pred).reshape(len(models), *y_pred.shape[-2:])
         rows = flat.view(len(models), -1)
         scores = []
