@@ -189,10 +189,11 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         Chosen is the largest radius whose loss of held-out rows is at most one standard
         error above the lowest, paired over the rows (``rho_standard_errors_``); with a
         scorer in ``scoring``, the radius with the best score. Radii are compared early,
-        after a tenth of the epochs, and the chosen one is trained to the end. A single network is then trained on all rows, for as many
-        epochs as the folds improved, at most ``max_iter``. It does not use ``tol`` and
-        ``n_iter_no_change``, unless ``swa`` or ``early_stopping`` ends training. A choice
-        also changes what ``batch_size='auto'`` and ``ema_decay=None`` mean.
+        after a tenth of the epochs, and the chosen one is trained to the end. A single
+        network is then trained on all rows, for as many epochs as the folds improved, at
+        most ``max_iter``. It does not use ``tol`` and ``n_iter_no_change``, unless ``swa``
+        or ``early_stopping`` ends training. A choice also changes what
+        ``batch_size='auto'`` and ``ema_decay=None`` mean.
 
         Without a choice, the radius is 0.05 (0.5 with 'asam' and 'msam'), or the only one
         of a list. This is so in ``partial_fit``, unless ``fit`` chose before, and for a

@@ -234,6 +234,37 @@ def test_radii_that_were_given_up_are_told_from_the_others():
     assert display.baseline == (clf.rho_losses_[0] if full[0] else None)
 
 
+def test_the_differences_are_drawn_with_their_errors():
+    clf = classifier(rho=[0, 0.1, 0.5, 1], max_iter=20, n_members=2)
+    display = RhoCurveDisplay.from_estimator(clf, kind="difference")
+    assert_array_equal(display.scores, clf.rho_differences_)
+    assert_array_equal(display.errors, clf.rho_standard_errors_)
+    assert display.is_complete.all()
+    (bars,) = display.ax_.collections
+    ends = np.array([segment[:, 1] for segment in bars.get_segments()])
+    assert_allclose(ends.mean(axis=1), clf.rho_differences_, atol=1e-12)
+    assert_allclose(np.ptp(ends, axis=1) / 2, clf.rho_standard_errors_, atol=1e-12)
+    assert display.chosen_rho == clf.rho_
+    assert display.best_rho == clf.rho_grid_[clf.rho_differences_ == 0]
+    with pytest.raises(ValueError, match="kind must be 'loss' or 'difference'"):
+        RhoCurveDisplay.from_estimator(clf, kind="score")
+    scored = classifier(rho=[0, 0.1], cv=2, scoring="accuracy")
+    with pytest.raises(ValueError, match="needs a radius that was chosen by a loss"):
+        RhoCurveDisplay.from_estimator(scored, kind="difference")
+
+
+def test_errors_are_sorted_and_the_best_is_marked_beside_the_chosen():
+    values = {"errors": [0.3, 0.1, 0.2], "chosen_rho": 0.5}
+    display = RhoCurveDisplay([0.5, 0, 0.1], [3, 1, 2], best_rho=0, **values).plot()
+    assert_array_equal(display.errors, [0.1, 0.2, 0.3])
+    marks = {line.get_label(): line.get_xydata() for line in display.ax_.lines}
+    assert_array_equal(marks["chosen, rho=0.5"], [[0.5, 3]])
+    assert_array_equal(marks["best when compared, rho=0"], [[0, 1]])
+    same = RhoCurveDisplay([0.5, 0, 0.1], [3, 1, 2], best_rho=0.5, **values).plot()
+    names = [text.get_text() for text in same.ax_.get_legend().get_texts()]
+    assert not any("best" in name for name in names)
+
+
 @pytest.mark.parametrize(
     "rho",
     [[0, 0.05, 0.1, 0.5], [0, 0.2], [0.1, 1], [0], [0, *np.geomspace(1e-3, 2, 40)]],
