@@ -33,13 +33,17 @@ search.fit(X, y)
 # %%
 # The choice by ``rho='auto'``: radii that are hopeless are given up on the way. Their
 # losses are of fewer epochs, so that no line joins them: they tell the order in which the
-# radii went, and not how much worse they would have been.
+# radii went, and not how much worse they would have been. What the choice was made by is
+# the difference to the lowest loss at the same epoch: the largest radius that is no more
+# than a standard error above it.
 
 clf = SAMMLPClassifier(rho="auto", n_members=3, **settings).fit(X, y)
 
-figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+figure, axes = plt.subplots(1, 3, figsize=(15, 4.2), layout="constrained")
 RhoCurveDisplay.from_cv_results(search, score_name="Mean test accuracy", ax=axes[0])
 RhoCurveDisplay.from_estimator(clf, ax=axes[1])
+RhoCurveDisplay.from_estimator(clf, kind="difference", ax=axes[2])
 axes[0].set_title("VectorizedGridSearchCV")
 axes[1].set_title("rho='auto'")
+axes[2].set_title("rho='auto': the comparison")
 plt.show()
