@@ -374,9 +374,8 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         with ``ema_decay``.
 
     loss_ : float
-        Source of the initial weights, the validation rows, the order of the rows and the
-        masks of ``dropout``. An int makes fits repeatable. torch's global generator is
-        never used, numpy's only with None, as in scikit-learn.
+        Loss of the last epoch, with the penalty: the mean of the losses of the minibatches
+        before each step. It is not the perturbed loss.
 
     loss_curve_ : list of float
         Loss of every epoch, also of the calls before if training continued from them. Not
