@@ -22,7 +22,7 @@ import torch
 from sklearn.datasets import make_classification
 
 from sksharp import SAMMLPClassifier
-from sksharp.options import SAM
+from sksharp.options import SAM, InputNoise
 from sksharp.options.solvers import SOLVERS
 from sksharp.training._module import MLPModule
 
@@ -32,6 +32,9 @@ N_STEPS_ALONE = 500
 REPEATS = 15
 
 DTYPES = ("float32", "float64")
+
+# parameters that are not the optimizer's
+OUTSIDE = {"swa", "ema_decay", "snapshots", "dropout", "input_noise"}
 
 TWO_GRADIENTS, ONE_GRADIENT, EVERY_FIFTH = 2.05, 1.15, 1.3
 
@@ -63,6 +66,9 @@ def sam(**options: Any) -> dict[str, Any]:
     return {"solver": SAM(**options) if options else "sam", "rho": 0.05}
 
 
+MEMBERS = {"solver": "adam", "n_members": 5, "hidden_layer_sizes": (128, 128)}
+HELD_OUT = InputNoise(std=0.25, missing=0.1, on="validation")
+
 ROWS = [
     *(ascent(name) for name in ASCENTS if name != "looksam"),
     *(ascent(name, "sgd") for name in ("sam", "wsam", "asam")),
@@ -92,6 +98,13 @@ ROWS = [
     Row("dropout=0.1 over sam", {**sam(), "dropout": 0.1}, sam(), target=None),
     Row("dropout=(0.1, 0.1) over adam", {"solver": "adam", "dropout": (0.1, 0.1)},
         target=None),
+    Row("input_noise=0.25 over adam", {"solver": "adam", "input_noise": 0.25},
+        target=None),
+    Row("input_noise=0.25 over sam", {**sam(), "input_noise": 0.25}, sam(), target=None),
+    Row("input_noise=0.25 over members", {**MEMBERS, "input_noise": 0.25}, MEMBERS,
+        target=None),
+    Row("input_noise, held out, over members", {**MEMBERS, "input_noise": HELD_OUT},
+        MEMBERS, target=None),
 ]  # fmt: skip
 
 
@@ -101,8 +114,8 @@ def fit(settings: dict[str, Any], dtype: str) -> Callable[[], Any]:
     X = X.astype(dtype)
     if settings["solver"] not in ("adam", "sgd"):
         settings = {"rho": 0.0, **settings}  # a number: nothing is chosen
+    settings = {"hidden_layer_sizes": (HIDDEN,), **settings}
     clf = SAMMLPClassifier(
-        hidden_layer_sizes=(HIDDEN,),
         batch_size=BATCH_SIZE,
         max_iter=EPOCHS,
         tol=0,
@@ -158,10 +171,10 @@ def bench_row(row: Row) -> dict[str, Any]:
         for dtype in DTYPES
     }
     result = {**asdict(row), "fit": fits}
-    # averages, dropout and parts of a minibatch are not the optimizer's, and ESAM wants
-    # the losses of rows
+    # these and parts of a minibatch are not the optimizer's, and ESAM wants the losses of
+    # rows
     solver = row.method["solver"]
-    is_outside = bool({"swa", "ema_decay", "snapshots", "dropout"} & {*row.method})
+    is_outside = bool(OUTSIDE & {*row.method})
     in_parts = getattr(solver, "micro_batch_size", None) is not None
     if not is_outside and not in_parts and solver != "esam":
         result["step"] = compare(

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ._input_noise import Columns, HeldOutNoise, NoiseSettings
 from .options._rates import RatePlan
 
 Array: TypeAlias = NDArray[Any]
@@ -90,8 +91,9 @@ class Settings:
     ``optimizers`` are those that take part in a step, the one with the descent last.
     ``schedule`` says the learning rate of every step, None if ``learning_rate`` does, one
     of scikit-learn's names. ``dropout`` has the shares of the inputs and of the units of
-    every hidden layer that a step leaves out, and is empty if that is none. ``label``
-    names the network in what is printed, one among several.
+    every hidden layer that a step leaves out, and is empty if that is none.
+    ``input_noise`` is that of the training, None without. ``label`` names the network in
+    what is printed, one among several.
     """
 
     activation: str
@@ -112,6 +114,7 @@ class Settings:
     schedule: RatePlan | None = None
     micro_batch_size: int | None = None
     dropout: tuple[float, ...] = ()
+    input_noise: NoiseSettings | None = None
     label: str = ""
 
     @property
@@ -122,7 +125,7 @@ class Settings:
     @property
     def draws(self) -> bool:
         """Whether every epoch draws from the random state."""
-        return self.shuffle or bool(self.dropout)
+        return self.shuffle or bool(self.dropout) or self.input_noise is not None
 
     def argument(self, name: str) -> Any:
         """Return an argument of the first optimizer, None if it has none of that name."""
@@ -198,6 +201,9 @@ class Validation:
     keeps_rows : bool
         Whether the losses of the rows are kept, of the best epoch. Only without
         ``score``.
+
+    noise : HeldOutNoise or None
+        What the rows are scored with. ``score`` has the same noisy rows.
     """
 
     X: Matrix
@@ -208,6 +214,7 @@ class Validation:
     freq: int = 1
     is_refined: bool = False
     keeps_rows: bool = False
+    noise: HeldOutNoise | None = None
 
 
 @dataclass(frozen=True)
@@ -311,7 +318,7 @@ class TrainingJob:
         Which rows of ``X``, ``y`` and ``sample_weight`` to train on, all if None.
 
     random_state : numpy.random.RandomState
-        Shuffles the rows, and draws the masks of dropout.
+        Shuffles the rows, and draws the masks of dropout and the noise of inputs.
 
     settings : Settings
         Hyperparameters.
@@ -357,6 +364,9 @@ class TrainingJob:
 
     is_resumed : bool
         Whether this goes on from a pause: the counters are those of one training.
+
+    columns : Columns or None
+        Of the rows of the fit, for the noise of inputs.
     """
 
     weights: Weights
@@ -381,6 +391,7 @@ class TrainingJob:
     keeps_state: bool = True
     pause_at: int | None = None
     is_resumed: bool = False
+    columns: Columns | None = None
 
     def resume(self, paused: TrainingResult, pause_at: int | None) -> TrainingJob:
         """Return the rest of the job, up to the next pause."""

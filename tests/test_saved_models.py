@@ -58,6 +58,7 @@ from sksharp.options import (
     Exponential,
     FisherSAM,
     FriendlySAM,
+    InputNoise,
     LearningRateSchedule,
     Lookahead,
     LookSAM,
@@ -300,6 +301,7 @@ CHANGED = [
     SWA(start=2, freq=2, lr=0.1, anneal=0.5, strategy="linear"),
     SWA(lr=0.1, cycle=3),
     Snapshots(n=2, schedule="triangular", start=1, lr_min=1e-4),
+    InputNoise(std=0.5, missing=0.1, on="both"),
 ]
 OPTIONS = [cls() for cls in _encoding.OPTIONS.values()] + CHANGED
 
@@ -307,7 +309,7 @@ OPTIONS = [cls() for cls in _encoding.OPTIONS.values()] + CHANGED
 def holding(option):
     """Return an estimator with an object in the parameter that takes it."""
     kinds = {Solver: "solver", LearningRateSchedule: "learning_rate"}
-    kinds |= {SWA: "swa", Snapshots: "snapshots"}
+    kinds |= {SWA: "swa", Snapshots: "snapshots", InputNoise: "input_noise"}
     (name,) = [name for kind, name in kinds.items() if isinstance(option, kind)]
     return SAMMLPClassifier(**SMALL, **{name: option})
 

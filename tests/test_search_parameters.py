@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor, VectorizedGridSearchCV, training
+from sksharp._input_noise import HeldOutNoise
 from sksharp._jobs import Settings
 from sksharp.model_selection._pretraining import START_PARAMETERS, Pretraining
 from sksharp.model_selection._results import (
@@ -21,7 +22,7 @@ from sksharp.model_selection._results import (
     data_digests,
     job_key,
 )
-from sksharp.options import SWA, LookSAM, Option, Snapshots, Step
+from sksharp.options import SWA, InputNoise, LookSAM, Option, Snapshots, Step
 from sksharp.options.schedules import SCHEDULES
 from sksharp.options.solvers import SOLVERS
 from sksharp.training import _fit
@@ -46,6 +47,7 @@ SMALL = {
 SGD = {"base_solver": "sgd"}
 EARLY = {"early_stopping": True, "validation_fraction": 0.3, "max_iter": 5}
 SLOW = {**EARLY, "learning_rate_init": 0.005}
+JUDGES = InputNoise(std=3.0, missing=0.5, on="validation")
 
 # what a candidate may vary: two values that train to different networks, and the
 # parameters that let them be read
@@ -65,6 +67,12 @@ PARAMETERS = {
     "ema_decay": ([None, 0.5], {}),
     "epsilon": ([1e-8, 0.1], {}),
     "hidden_layer_sizes": ([(3,), (2, 2)], {}),
+    "input_noise": ([0.0, 0.5], {}),
+    "input_noise of held-out rows": (
+        [0.0, JUDGES],
+        {**EARLY, "scoring": "loss", "max_iter": 12},
+    ),
+    "input_noise of scored rows": ([JUDGES, 0.0], {**SLOW, "scoring": "f1_macro"}),
     "learning_rate": (["constant", "cosine"], {}),
     "learning_rate_init": ([0.05, 0.01], {}),
     "loss": (["squared_error", "poisson"], {}),
@@ -138,7 +146,7 @@ OPTIONS_OF_SCHEDULES = {
     ("shape", "cyclic"): ["cosine", "triangular"],
     ("size", "step"): [2, 1],
 }
-OPTIONS_OF_AVERAGES = {
+OPTIONS_OF_OTHERS = {
     "swa": {
         "start": ([1, 3], SWA()),
         "freq": ([1, 2], SWA(start=1)),
@@ -152,6 +160,11 @@ OPTIONS_OF_AVERAGES = {
         "schedule": (["cosine", "triangular"], Snapshots(n=2, start=0)),
         "start": ([None, 2], 2),
         "lr_min": ([0.0, 0.04], 2),
+    },
+    "input_noise": {
+        "std": ([0.0, 0.5], 0.1),
+        "missing": ([0.0, 0.5], 0.1),
+        "on": (["training", "validation"], 0.5),
     },
 }
 
@@ -167,9 +180,11 @@ def option_cases():
         held = Step(size=2) if name == "step" else name
         params = {"learning_rate": held, "max_iter": 6}
         yield f"learning_rate__{option} of {name}", (values, params)
-    for holder, options in OPTIONS_OF_AVERAGES.items():
+    for holder, options in OPTIONS_OF_OTHERS.items():
         for option, (values, held) in options.items():
-            yield f"{holder}__{option}", (values, {holder: held, "max_iter": 6})
+            early = EARLY if option == "on" else {}
+            params = {**early, holder: held, "max_iter": 6}
+            yield f"{holder}__{option}", (values, params)
 
 
 OPTIONS = dict(option_cases())
@@ -182,6 +197,7 @@ SHARED = {
     for argument, option in cls.option_arguments().items()
     if argument in cls.shared
 } | {f"micro_batch_size of {name}" for name in ASCENTS}
+SHARED |= {*OPTIONS_OF_OTHERS["input_noise"]}
 
 
 def make(name="", **params):
@@ -276,8 +292,10 @@ def test_every_option_is_in_the_table():
             (n, name) for name, cls in methods.items() for n in cls().get_params()
         }
         assert {*listed} == expected
-    for holder, cls in {"swa": SWA, "snapshots": Snapshots}.items():
-        assert OPTIONS_OF_AVERAGES[holder].keys() == cls().get_params().keys()
+    others = {"swa": SWA, "snapshots": Snapshots, "input_noise": InputNoise}
+    assert OPTIONS_OF_OTHERS.keys() == others.keys()
+    for holder, cls in others.items():
+        assert OPTIONS_OF_OTHERS[holder].keys() == cls().get_params().keys()
 
 
 @pytest.mark.parametrize("key", TABLE)
@@ -477,6 +495,7 @@ OF_A_JOB_ALONE = {
     "averaging_state",
     "callbacks",
     "classes",
+    "columns",
     "decode",
     "is_incremental",
     "is_resumed",
@@ -522,6 +541,10 @@ def other_jobs(job):
                 for part in fields
             ]
             others.append(None)
+            others += [
+                dataclasses.replace(value, noise=HeldOutNoise(settings, None, seed))
+                for settings, seed in (("some", (0,)), ("other", (0,)), ("some", (1,)))
+            ]
         elif name == "random_state":
             others = [np.random.RandomState(7)]
         elif name == "epochs":

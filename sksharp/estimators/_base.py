@@ -36,6 +36,7 @@ from ._combinations import check
 from ._convert import Exports
 from ._folds import n_nonzero_weight
 from ._network import FitData, Network, Trainer, check_result, hidden_units
+from ._noise import with_columns
 from ._parameters import (
     CONSTRAINTS,
     FitPlan,
@@ -228,6 +229,7 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
                 self._restore_network()
             if plan.is_stochastic:
                 data = self._prepare(X, y, sample_weight, incremental, validation)
+                data = with_columns(self, plan, data, incremental)
                 self._train(plan, data, observer, incremental)
                 if not incremental:
                     advise(self, plan, data)
@@ -366,7 +368,7 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
                 self._keep_radius(plan, plan.radius_until_chosen)
                 if not data.is_automatic(plan):
                     n_rows = n_nonzero_weight(data.y, data.sample_weight)
-                    warn_of_few_rows(self, n_rows)
+                    warn_of_few_rows(self, plan, n_rows)
         outcome = train(
             plan,
             data,
@@ -377,6 +379,8 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
             has_chosen=self._has_chosen(),
         )
         self._take_over(plan, outcome)
+        if data.columns is not None:
+            self._state = state_of(self).replace(columns=data.columns)
         if plan.n_members == 1:
             by = validated_by(plan, data)
             self._state = self._state.replace(validated_by=by)

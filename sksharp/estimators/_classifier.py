@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_array, column_or_1d
 from .._choices import Choice
 from .._jobs import Array
 from ..options.averages import SWA, Snapshots
+from ..options.noise import InputNoise
 from ..options.schedules import LearningRateSchedule
 from ..options.solvers import Solver
 from ._base import FlatMinimaMLP
@@ -116,9 +117,10 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         'lbfgs'.
 
     random_state : int, RandomState instance or None, default=None
-        Source of the initial weights, the validation rows, the order of the rows and the
-        masks of ``dropout``. An int makes fits repeatable. torch's global generator is
-        never used, numpy's only with None, as in scikit-learn.
+        Source of the initial weights, the validation rows, the order of the rows, the
+        masks of ``dropout`` and the noise of ``input_noise``. An int makes fits
+        repeatable. torch's global generator is never used, numpy's only with None, as in
+        scikit-learn.
 
     tol : float, default=1e-4
         Smallest improvement: an epoch improves if the training loss falls, or the
@@ -269,6 +271,17 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         hidden layer, or one more: the first is then that of the inputs. All gradients of
         a step leave out the same units. ``random_state`` draws them. Shares are rounded
         to multiples of ``2**-16``. Needs a solver other than 'lbfgs'.
+
+    input_noise : float or sksharp.options.InputNoise, default=0.0
+        Standard deviation of Gaussian noise that training adds to every input of every
+        row, anew in every epoch, in units of the standard deviation of the column in
+        ``X``. An object also replaces entries by the mean of their column, as where
+        missing values are imputed, and can perturb the rows held out in place of those
+        of the training, so that the radius and the length of training are chosen for
+        such rows: ``InputNoise(std=0.25, missing=0.1, on='validation')``. The inputs are
+        those of the network: after scaling and encoding, if a pipeline does that. All
+        gradients of a step are at the same noisy rows. ``random_state`` draws the noise.
+        Predictions are without. Needs dense ``X`` and a solver other than 'lbfgs'.
 
     class_weight : dict, list of dict, 'balanced' or None, default=None
         Weights of the classes, which multiply ``sample_weight``: a dict from class to
@@ -538,6 +551,7 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         max_steps: int | None = None,
         warmup: float = 0,
         dropout: float | Sequence[float] | Array = 0.0,
+        input_noise: float | InputNoise = 0.0,
         class_weight: ClassWeights | Literal["balanced"] | None = None,
         scoring: str | Callable[..., float] | None = None,
         n_jobs: int | None = None,
@@ -579,6 +593,7 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         self.max_steps = max_steps
         self.warmup = warmup
         self.dropout = dropout
+        self.input_noise = input_noise
         self.class_weight = class_weight
         self.scoring = scoring
         self.n_jobs = n_jobs

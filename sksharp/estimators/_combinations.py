@@ -98,6 +98,7 @@ def _check_needs_steps(plan: FitPlan) -> None:
         "n_members": plan.n_members > 1,
         "max_steps": plan.max_steps is not None,
         "dropout": plan.dropout,
+        "input_noise": plan.noise_of("training") or plan.noise_of("validation"),
         "callbacks": plan.callbacks,
     }
     name = next((name for name, is_on in needs_steps.items() if is_on), None)

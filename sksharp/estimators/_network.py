@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning
 
+from .._input_noise import Columns
 from .._jobs import (
     Array,
     Matrix,
@@ -63,10 +64,14 @@ class FitData(Rows):
 
     estimator : estimator
         The estimator that is fitted: it decodes outputs, and is scored.
+
+    columns : Columns or None
+        Of the rows, where their inputs get noise.
     """
 
     validation: Rows | None = None
     estimator: Any = None
+    columns: Columns | None = None
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -265,6 +270,7 @@ def make_job(
         y=data.y,
         sample_weight=sample_weight,
         rows=rows,
+        columns=data.columns,
         random_state=network.random_state,
         settings=plan.settings(
             n_samples=n_samples,

@@ -12,12 +12,14 @@ import numpy as np
 from sklearn.utils._param_validation import InvalidParameterError, StrOptions
 
 from .._choices import Choice
+from .._input_noise import NoiseSettings
 from .._jobs import Array, AveragingSettings, OptimizerSpec, Settings
 from .._numbers import Number, as_float, check_divisor, check_range, plain, plain_scalar
 from .._warnings import warn
 from ..options._base import SHARE_OR_EPOCHS, Option, epochs_before
 from ..options._rates import RatePlan
 from ..options.averages import SWA, Snapshots, as_snapshots, as_swa
+from ..options.noise import InputNoise, as_input_noise
 from ..options.schedules import (
     SCHEDULES,
     SKLEARN_SCHEDULES,
@@ -76,10 +78,18 @@ CONSTRAINTS: dict[str, Any] = {
     "cv": ["cv_object"],
     "max_steps": [Number(Integral, 1, None, closed="left"), None],
     "dropout": [Number(Real, 0, 1, closed="left"), "array-like"],
+    "input_noise": [Number(Real, 0, None, closed="left"), InputNoise],
 }
 
 # parameters that may hold an object with options
-HOLD_OPTIONS = ("solver", "base_solver", "learning_rate", "swa", "snapshots")
+HOLD_OPTIONS = (
+    "solver",
+    "base_solver",
+    "learning_rate",
+    "swa",
+    "snapshots",
+    "input_noise",
+)
 
 # parameters that have the same name in the engine's settings
 _SHARED_SETTINGS = (
@@ -147,6 +157,7 @@ def with_objects(estimator: Any, names: Iterable[str]) -> dict[str, Option]:
         "learning_rate": _known(SCHEDULES),
         "swa": as_swa,
         "snapshots": as_snapshots,
+        "input_noise": as_input_noise,
     }
     objects: dict[str, Option] = {}
     for name in names:
@@ -218,6 +229,7 @@ def plan_of(params: Mapping[str, Any], constraints: Mapping[str, Any]) -> FitPla
         schedule=as_schedule(params["learning_rate"]),
         swa=as_swa(params["swa"]),
         snapshots=as_snapshots(params["snapshots"]),
+        input_noise=as_input_noise(params["input_noise"]),
         batch_size=params["batch_size"],
         callbacks=params["callbacks"],
         cv=params["cv"],
@@ -260,6 +272,9 @@ class FitPlan:
     snapshots : Snapshots or None
         The ensemble of one training, if there is one.
 
+    input_noise : InputNoise
+        The noise of inputs, of strength 0 if there is none.
+
     batch_size, callbacks, ..., warmup : object
         Parameters of the same names, as the user set them.
     """
@@ -270,6 +285,7 @@ class FitPlan:
     schedule: LearningRateSchedule | None
     swa: SWA | None
     snapshots: Snapshots | None
+    input_noise: InputNoise
     batch_size: int | Literal["auto"]
     callbacks: Sequence[Any] | None
     cv: Any
@@ -408,6 +424,13 @@ class FitPlan:
                 shares = [0.0, *shares]
         return tuple(shares) if any(shares) else ()
 
+    def noise_of(self, rows: Literal["training", "validation"]) -> NoiseSettings | None:
+        """Return the noise of the inputs of some rows, None if there is none."""
+        if not self.input_noise.perturbs(rows):
+            return None
+        noise = self.input_noise.plain()
+        return NoiseSettings(noise.std, noise.missing)
+
     # -- lengths -----------------------------------------------------------------------
 
     @property
@@ -483,6 +506,7 @@ class FitPlan:
             learning_rate=self._sklearn_schedule(),
             schedule=self._rate_plan(epochs, incremental=incremental),
             dropout=self.dropout,
+            input_noise=self.noise_of("training"),
             **{name: self.value(name) for name in _SHARED_SETTINGS},
             **own,
         )

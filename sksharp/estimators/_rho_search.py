@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .._input_noise import HeldOutNoise
 from .._jobs import Array, Settings, TrainingJob, TrainingResult, Validation
 from .._numbers import check_range
 from ..observers._bar import say
@@ -18,6 +19,7 @@ from ._comparison import rows_of_fold, validation_in
 from ._folds import Folds, has_zeros, nonzero_rows
 from ._halving import Halving, best_score
 from ._network import FitData, Network, Trainer, make_job
+from ._noise import of_fold
 from ._parameters import FitPlan
 from ._validation import validation_of
 
@@ -41,6 +43,7 @@ def validated_jobs(
     folds: Folds | None,
     *,
     stops_early: bool = False,
+    noise: HeldOutNoise | None = None,
 ) -> list[TrainingJob]:
     """Return the jobs of networks whose best epochs are chosen on held-out rows.
 
@@ -60,6 +63,9 @@ def validated_jobs(
     stops_early : bool, default=False
         Whether training ends when the rows held out have not got better for
         ``n_iter_no_change`` evaluations.
+
+    noise : HeldOutNoise or None, default=None
+        What the rows held out are scored with: folds have draws of their own.
 
     Returns
     -------
@@ -83,7 +89,11 @@ def validated_jobs(
             # a small minibatch might hold rows of weight 0 only
             train = nonzero_rows(train, weights)
         validation = validation_of(
-            data.estimator, rows, kept, scoring=network.plan.scoring or "loss"
+            data.estimator,
+            rows,
+            kept,
+            scoring=network.plan.scoring or "loss",
+            noise=noise if folds is None else of_fold(noise, i),
         )
         job = make_job(network, data, train)
         jobs.append(validated(job, validation, stops_early=stops_early))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from .._digest import digest_of
+from .._input_noise import Columns
 from .._jobs import AveragingState, OptimizerState, Weights
 from ..observers._sklearn_callbacks import OF_A_FIT
 
@@ -54,6 +55,9 @@ class TrainingState:
 
     output_layer : Weights or None
         That layer, of the estimator's weights, before it was multiplied.
+
+    columns : Columns or None
+        Of the rows of the calls so far, that ``input_noise`` is measured by.
     """
 
     iterate: Weights | None = None
@@ -67,6 +71,7 @@ class TrainingState:
     holds_snapshots: bool = False
     inverse_temperature: float | None = None
     output_layer: Weights | None = None
+    columns: Columns | None = None
 
     def replace(self, **changes: Any) -> TrainingState:
         """Return a copy with other values."""
@@ -79,6 +84,7 @@ _RECORDS: dict[str, Any] = {
     "optimizer": OptimizerState,
     "averaging": AveragingState,
     "output_layer": Weights,
+    "columns": Columns,
 }
 
 

@@ -29,6 +29,7 @@ from ._network import (
     make_job,
     new_network,
 )
+from ._noise import held_out_noise
 from ._parameters import DECAY_OF_AUTO, FitPlan, read_parameters
 from ._rho_search import (
     RadiusChoice,
@@ -163,7 +164,8 @@ def choose_rho(
     of_fold = member_plan(plan, data, network.rho)
     n_networks = 1 if folds is None else len(folds)
     networks = new_networks(n_networks, of_fold, data, rng, network.rho)
-    jobs = validated_jobs(networks, data, folds)
+    noise = held_out_noise(plan, data, rng)
+    jobs = validated_jobs(networks, data, folds, noise=noise)
     jobs = labeled(jobs, "network" if folds is None else "fold")
     if plan.swa is None:
         jobs = [with_patience(job) for job in jobs]
@@ -214,7 +216,10 @@ def fit_members(
     if data.validation is None:
         folds, fold_seed = draw_folds(plan, data, plan.n_members, rng, fold_seed)
     networks = _members(plan, data, network, members)
-    jobs = validated_jobs(networks, data, folds, stops_early=plan.early_stopping)
+    noise = held_out_noise(plan, data, rng)
+    jobs = validated_jobs(
+        networks, data, folds, stops_early=plan.early_stopping, noise=noise
+    )
     jobs = labeled(jobs, "member")
     choice = None
     if not plan.searches:
@@ -330,7 +335,11 @@ def split(
     estimator = data.estimator
     if data.validation is not None:
         user_rows = validation_of(
-            estimator, data.validation, None, scoring=plan.scoring
+            estimator,
+            data.validation,
+            None,
+            scoring=plan.scoring,
+            noise=held_out_noise(plan, data, random_state),
         )
         return None, user_rows
     has_one_label = is_classifier(estimator) and data.y.shape[1] == 1
@@ -345,7 +354,10 @@ def split(
             "The validation set is too small. Increase 'validation_fraction' or the "
             "size of your dataset."
         )
-    return rows, validation_of(estimator, data, held_out, scoring=plan.scoring)
+    noise = held_out_noise(plan, data, random_state)
+    return rows, validation_of(
+        estimator, data, held_out, scoring=plan.scoring, noise=noise
+    )
 
 
 def draw_folds(

@@ -29,9 +29,9 @@ def warn_of_unused(estimator: Any, plan: FitPlan) -> None:
             )
 
 
-def warn_of_few_rows(estimator: Any, n_rows: int) -> None:
+def warn_of_few_rows(estimator: Any, plan: FitPlan, n_rows: int) -> None:
     """Warn of parameters of a choice, if there are too few rows for it."""
-    unread: set[str] = set() if estimator.early_stopping else {"scoring"}
+    unread = set() if estimator.early_stopping else _of_held_out_rows(plan)
     changed = _changed(estimator, unread)
     if not changed:
         return
@@ -75,7 +75,13 @@ def _of_the_choice(plan: FitPlan) -> set[str]:
 def _unread_without_validation(plan: FitPlan) -> set[str]:
     has_folds = plan.n_members > 1 or plan.searches
     is_read = plan.early_stopping or has_folds or not plan.is_stochastic
-    return set() if is_read else {"scoring"}
+    return set() if is_read else _of_held_out_rows(plan)
+
+
+def _of_held_out_rows(plan: FitPlan) -> set[str]:
+    """Return the parameters that have no effect where no rows are held out."""
+    has_noise = plan.noise_of("validation") and not plan.noise_of("training")
+    return {"scoring", "input_noise"} if has_noise else {"scoring"}
 
 
 def _unread_without_hidden_layers(plan: FitPlan) -> set[str]:

@@ -18,6 +18,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from .._digest import digest_of
+from .._input_noise import HeldOutNoise
 from .._jobs import Array, Matrix, Validation, Weights
 from .._numbers import check_data
 from .._warnings import warn
@@ -46,6 +47,7 @@ def validation_of(
     rows: Array | None,
     *,
     scoring: str | Callable[..., float] | None,
+    noise: HeldOutNoise | None = None,
 ) -> Validation:
     """Return rows for validation with their score.
 
@@ -63,17 +65,26 @@ def validation_of(
     scoring : str, callable or None
         Minus the loss if 'loss', that at the best temperature if 'refined_loss', the
         metric of scikit-learn's early stopping if None.
+
+    noise : HeldOutNoise or None, default=None
+        What the rows are scored with.
     """
     score: Metric | Score | None = None
     if not is_loss(scoring):
         some = slice(None) if rows is None else rows
-        weights = None if data.sample_weight is None else data.sample_weight[some]
-        labels = estimator._decode(data.y[some])
+        y, weights = data.y[some], data.sample_weight
+        weights = None if weights is None else weights[some]
+        if noise is not None:
+            y = noise.repeat(y)
+            weights = None if weights is None else noise.repeat(weights)
+        labels = estimator._decode(y)
         if scoring is None:
             score = Metric(estimator, labels, weights)
         else:
             scorer = check_scorer(estimator, weights)
-            score = Score(estimator, scorer, data.X[some], labels, weights)
+            X = data.X[some]
+            X = X if noise is None else noise.of(X)
+            score = Score(estimator, scorer, X, labels, weights)
     return Validation(
         data.X,
         data.y,
@@ -81,6 +92,7 @@ def validation_of(
         score,
         data.sample_weight,
         is_refined=is_refined(scoring),
+        noise=noise,
     )
 
 
@@ -218,6 +230,9 @@ def validated_by(plan: FitPlan, data: FitData) -> tuple[Any, Any] | None:
     digest = None
     if rows is not None:
         digest = digest_of([rows.X, rows.y, rows.sample_weight]).hex()
+    noise = plan.noise_of("validation")
+    if noise is not None:
+        digest = f"{digest} with {noise}"
     return None if plan.scoring is None and digest is None else (plan.scoring, digest)
 
 

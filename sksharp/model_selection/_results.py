@@ -25,7 +25,10 @@ from .._jobs import (
     state_key,
 )
 from ..estimators._base import FlatMinimaMLP
-from ..estimators._network import FitData, make_job
+from ..estimators._network import FitData, Rows, make_job
+from ..estimators._noise import held_out_noise, with_columns
+from ..estimators._parameters import FitPlan
+from ..estimators._validation import validation_of
 from ._cache import TransformerCache, n_bytes
 
 
@@ -98,10 +101,30 @@ class JobCollected(BaseException):
         estimator._validate_params()
         plan, job = estimator._read_parameters(False), self.job
         estimator._random_state = copy.deepcopy(job.random_state)
-        data = FitData(job.X, job.y, job.sample_weight, None, estimator)
+        data = FitData(job.X, job.y, job.sample_weight, None, estimator, job.columns)
+        data = with_columns(estimator, plan, data)
         network = estimator._network(plan, data)
-        job = make_job(network, data, job.rows, job.validation)
+        validation = _with_noise(estimator, plan, data, job)
+        job = make_job(network, data, job.rows, validation)
         return JobCollected(job, estimator, self.digests)
+
+
+def _with_noise(
+    estimator: Any, plan: FitPlan, data: FitData, job: TrainingJob
+) -> Validation | None:
+    """Return the validation of a job with the noise of other parameters."""
+    validation = job.validation
+    if validation is None:
+        return None
+    before = None if validation.noise is None else validation.noise.settings
+    if plan.noise_of("validation") == before:
+        return validation
+    # of one network: the seed is drawn where its job begins
+    noise = held_out_noise(plan, data, job.random_state)
+    rows = Rows(validation.X, validation.y, validation.sample_weight)
+    return validation_of(
+        estimator, rows, validation.rows, scoring=plan.scoring, noise=noise
+    )
 
 
 def _bound_to(estimator: Any, job: TrainingJob) -> TrainingJob:
@@ -246,16 +269,20 @@ def job_key(job: TrainingJob, estimator: Any, digests: Sequence[bytes]) -> str:
     digest = hashlib.blake2b(b"".join(digests), digest_size=20)
     parts: list[Any] = []
     validation = job.validation
+    noise = None if validation is None else validation.noise
     if estimator.random_state is not None:
         parts += [*job.weights.coefs, *job.weights.intercepts, job.rows]
         parts += [None if validation is None else validation.rows]
+        if noise is not None:
+            digest.update(repr(noise.seed).encode())
         digest.update(repr(state_key(job.random_state)).encode())
     digest.update(digest_of(parts))
     rows = None if validation is None else validation.rows
     n_kept = None if rows is None else len(rows)
     scoring = None if validation is None else estimator.scoring
     described = job.layer_units, job.settings, job.epochs, job.n_samples, n_kept
-    digest.update(repr((*described, scoring)).encode())
+    judged = scoring, None if noise is None else noise.settings
+    digest.update(repr((*described, *judged)).encode())
     return digest.hexdigest()
 
 

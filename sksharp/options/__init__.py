@@ -7,6 +7,7 @@
 
 from ._base import Option
 from .averages import SWA, Snapshots
+from .noise import InputNoise
 from .schedules import (
     Cosine,
     Cyclic,
@@ -54,6 +55,7 @@ __all__ = [
     "Exponential",
     "FisherSAM",
     "FriendlySAM",
+    "InputNoise",
     "LearningRateSchedule",
     "LookSAM",
     "Lookahead",

@@ -33,6 +33,7 @@ OWN_PARAMETERS = (
     "max_steps",
     "warmup",
     "dropout",
+    "input_noise",
     "class_weight",
     "scoring",
     "n_jobs",

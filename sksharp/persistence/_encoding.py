@@ -10,12 +10,14 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 from sklearn.preprocessing import LabelBinarizer
 
+from .._input_noise import Columns
 from .._jobs import Array, AveragingState, OptimizerState, Weights
 from ..estimators._classifier import SAMMLPClassifier
 from ..estimators._regressor import SAMMLPRegressor
 from ..estimators._state import TrainingState
 from ..options._base import Option
 from ..options.averages import SWA, Snapshots
+from ..options.noise import InputNoise
 from ..options.schedules import SCHEDULES
 from ..options.solvers import SOLVERS
 from ._archive import PLAIN_KINDS, NotReadable
@@ -29,12 +31,12 @@ ESTIMATORS: dict[str, Any] = {
 }
 RECORDS: dict[str, Any] = {
     cls.__name__: cls
-    for cls in (Weights, OptimizerState, AveragingState, TrainingState)
+    for cls in (Weights, OptimizerState, AveragingState, Columns, TrainingState)
 }
 # objects that a parameter takes instead of a name
 OPTIONS: dict[str, type[Option]] = {
     cls.__name__: cls
-    for cls in (*SOLVERS.values(), *SCHEDULES.values(), SWA, Snapshots)
+    for cls in (*SOLVERS.values(), *SCHEDULES.values(), SWA, Snapshots, InputNoise)
 }
 
 # of an integer: the state of a generator has the longest

@@ -19,6 +19,7 @@ from sklearn.utils._param_validation import (
     validate_parameter_constraints,
 )
 
+from .._input_noise import Columns
 from .._jobs import AveragingState, OptimizerState, Weights
 from .._numbers import is_real
 from ..estimators._state import TrainingState
@@ -281,6 +282,7 @@ def is_state(value: Any, fit: Fit) -> bool:
         and type(value.holds_snapshots) is bool
         and (not value.holds_snapshots or "members_" in fit.state)
         and is_tempered(value, fit)
+        and (value.columns is None or are_columns(value.columns, fit))
     )
 
 
@@ -302,6 +304,21 @@ def is_tempered(state: TrainingState, fit: Fit) -> bool:
         and type(layer) is Weights
         and is_network(layer.coefs, layer.intercepts, fit.units[-2:])
         and layer.coefs[0].dtype == fit.dtype
+    )
+
+
+def are_columns(value: Any, fit: Fit) -> bool:
+    """Return whether a value is what the columns of rows were measured to be."""
+    shape = (fit.units[0],)
+    return (
+        type(value) is Columns
+        and is_positive(value.weight)
+        and all(
+            is_floats(part, shape) and part.dtype == np.float64
+            for part in (value.mean, value.variance)
+        )
+        and bool(np.isfinite(value.mean).all())
+        and bool((np.isfinite(value.variance) & (value.variance >= 0)).all())
     )
 
 

@@ -16,6 +16,7 @@ from .._jobs import Array, TrainingJob, state_key
 from ._bridge import to_canonical, to_sparse_tensor, to_tensor
 from ._dropout import Drawn, Dropout, Masks
 from ._gradient import Batch
+from ._noise import InputNoise
 
 # bytes of rows that are gathered at once
 CHUNK_BYTES = 2**21
@@ -133,6 +134,10 @@ class Batches:
         # index of the stream of every model
         self.stream_of = np.array([indices[stream_key(job)] for job in jobs])
         self.dropout = Dropout(jobs, device) if settings.dropout else None
+        self.noise: InputNoise | None = None
+        if settings.input_noise is not None:
+            firsts = [of_stream[0] for of_stream in members.values()]
+            self.noise = InputNoise(firsts, device)
         self._set_up(jobs[0].X.shape[1], jobs[0].y.shape[1])
 
     def _set_up(self, n_features: int, n_outputs: int) -> None:
@@ -143,6 +148,8 @@ class Batches:
         if self.dropout is not None:
             n_masks = len(self.stream_of) if self.dropout.differs else n_models
             width += self.dropout.n_units * n_masks
+        if self.noise is not None:
+            width += n_features * len(self.streams)
         row_bytes = first.y.element_size() * width
         per_chunk = max(1, CHUNK_BYTES // (row_bytes * self.batch_size))
         self._chunk_size = per_chunk * self.batch_size
@@ -192,6 +199,8 @@ class Batches:
         self.stream_of = stream_of
         if self.dropout is not None:
             self.dropout.keep(models)
+        if self.noise is not None:
+            self.noise.keep(kept.tolist())
         self._set_up(*self._widths)
 
     def penalty_shares(self) -> Array:
@@ -203,8 +212,11 @@ class Batches:
     def __iter__(self) -> Iterator[Chunk]:
         for stream in self.streams:
             stream.begin_epoch()
+        random_states = [stream.random_state for stream in self.streams]
         if self.dropout is not None:
-            self.dropout.begin_epoch([stream.random_state for stream in self.streams])
+            self.dropout.begin_epoch(random_states)
+        if self.noise is not None:
+            self.noise.begin_epoch(random_states)
         if self.is_weighted:
             sums = [s.weight_sums(self.batch_size) for s in self.streams]
             self.weight_sums = np.stack(sums)
@@ -230,15 +242,18 @@ class Batches:
             weights = self._filled(batches)
         masks: Iterable[Masks] = repeat(())
         drawn: Drawn | None = None
+        counts = [min(stop, s.n_samples) - start for s in self.streams]
         if self.dropout is not None:
-            counts = [min(stop, s.n_samples) - start for s in self.streams]
             drawn = self.dropout.draw(counts, self._index)
             masks = drawn.of_hidden(size)
         X: Iterable[Tensor]
         if self.streams[0].is_sparse:
             X = self._sparse_rows(start, stop, drawn)
         else:
-            dense = self._rows([s.X for s in self.streams], indices, start, stop)
+            dense = self._gather([s.X for s in self.streams], indices, start, stop)
+            if self.noise is not None:
+                dense = self.noise.of(dense, counts)
+            dense = self._of_models(dense)
             if drawn is not None:
                 dense = drawn.of_inputs(dense)
             X = torch.split(dense, size, dim=-2)
@@ -256,6 +271,19 @@ class Batches:
         stop: int,
     ) -> Tensor:
         """Gather the rows of a chunk, those of several streams for every model."""
+        return self._of_models(self._gather(sources, indices, start, stop))
+
+    def _of_models(self, rows: Tensor) -> Tensor:
+        return rows if self._index is None else rows.index_select(0, self._index)
+
+    @staticmethod
+    def _gather(
+        sources: Sequence[Tensor],
+        indices: Sequence[Tensor | None],
+        start: int,
+        stop: int,
+    ) -> Tensor:
+        """Gather the rows of a chunk, of every stream."""
         if len(sources) == 1:
             return _take(sources[0], indices[0], start, stop)
         # rows that fill up a short stream are finite: zero times infinity is NaN
@@ -263,7 +291,7 @@ class Batches:
         for part, source, index in zip(out, sources, indices, strict=True):
             taken = _take(source, index, start, min(stop, start + len(part)))
             part[: len(taken)] = taken
-        return out if self._index is None else out.index_select(0, self._index)
+        return out
 
     def _weights(
         self, indices: Sequence[Tensor | None], start: int, stop: int
@@ -340,13 +368,16 @@ class _Tensors:
 def stream_key(job: TrainingJob) -> Any:
     """Return a key that jobs share if they train on the same rows in the same order.
 
-    And with dropout, if they draw the same masks.
+    And if they draw the same masks of dropout, and the same noise.
     """
     order: Any = None
     if job.settings.draws:
         order = state_key(job.random_state)
     rows = None if job.rows is None else job.rows.tobytes()
-    return id(job.X), id(job.y), id(job.sample_weight), rows, order
+    columns = None
+    if job.settings.input_noise is not None and job.columns is not None:
+        columns = job.columns.key
+    return id(job.X), id(job.y), id(job.sample_weight), rows, order, columns
 
 
 def _take(source: Tensor, index: Tensor | None, start: int, stop: int) -> Tensor:

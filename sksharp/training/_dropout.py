@@ -11,6 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._bits import (
+    BITS,
+    LEVELS,
+    PER_WORD,
+    generator_of_epoch,
+    nearest_level,
+    words_of,
+)
 from .._jobs import Array, TrainingJob
 from ..optim._models import Hyperparameter
 from ._bridge import to_dtype, to_tensor
@@ -18,11 +26,8 @@ from ._bridge import to_dtype, to_tensor
 # one per hidden layer, None where nothing is left out
 Masks: TypeAlias = tuple[Tensor | None, ...]
 
-# A unit draws 16 bits; 32 would take four times as long. A share is the nearest of so
-# many levels, and what is kept is multiplied by one over what they leave.
-BITS = 16
-LEVELS = 2**BITS
-PER_WORD = 64 // BITS
+# A unit draws 16 bits. A share is the nearest of their levels, and what is kept is
+# multiplied by one over what they leave.
 
 # of SplitMix64: https://prng.di.unimi.it/splitmix64.c
 GAMMA = np.uint64(0x9E3779B97F4A7C15)
@@ -94,7 +99,7 @@ class Dropout:
             self._layers.append(self._layer(slice(end, end + width), shares))
             end += width
         self.n_units = end - start
-        self.n_words = -(-end // PER_WORD)
+        self.n_words = words_of(end)
 
     def _layer(self, columns: slice, shares: Sequence[float]) -> _Layer:
         n_dropped, scales = zip(*map(_levels, shares), strict=True)
@@ -117,12 +122,8 @@ class Dropout:
         self._set_up()
 
     def begin_epoch(self, random_states: Sequence[np.random.RandomState]) -> None:
-        """Draw seeds of the masks of an epoch, from the random states of the streams.
-
-        Of one epoch: what goes on from a pause needs no state but the random state.
-        """
-        seeds = [r.randint(2**32, size=4, dtype=np.uint32) for r in random_states]
-        self._generators = [np.random.SFC64(seed) for seed in seeds]
+        """Draw seeds of the masks of an epoch, from the random states of the streams."""
+        self._generators = [generator_of_epoch(r) for r in random_states]
 
     def draw(self, counts: Sequence[int], index: Tensor | None) -> Drawn:
         """Draw for the rows that come next.
@@ -251,5 +252,5 @@ class Drawn:
 
 def _levels(share: float) -> tuple[int, float]:
     """Return how many levels a share takes, and what scales what is kept."""
-    n_dropped = min(round(share * LEVELS), LEVELS - 1)
+    n_dropped = min(nearest_level(share), LEVELS - 1)
     return n_dropped, LEVELS / (LEVELS - n_dropped)

@@ -104,6 +104,7 @@ def shared_settings(job: TrainingJob) -> Any:
         # in which layers there is dropout, and the rows that models share
         tuple(share > 0 for share in settings.dropout),
         settings.dropout[:1],
+        settings.input_noise,
         job.is_resumed and job.progress.n_iter,
         # hyperparameters that the steps of all models share
         tuple(

@@ -264,6 +264,9 @@ def _fingerprints(jobs: Sequence[TrainingJob]) -> dict[str, str]:
                 _update(drawn, array)
         _update(drawn, job.rows)
         _update(drawn, None if validation is None else validation.rows)
+        noise = None if validation is None else validation.noise
+        if noise is not None:
+            drawn.update(repr(noise.seed).encode())
         if job.settings.draws:
             drawn.update(repr(state_key(job.random_state)).encode())
         # where it runs and what it prints are a process's own
@@ -271,6 +274,7 @@ def _fingerprints(jobs: Sequence[TrainingJob]) -> dict[str, str]:
         shared = (
             *(settings, job.epochs, job.layer_units, job.is_incremental, job.pause_at),
             validation is not None and validation.is_refined,
+            None if noise is None else noise.settings,
         )
         digests["settings"].update(repr(shared).encode())
     return {name: digest.hexdigest() for name, digest in digests.items()}

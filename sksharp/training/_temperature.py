@@ -34,7 +34,7 @@ class TemperatureScaling:
 
     Parameters
     ----------
-    y : Tensor of shape (n_rows, n_outputs)
+    y : Tensor of shape (n_draws * n_rows, n_outputs)
         Indicators.
 
     sample_weight : Tensor of shape (n_rows,) or None
@@ -42,6 +42,9 @@ class TemperatureScaling:
 
     out_activation : str
         'softmax' or 'logistic'.
+
+    n_draws : int, default=1
+        How often the rows are there, each time with other noise.
 
     References
     ----------
@@ -53,14 +56,19 @@ class TemperatureScaling:
     """
 
     def __init__(
-        self, y: Tensor, sample_weight: Tensor | None, out_activation: str
+        self,
+        y: Tensor,
+        sample_weight: Tensor | None,
+        out_activation: str,
+        n_draws: int = 1,
     ) -> None:
-        n_rows, n_outputs = y.shape
+        n_rows, n_outputs = len(y) // n_draws, y.shape[1]
         if sample_weight is None:
-            self.weights = y.new_full((n_rows,), 1 / n_rows, dtype=torch.float64)
+            weights = y.new_full((n_rows,), 1 / n_rows, dtype=torch.float64)
         else:
-            self.weights = sample_weight.double()
-        share = 1 / (int(self.weights.count_nonzero()) + 1)
+            weights = sample_weight.double()
+        share = 1 / (int(weights.count_nonzero()) + 1)
+        self.weights = weights.repeat(n_draws) / n_draws
         self.is_softmax = out_activation == "softmax"
         n_classes = n_outputs if self.is_softmax else 2
         # rows last: sums over the outputs run along them

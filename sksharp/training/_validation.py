@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._input_noise import n_draws_of
 from .._jobs import TrainingJob, Validation
 from ._batches import CHUNK_BYTES
 from ._bridge import to_array, to_parts, to_tensor, unflatten
@@ -22,7 +23,8 @@ class Score(NamedTuple):
     """A validation score.
 
     ``inverse_temperature`` is that at which it was taken, if it is refined, and ``rows``
-    are the losses of the rows, of shape (n_rows,), if it is minus their mean.
+    are the losses of the rows, of shape (n_rows,), if it is minus their mean: of a row with
+    several draws of noise the mean over these.
     """
 
     value: float
@@ -97,11 +99,17 @@ class Holdout:
         self.models: list[int] = []
         rows = slice(None) if validation.rows is None else validation.rows
         X = validation.X[rows]
+        noise, self.n_draws = validation.noise, 1
+        if noise is not None:
+            X, self.n_draws = noise.of(X), n_draws_of(X.shape[0])
         self.X = to_tensor(X, device=device) if isinstance(X, np.ndarray) else X
         self.y = self.sample_weight = self.scaling = None
         if validation.score is not None:
             return
-        self.y = to_tensor(validation.y[rows], dtype=dtype, device=device)
+        y = validation.y[rows]
+        if noise is not None:
+            y = noise.repeat(y)
+        self.y = to_tensor(y, dtype=dtype, device=device)
         if validation.sample_weight is not None:
             weights = validation.sample_weight[rows]
             self.sample_weight = to_tensor(
@@ -109,12 +117,17 @@ class Holdout:
             )
         if validation.is_refined:
             self.scaling = TemperatureScaling(
-                self.y, self.sample_weight, out_activation
+                self.y,
+                self.sample_weight,
+                out_activation,
+                self.n_draws,
             )
 
     def scores(self, loss: Loss, y_pred: Tensor) -> list[Score]:
         """Return minus the mean loss of the rows, one score per model."""
         rows = loss.row_losses(y_pred, self.y)  # type: ignore[arg-type]
+        if self.n_draws > 1:
+            rows = rows.view(*rows.shape[:-1], self.n_draws, -1).mean(-2)
         if self.sample_weight is None:
             means = rows.mean(-1, dtype=torch.float64)
         else:
@@ -250,6 +263,7 @@ class Validator:
 
 def _key(validation: Validation) -> Any:
     rows = None if validation.rows is None else validation.rows.tobytes()
+    noise = validation.noise
     return (
         id(validation.X),
         id(validation.y),
@@ -257,4 +271,5 @@ def _key(validation: Validation) -> Any:
         rows,
         validation.score is None,
         validation.is_refined,
+        None if noise is None else (noise.settings, noise.seed, noise.columns.key),
     )

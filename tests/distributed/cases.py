@@ -5,11 +5,13 @@ from scipy.sparse import csr_matrix
 from sklearn.datasets import make_classification, make_regression
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor, VectorizedGridSearchCV
-from sksharp.options import ESAM, SAM, SWA
+from sksharp.options import ESAM, SAM, SWA, InputNoise
 from sksharp.options.solvers import SOLVERS
 
 # the last minibatch of 16 has 5 rows, which two processes cannot halve
 N_SAMPLES = 53
+
+NOISE = InputNoise(std=0.5, missing=0.1, on="both")
 
 
 def classes(n_samples=N_SAMPLES, n_classes=3):
@@ -133,6 +135,9 @@ REDUCED = {
     "dropout": lambda: seen(classifier(dropout=[0.2, 0.4]).fit(*classes())),
     "dropout without shuffling": lambda: seen(
         classifier(dropout=0.4, shuffle=False).fit(*classes())
+    ),
+    "noise": lambda: seen(
+        classifier(input_noise=NOISE, early_stopping=True).fit(*classes())
     ),
     "dropout of members": lambda: seen(
         classifier(n_members=3, rho="auto", dropout=0.3).fit(*classes(120))

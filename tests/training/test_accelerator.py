@@ -10,7 +10,7 @@ import torch
 from sklearn.base import clone
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor, averaging
-from sksharp.options import SWA
+from sksharp.options import SWA, InputNoise
 from sksharp.training._gradient import Backprop, Batch
 from sksharp.training._losses import LOSSES
 from sksharp.training._module import ACTIVATIONS, MLPModule
@@ -201,6 +201,7 @@ FITS = {
     "ema of a length": (*CLASSIFIER, {"ema_decay": "auto", "swa": False}),
     "snapshots": (*CLASSIFIER, {"swa": False, "snapshots": 2}),
     "dropout": (*CLASSIFIER, {"dropout": [0.1, 0.3]}),
+    "noise": (*CLASSIFIER, {"input_noise": InputNoise(std=0.5, missing=0.1)}),
 }
 
 

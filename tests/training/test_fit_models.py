@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
+from sksharp._input_noise import Columns, HeldOutNoise, NoiseSettings
 from sksharp._jobs import Validation
 from sksharp.options import (
     ESAM,
@@ -19,6 +20,7 @@ from sksharp.options import (
     SWA,
     WSAM,
     Cosine,
+    InputNoise,
     LookSAM,
     MultiStep,
     Ranger,
@@ -56,6 +58,13 @@ VARIANTS = [
     {"learning_rate_init": 0.05, "tol": 0.02},
     {"beta_1": 0.5, "beta_2": 0.9, "epsilon": 1e-4, "random_state": 1},
     {"max_iter": 7},
+]
+NOISE = InputNoise(std=0.5, missing=0.1, on="both")
+DRAWN = [
+    {},
+    {"dropout": [0.3, 0.2, 0.2]},
+    {"input_noise": NOISE},
+    {"input_noise": 0.5, "dropout": [0.3, 0, 0]},
 ]
 SGD_VARIANTS = [
     {},
@@ -164,6 +173,17 @@ SETTINGS = {
         ],
     ),
     "dropout without shuffling": ({"dropout": 0.3, "shuffle": False}, VARIANTS),
+    "noise": ({"input_noise": 0.5}, VARIANTS),
+    "noise without shuffling": ({"input_noise": NOISE, "shuffle": False}, VARIANTS),
+    "noise and dropout": ({"input_noise": NOISE, "dropout": [0.2, 0, 0.4]}, VARIANTS),
+    "noise of held-out rows": (
+        {
+            "input_noise": InputNoise(std=0.5, on="validation"),
+            "early_stopping": True,
+            "n_iter_no_change": 9,
+        },
+        VARIANTS,
+    ),
     "dropout of the inputs": (
         {"dropout": [0.2, 0, 0.4], "ema_decay": 0.9},
         [*VARIANTS, {"dropout": [0.2, 0, 0.1]}],
@@ -301,13 +321,13 @@ def folds_of(job, sizes):
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["rows", "weights"])
-@pytest.mark.parametrize("dropout", [0.0, [0.3, 0.2, 0.2]])
+@pytest.mark.parametrize("params", DRAWN, ids=str)
 @pytest.mark.parametrize("rho", [0.05, 0.0])
-def test_folds_of_different_sizes_train_together(weighted, rho, dropout, job_of):
+def test_folds_of_different_sizes_train_together(weighted, rho, params, job_of):
     weights = WEIGHTS if weighted else None
     job, other = make_jobs(
         job_of,
-        {"rho": rho, "dropout": dropout},
+        {"rho": rho, **params},
         [{}, {"alpha": 1.0}],
         sample_weight=weights,
     )
@@ -337,6 +357,7 @@ OTHER_JUDGES = {
     "sample_weight": lambda weights: weights[::-1].copy(),
     "freq": lambda freq: 2,
     "is_refined": lambda is_refined: True,
+    "noise": lambda noise: HeldOutNoise(NoiseSettings(1.0, 0.0), Columns.of(X), (0,)),
 }
 OTHER_ROWS = {
     "X": OTHER_JUDGES["X"],
@@ -415,6 +436,8 @@ SHARED = {
     "dropout": ({}, {"dropout": 0.2}),
     "layers of dropout": ({"dropout": 0.2}, {"dropout": [0.2, 0]}),
     "dropout of the inputs": ({"dropout": [0.1, 0, 0]}, {"dropout": [0.2, 0, 0]}),
+    "noise": ({}, {"input_noise": 0.2}),
+    "strengths of noise": ({"input_noise": 0.1}, {"input_noise": 0.2}),
 }
 
 
@@ -451,9 +474,9 @@ def test_a_model_that_goes_on_from_a_pause_trains_apart(job_of):
     assert_apart(jobs)
 
 
-@pytest.mark.parametrize("dropout", [0.0, [0.3, 0.2, 0.2]])
-def test_chunks_of_several_streams_leave_no_trace(dropout, job_of, monkeypatch):
-    (job,) = make_jobs(job_of, {"dropout": dropout}, [{}], sample_weight=WEIGHTS)
+@pytest.mark.parametrize("params", DRAWN, ids=str)
+def test_chunks_of_several_streams_leave_no_trace(params, job_of, monkeypatch):
+    (job,) = make_jobs(job_of, params, [{}], sample_weight=WEIGHTS)
     whole = fit_models(folds_of(job, [61, 70, 80]))
     monkeypatch.setattr("sksharp.training._batches.CHUNK_BYTES", 1)
     in_parts = fit_models(folds_of(job, [61, 70, 80]))
@@ -509,6 +532,9 @@ PAUSED = {
     "dropout without shuffling": {"dropout": 0.3, "shuffle": False},
     "dropout and swa": {"dropout": 0.3, "swa": SWA(start=5)},
     "dropout and early stopping": {"dropout": 0.3, "early_stopping": True},
+    "noise": {"input_noise": NOISE},
+    "noise without shuffling": {"input_noise": NOISE, "shuffle": False},
+    "noise and early stopping": {"input_noise": NOISE, "early_stopping": True},
     "cosine": {"learning_rate": "cosine", "warmup": 0.2},
     "one cycle of ranger": {"learning_rate": "onecycle", "solver": "ranger"},
     "drops": {"learning_rate": MultiStep(milestones=(3, 5, 8))},
