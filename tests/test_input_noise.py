@@ -68,6 +68,14 @@ def test_strengths_of_zero_are_no_noise_bit_for_bit(noise, early_stopping):
     assert states[0].tomaxint() == states[1].tomaxint()
 
 
+def test_a_share_that_rounds_to_none_replaces_nothing():
+    fits = [
+        classifier(shuffle=False, input_noise=noise, early_stopping=True).fit(X, LABELS)
+        for noise in (0.0, InputNoise(missing=1e-9, on="both"))
+    ]
+    assert fits[0].loss_curve_ == fits[1].loss_curve_
+
+
 @pytest.mark.parametrize(
     "noise", [np.float32(0.25), InputNoise(std=0.25), InputNoise(std=0.25, on="both")]
 )
