@@ -24,7 +24,7 @@ from _methods import (
 from sklearn.base import BaseEstimator
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
-from sksharp.options import ASAM, AdamW
+from sksharp.options import ASAM, AdamW, InputNoise
 
 # one network of 2,500 steps, the last of which counts
 LAST = {
@@ -87,9 +87,33 @@ for _rho in (0.0, 0.5):
     add(f"members_no_ema_rho_{_rho:g}", "members", MEMBERS, ema_decay=0.0, rho=_rho)
 for _rho in (0.0, 0.2, 0.5):
     add(f"members_regularized_rho_{_rho:g}", "members", MEMBERS | REGULARIZED, rho=_rho)
-for _rho in (0.0, 0.5):
-    _share = [0.1, 0.0, 0.0]
-    add(f"members_masked_rho_{_rho:g}", "augmented", MEMBERS, dropout=_share, rho=_rho)
+for _name, _noise in {
+    "noisy": InputNoise(std=0.25),
+    "masked": InputNoise(missing=0.1),
+}.items():
+    for _rho in (0.0, 0.5):
+        add(
+            f"members_{_name}_rho_{_rho:g}",
+            "augmented",
+            MEMBERS,
+            input_noise=_noise,
+            rho=_rho,
+        )
+add(
+    "members_dropped_rho_0",
+    "augmented",
+    MEMBERS,
+    dropout=[0.1, 0.0, 0.0],
+    rho=0.0,
+)
+# the rows that choose the radius and the epochs are like those that will be served
+add(
+    "members_auto_judged",
+    "augmented",
+    MEMBERS,
+    input_noise=InputNoise(std=0.5, missing=0.1, on="validation"),
+    rho="auto",
+)
 for _rho in (0.0, 0.2, 0.5, "auto"):
     _name = f"recommended_rho_{_rho:g}" if _rho != "auto" else "recommended_auto"
     METHODS[_name] = Method(partial(recommended, rho=_rho), "one line", OURS)
