@@ -13,7 +13,7 @@ from .._jobs import Array
 from ..estimators._state import state_of
 from ..estimators._validation import is_loss, is_refined
 from ._data import check_network, networks_of
-from ._plotting import color_of, make_axes, names_of
+from ._plotting import color_of, make_axes, names_of, style_of_line
 
 
 class LossCurveDisplay:
@@ -131,7 +131,8 @@ class LossCurveDisplay:
         self.lines_: list[Any] = []
         self.score_lines_: list[Any] = []
         for i, curve in enumerate(self.loss_curves):
-            self._draw(i, curve, {"color": color_of(i), "lw": 1.6, **kwargs})
+            style = {"color": color_of(i), "lw": 1.6, "label": self.names[i]}
+            self._draw(i, curve, style_of_line(style, kwargs))
         self.ax_.set_ylabel("Training loss")
         if log_scale:
             self.ax_.set_yscale("log")
@@ -143,7 +144,7 @@ class LossCurveDisplay:
 
     def _draw(self, i: int, curve: Array, style: dict[str, Any]) -> None:
         epochs = np.arange(1, len(curve) + 1)
-        (line,) = self.ax_.plot(epochs, curve, label=self.names[i], **style)
+        (line,) = self.ax_.plot(epochs, curve, **style)
         self.lines_.append(line)
         start = self.averaging_starts[i]
         if start is not None and 0 < start <= len(curve):
@@ -154,7 +155,7 @@ class LossCurveDisplay:
         if scores is None or len(self.axes_) == 1:
             self.score_lines_.append(None)
             return
-        (line,) = self.axes_[1].plot(at, scores, label=self.names[i], **style)
+        (line,) = self.axes_[1].plot(at, scores, **style)
         self.score_lines_.append(line)
         best = self.best_epochs_[i]
         self.axes_[1].plot(

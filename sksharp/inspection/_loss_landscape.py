@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import Interval, validate_params
 
 from .._jobs import Array, Weights
 from ._data import check_network, check_rows, make_surface, networks_of, weights_of
-from ._plotting import color_of, make_axes, names_of
+from ._plotting import color_of, make_axes, names_of, style_of_line
 
 
 class LossLandscapeDisplay:
@@ -144,7 +144,8 @@ class LossLandscapeDisplay:
             zip(self.losses, self.set_names, strict=True)
         ):
             style = {"color": color_of(i), "lw": 1.8, "ls": ["-", "--", ":"][i % 3]}
-            self.lines_ += ax.plot(t, losses, label=name, **{**style, **kwargs})
+            style = style_of_line({**style, "label": name}, kwargs)
+            self.lines_ += ax.plot(t, losses, **style)
         for t_of_end in (0, 1):
             ax.axvline(t_of_end, color="0.6", lw=1, zorder=0)
         ends = self.names if max(map(len, self.names)) < 16 else ("first", "second")

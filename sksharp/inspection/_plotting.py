@@ -93,6 +93,17 @@ def _short_name(estimator: Any) -> str:
     return text if len(text) <= 40 else type(estimator).__name__
 
 
+def style_of_line(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Return options of ``plot``, those that are given before the defaults.
+
+    Aliases are the same option: a given ``linewidth`` replaces ``lw``.
+    """
+    from matplotlib.cbook import normalize_kwargs
+    from matplotlib.lines import Line2D
+
+    return {**normalize_kwargs(defaults, Line2D), **normalize_kwargs(given, Line2D)}
+
+
 def color_of(i: int) -> str:
     """Return the color of the i-th line."""
     return COLORS[i % len(COLORS)]

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._jobs import Array
 from ._data import check_network
-from ._plotting import COLORS, make_axes
+from ._plotting import COLORS, make_axes, style_of_line
 
 # smallest distance of two labels of the axis, as a share of its width
 LABEL_DISTANCE = 0.1
@@ -124,12 +124,8 @@ class RhoCurveDisplay:
         self.ax_ = ax
         self._scale_axis()
         finite = np.where(np.isfinite(self.scores), self.scores, np.nan)
-        style: dict[str, Any] = {
-            "color": COLORS[0],
-            "lw": 1.6,
-            "label": "mean",
-            **kwargs,
-        }
+        defaults = {"color": COLORS[0], "lw": 1.6, "label": "mean", "zorder": 2}
+        style = style_of_line(defaults, kwargs)
         full = self.is_complete
         if full.sum() < 2 < len(full):  # a line of one point needs no name
             style["label"] = kwargs.get("label")
@@ -153,7 +149,7 @@ class RhoCurveDisplay:
                 capsize=4,
                 label="± 1 standard error",
             )
-        self.lines_ = ax.plot(self.rho[full], finite[full], zorder=2, **style)
+        self.lines_ = ax.plot(self.rho[full], finite[full], **style)
         for shown, mfc, label in [
             (full, style["color"], None if full.all() else "trained to the end"),
             (~full, "white", "given up early"),

@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import validate_params
 
 from .._choices import Choice, suggests
 from .._jobs import Array
-from ._plotting import color_of, make_axes, names_of
+from ._plotting import color_of, make_axes, names_of, style_of_line
 from ._robustness import Robustness, mean_of, robustness, std_of
 
 OF_COLUMN = "in standard deviations of a column"
@@ -29,6 +29,7 @@ LABELS = {
     "weight_noise": f"Noise of the weights, {OF_LAYER}",
     "weight_rounding": f"Step of the weights, {OF_LAYER}",
 }
+OF_METRIC = {"metric": [Choice({"score", "loss"})]}
 
 
 class RobustnessDisplay:
@@ -93,21 +94,30 @@ class RobustnessDisplay:
         score_name: str = "Score",
         loss_name: str = "Loss",
     ) -> None:
+        self.names = list(names)
         strengths = np.asarray(strengths, dtype=float)
         order = np.argsort(strengths, kind="stable")
         self.strengths: Array = strengths[order]
-        self.scores: Array = np.asarray(scores, dtype=float)[:, order]
+        self.scores: Array = self._checked("scores", scores)[:, order]
         self.losses: Array | None = None
         if losses is not None:
-            self.losses = np.asarray(losses, dtype=float)[:, order]
-        self.names = list(names)
+            self.losses = self._checked("losses", losses)[:, order]
         self.perturbation = perturbation
         self.score_name, self.loss_name = score_name, loss_name
 
+    def _checked(self, name: str, values: ArrayLike) -> Array:
+        found: Array = np.asarray(values, dtype=float)
+        shape = (len(self.names), len(self.strengths))
+        if found.ndim != 3 or found.shape[:2] != shape or not found.size:
+            raise ValueError(
+                f"{name} must have a row per name, a column per strength and the repeats "
+                f"behind, of shape {shape} + (n_repeats,), got an array of shape "
+                f"{found.shape}."
+            )
+        return found
+
     @suggests
-    @validate_params(
-        {"metric": [Choice({"score", "loss"})]}, prefer_skip_nested_validation=True
-    )
+    @validate_params(OF_METRIC, prefer_skip_nested_validation=True)
     def plot(self, ax: Any = None, *, metric: str = "score", **kwargs: Any) -> Self:
         """Draw the curves, with the legend beside the axes.
 
@@ -139,7 +149,9 @@ class RobustnessDisplay:
         self.lines_: list[Any] = []
         self.bands_: list[Any] = []
         for i, of_estimator in enumerate(values):
-            self._draw(of_estimator, self.names[i], color_of(i), kwargs)
+            style = {"marker": "o", "ms": 4, "lw": 1.6, "color": color_of(i)}
+            style["label"] = self.names[i]
+            self._draw(of_estimator, style_of_line(style, kwargs))
         label = LABELS.get(self.perturbation, f"Strength of {self.perturbation}")
         ax.set(
             xlabel=label,
@@ -160,16 +172,18 @@ class RobustnessDisplay:
             )
         return self.losses
 
-    def _draw(
-        self, values: Array, name: str, color: str, kwargs: Mapping[str, Any]
-    ) -> None:
+    def _draw(self, values: Array, style: Mapping[str, Any]) -> None:
         mean, std = mean_of(values), std_of(values)
-        style = {"marker": "o", "ms": 4, "lw": 1.6, "color": color, **kwargs}
-        self.lines_ += self.ax_.plot(self.strengths, mean, label=name, **style)
+        self.lines_ += self.ax_.plot(self.strengths, mean, **style)
         band = None
         if values.shape[1] > 1:
             band = self.ax_.fill_between(
-                self.strengths, mean - std, mean + std, color=color, alpha=0.15, lw=0
+                self.strengths,
+                mean - std,
+                mean + std,
+                color=style["color"],
+                alpha=0.15,
+                lw=0,
             )
         self.bands_.append(band)
 
@@ -279,11 +293,14 @@ class RobustnessDisplay:
             The drawing.
         """
         names = None if name is None else [name]
-        return cls.from_estimators(
+        drawn: Self = cls.from_estimators(
             [estimator], X, y, names=names, metric=metric, ax=ax, **kwargs
         )
+        return drawn
 
     @classmethod
+    @suggests
+    @validate_params(OF_METRIC, prefer_skip_nested_validation=True)
     def from_estimators(
         cls,
         estimators: Sequence[Any] | Mapping[str, Any],

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._plotting import color_of, make_axes, names_of
+from ._plotting import color_of, make_axes, names_of, style_of_line
 from ._sharpness import Sharpness, sharpness
 
 
@@ -100,7 +100,8 @@ class SharpnessDisplay:
             panel.errorbar(
                 values, positions, xerr=errors, fmt="none", ecolor="black", capsize=4
             )
-            style = {"marker": "o", "ls": "none", "color": color, "ms": 8, **kwargs}
+            style = {"marker": "o", "ls": "none", "color": color, "ms": 8}
+            style = style_of_line(style, kwargs)
             self.lines_ += panel.plot(values, positions, **style)
             panel.axvline(0, color="0.6", lw=1, zorder=0)
             panel.set_xlabel(self.measures[i])

@@ -515,3 +515,29 @@ def test_a_landscape_refuses_what_it_cannot_draw_by_name():
             LossLandscapeDisplay.from_estimator(clf, X, y, n_points=2, **{name: rows})
     with pytest.raises(ValueError, match="losses must hold a finite number"):
         LossLandscapeDisplay(([0, 1],), [[np.nan, np.inf]]).plot()
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "value"),
+    [
+        ({"linewidth": 3}, "linewidth", 3),
+        ({"lw": 3}, "linewidth", 3),
+        ({"c": "red"}, "color", "red"),
+        ({"linestyle": ":"}, "linestyle", ":"),
+        ({"markersize": 9}, "markersize", 9),
+        ({"label": "mine"}, "label", "mine"),
+        ({"zorder": 7}, "zorder", 7),
+    ],
+)
+def test_all_displays_take_the_options_of_a_line_by_any_name(options, name, value):
+    rho, curve = [0.0, 0.5, 1.0], [3.0, 1.0, 2.0]
+    displays = [
+        LossCurveDisplay([curve], ["a"]),
+        RhoCurveDisplay(rho, curve),
+        LossLandscapeDisplay((rho,), [curve]),
+        SharpnessDisplay([[0.5]], ["a"], ["trace"]),
+        RobustnessDisplay(rho, np.reshape(curve, (1, 3, 1)), ["a"]),
+    ]
+    for display in displays:
+        (line, *_) = display.plot(**options).lines_
+        assert plt.getp(line, name) == value, type(display).__name__
