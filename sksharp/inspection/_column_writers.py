@@ -53,8 +53,7 @@ class ArrayWriter:
 
     @staticmethod
     def replace(column: Array, is_replaced: Array, value: Any) -> Array:
-        written = column.astype(object)
-        written[is_replaced] = value
+        written: Array = np.where(is_replaced, value, column)  # as wide as it must be
         return written
 
     @staticmethod
@@ -74,7 +73,7 @@ class PandasWriter:
     def take(column: Any, rows: Array) -> Any:
         taken, is_missing = column.take(np.maximum(rows, 0)), rows < 0
         taken.index = column.index
-        return taken.mask(is_missing) if is_missing.any() else taken
+        return _where_not(is_missing, taken) if is_missing.any() else taken
 
     @staticmethod
     def numbers(column: Any, values: Array) -> Any:
@@ -90,15 +89,22 @@ class PandasWriter:
     def replace(column: Any, is_replaced: Array, value: Any) -> Any:
         if hasattr(column.dtype, "categories"):
             column = column.cat.add_categories([value])
-        elif hasattr(column.dtype, "pyarrow_dtype"):
-            column = column.astype(object)  # a dictionary takes no new value
-        return column.where(~is_replaced, value)
+        return _where_not(is_replaced, column, value)
 
     @staticmethod
     def table(X: Table, columns: Sequence[Any]) -> Table:
         written = type(X)(dict(enumerate(columns)), index=X.index)
         written.columns = X.columns  # names that repeat stay
         return written
+
+
+def _where_not(is_replaced: Array, column: Any, *value: Any) -> Any:
+    """Return a column of pandas with a value, or a missing one, in some places."""
+    if not hasattr(column.dtype, "pyarrow_dtype"):
+        return column.where(~is_replaced, *value)
+    # pandas 3.1 fills the gaps of dictionaries
+    replaced = column.astype(object).where(~is_replaced, *value)
+    return replaced.astype(column.dtype)
 
 
 class PolarsWriter:
@@ -118,8 +124,10 @@ class PolarsWriter:
 
     @staticmethod
     def replace(column: Any, is_replaced: Array, value: Any) -> Any:
-        texts = column.cast(sys.modules["polars"].String).to_list()
-        return type(column)(column.name, _with_value(texts, is_replaced, value))
+        values, dtype = _with_value(column.to_list(), is_replaced, value), column.dtype
+        if type(dtype).__name__ == "Enum":
+            dtype = type(dtype)([*dtype.categories, value])
+        return type(column)(column.name, values, dtype=dtype)
 
     @staticmethod
     def table(X: Table, columns: Sequence[Any]) -> Table:
@@ -131,7 +139,13 @@ class ArrowWriter:
 
     @staticmethod
     def take(column: Any, rows: Array) -> Any:
-        return column.take(sys.modules["pyarrow"].array(rows, mask=rows < 0))
+        pyarrow = sys.modules["pyarrow"]
+        try:
+            return column.take(pyarrow.array(rows, mask=rows < 0))
+        except pyarrow.ArrowNotImplementedError:  # of views
+            values = column.to_pylist()
+            taken = [values[row] if row >= 0 else None for row in rows]
+            return pyarrow.array(taken, column.type)
 
     @staticmethod
     def numbers(column: Any, values: Array) -> Any:
@@ -141,13 +155,13 @@ class ArrowWriter:
 
     @staticmethod
     def replace(column: Any, is_replaced: Array, value: Any) -> Any:
-        texts = _with_value(column.to_pylist(), is_replaced, value)
-        return sys.modules["pyarrow"].array(texts)
+        values = _with_value(column.to_pylist(), is_replaced, value)
+        return sys.modules["pyarrow"].array(values, column.type)
 
     @staticmethod
     def table(X: Table, columns: Sequence[Any]) -> Table:
-        Table_ = sys.modules["pyarrow"].Table
-        return Table_.from_arrays(list(columns), names=column_names_of(X))
+        options = {"names": column_names_of(X), "metadata": X.schema.metadata}
+        return type(X).from_arrays(list(columns), **options)
 
 
 def _with_value(values: list[Any], is_replaced: Array, value: Any) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,6 +82,17 @@ def check_weights(sample_weight: Any, X: Any) -> Array | None:
     return weights
 
 
+def check_classes(labels: Iterable[Any], classes: Sequence[Any]) -> None:
+    """Raise if there are labels that are no class of a fit."""
+    unknown = sorted(set(labels) - set(classes), key=str)
+    if unknown:
+        others = f" and {len(unknown) - 5} others" if len(unknown) > 5 else ""
+        raise ValueError(
+            f"y must hold the classes of the fit, {[*classes]}, got {unknown[:5]}{others} "
+            "besides. Leave those rows out."
+        )
+
+
 def _encode_labels(estimator: Any, y: Any) -> Array:
     """Return indicators, one column for two classes."""
     binarizer = estimator._label_binarizer
@@ -96,12 +108,7 @@ def _encode_labels(estimator: Any, y: Any) -> Array:
         indicators: Array = y
         return indicators
     y = column_or_1d(y)
-    unknown = set(y.tolist()) - set(estimator.classes_.tolist())
-    if unknown:
-        raise ValueError(
-            f"y must hold the classes of the fit, {estimator.classes_.tolist()}, got "
-            f"{sorted(unknown, key=str)} besides. Leave those rows out."
-        )
+    check_classes(y.tolist(), estimator.classes_.tolist())
     encoded: Array = binarizer.transform(y).astype(np.float64)
     return encoded
 

@@ -11,6 +11,7 @@ from sklearn.base import is_classifier
 from sklearn.utils import check_array, column_or_1d
 
 from .._jobs import Array
+from ._data import check_classes
 
 LOG_LOSS, SQUARED_ERROR = "Log-loss", "Squared error"
 
@@ -94,12 +95,7 @@ class Labels:
     def positions_in(self, classes: Any) -> Array:
         """Return the position of every label among classes."""
         classes = np.asarray(classes).tolist()
-        unknown = set(self.uniques) - set(classes)
-        if unknown:
-            raise ValueError(
-                f"y must hold the classes of the fit, {classes}, got "
-                f"{sorted(unknown, key=str)} besides. Leave those rows out."
-            )
+        check_classes(self.uniques, classes)
         positions = {label: i for i, label in enumerate(classes)}
         found: Array = np.array([positions[v] for v in self.uniques])[self.codes]
         return found

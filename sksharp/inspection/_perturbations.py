@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
 import numpy as np
-from scipy.sparse import hstack, issparse
+from scipy.sparse import issparse
 
 from .._jobs import Array
 from ..preprocessing._kinds import stores_text
-from ..preprocessing._tables import Column, columns_of, library_of
+from ..preprocessing._tables import Column, check_dimensions, columns_of, library_of
 from ..preprocessing._tables import names_of as column_names_of
 from ..preprocessing._values import NUMBER, is_missing, kind_of_class
 from ._column_writers import ArrayWriter, ColumnWriter, writer_of
@@ -73,12 +73,13 @@ def _sign(rng: RandomState) -> int:
 
 @dataclass(frozen=True)
 class Entries:
-    """A column, and which of its entries are replaced."""
+    """A column, which of its entries are replaced, and what is known of the column."""
 
     column: Column
     writer: type[ColumnWriter]
     is_replaced: Array
     rng: RandomState
+    known: Any
 
     @property
     def stored(self) -> Any:
@@ -104,34 +105,17 @@ def swap(entries: Entries) -> Any:
 
 def fill(entries: Entries) -> Any:
     """Return the column with its mean, or its most frequent value."""
+    if not isinstance(entries.known, Spread):
+        return entries.taken(entries.known)
     values = numbers_of(entries.column)
-    if values is not None:
-        mean = spread_of(values).mean
-        values = np.where(entries.is_replaced, mean, values)
-        return entries.writer.numbers(entries.stored, values)
-    codes, uniques = entries.column.factorize()
-    if not uniques:
-        return entries.stored
-    # the first row with the most frequent value, of equals the first to occur
-    present = codes[codes >= 0]
-    counts = np.bincount(present)
-    most = present[np.argmax(counts[present] == counts.max())]
-    return entries.taken(int(np.argmax(codes == most)))
+    assert values is not None
+    values = np.where(entries.is_replaced, entries.known.mean, values)
+    return entries.writer.numbers(entries.stored, values)
 
 
 def make_unseen(entries: Entries) -> Any:
     """Return the column with a category that it does not have."""
-    unseen = _unseen(entries.column.factorize()[1])
-    return entries.writer.replace(entries.stored, entries.is_replaced, unseen)
-
-
-def _unseen(categories: Sequence[Any]) -> Any:
-    if categories and {kind_of_class(type(value)) for value in categories} == {NUMBER}:
-        return max(categories) + 1
-    word = "never seen"
-    while word in categories:
-        word += "!"
-    return word
+    return entries.writer.replace(entries.stored, entries.is_replaced, entries.known)
 
 
 OF_NUMBERS: dict[str, Callable[[Array, Spread, float, RandomState], Array]] = {
@@ -166,22 +150,85 @@ def numbers_of(column: Column) -> Array | None:
     if kinds != {NUMBER}:
         return None
     numbers = np.full(len(values), np.nan)
-    numbers[is_present] = values[is_present].astype(np.float64)
+    try:
+        numbers[is_present] = values[is_present].astype(np.float64)
+    except OverflowError as error:
+        raise ValueError(_of_large_numbers(column)) from error
     return numbers
 
 
-def spread_of(values: Array) -> Spread:
-    """Return mean and standard deviation; NaN and 0 of a column without an entry."""
+def spread_of(column: Column) -> Spread | None:
+    """Return mean and standard deviation of a numeric column, None of any other.
+
+    NaN and 0 of a column without an entry.
+    """
+    values = numbers_of(column)
+    if values is None:
+        return None
     finite = values[np.isfinite(values)]
     if not len(finite):
         return Spread(np.nan, 0.0)
-    # the standard deviation of equal numbers is not always 0
-    std = 0.0 if finite.min() == finite.max() else finite.std()
-    return Spread(float(finite.mean()), float(std))
+    with np.errstate(over="ignore", invalid="ignore"):
+        # the standard deviation of equal numbers is not always 0
+        std = 0.0 if finite.min() == finite.max() else finite.std()
+        mean = finite.mean()
+    if not np.isfinite([mean, std]).all():
+        raise ValueError(_of_large_numbers(column))
+    return Spread(float(mean), float(std))
 
 
-def _has_words(column: Column) -> bool:
-    return column.is_category or stores_text(column)
+def _of_large_numbers(column: Column) -> str:
+    return (
+        f"column {column.name!r} of X must have a finite mean and standard deviation, got "
+        "numbers that are too large for them. Give it in other units, or name the columns "
+        "that may change in features."
+    )
+
+
+def constant_of(column: Column) -> Spread | int:
+    """Return mean and deviation of numbers, of any other a row with the usual value."""
+    spread = spread_of(column)
+    if spread is not None:
+        return spread
+    codes, uniques = column.factorize()
+    if not uniques:
+        return 0  # missing, as all are
+    # the first row with the most frequent value, of equals the first to occur
+    present = codes[codes >= 0]
+    counts = np.bincount(present)
+    most = present[np.argmax(counts[present] == counts.max())]
+    return int(np.argmax(codes == most))
+
+
+def unseen_of(column: Column) -> Any:
+    """Return a category that a column does not have, None if it is of none."""
+    if not column.is_category and not stores_text(column):
+        return None
+    categories = column.categories()
+    kinds = {kind_of_class(type(value)) for value in categories}
+    if kinds == {NUMBER}:
+        number = max((c for c in categories if abs(c) < np.inf), default=0) + 1
+        while number in categories:
+            number *= 2  # of large floats, the next one is the same
+        return number
+    word = "never seen"
+    while word in categories or word.encode() in categories:
+        word += "!"
+    are_bytes = bool(categories) and all(isinstance(c, bytes) for c in categories)
+    return word.encode() if are_bytes else word
+
+
+def _nothing_of(column: Column) -> bool:
+    return True
+
+
+KNOWN: dict[str, Callable[[Column], Any]] = {
+    **dict.fromkeys(OF_NUMBERS, spread_of),
+    "missing": _nothing_of,
+    "constant": constant_of,
+    "swap": _nothing_of,
+    "unseen": unseen_of,
+}
 
 
 # -- rows ----------------------------------------------------------------------------------
@@ -210,45 +257,60 @@ class RowPerturbation:
     def __init__(self, name: str, X: Any, features: Sequence[Any] | None) -> None:
         self.name = name
         self.is_random = name != "rounding"
+        X = _as_table(X)
         _check_table(name, X)
         chosen = _chosen(X, features)
-        self.spreads: dict[int, Spread] = {}
-        if name in OF_NUMBERS:
-            columns = columns_of(X)
-            for j in chosen:
-                values = numbers_of(columns[j])
-                if values is not None:
-                    self.spreads[j] = spread_of(values)
-            chosen = [*self.spreads]
-            _check_any(chosen, name, "numeric", "'swap' or 'missing'")
-        elif name == "unseen":
-            columns = columns_of(X)
-            chosen = [j for j in chosen if _has_words(columns[j])]
-            _check_any(chosen, name, "categorical", "'swap' or 'noise'")
-        self.chosen = {*chosen}
+        self.known: dict[int, Any] = dict.fromkeys(chosen, True)
+        if issparse(X):
+            return
+        columns = columns_of(X)
+        found = {j: KNOWN[name](columns[j]) for j in chosen}
+        self.known = {j: known for j, known in found.items() if known is not None}
+        if not self.known:
+            kind, others = (
+                ("categorical", "'swap' or 'noise'")
+                if name == "unseen"
+                else ("numeric", "'swap' or 'missing'")
+            )
+            raise ValueError(
+                f"X must have a {kind} column among those to perturb with "
+                f"perturbation={name!r}, got none. Take {others}, or other features."
+            )
 
     def __call__(self, X: Any, strength: float, rng: RandomState) -> Any:
         """Return perturbed rows; ``X`` itself is left as it is."""
+        X = _as_table(X)
         seeds = rng.randint(SEEDS, size=X.shape[1])
         if issparse(X):
-            columns = self._columns(ArrayWriter, _dense_columns(X), strength, seeds)
-            parts = [type(X.tocsc())(column.reshape(-1, 1)) for column in columns]
-            return hstack(parts, format=X.format)
-        writer = writer_of(X)
-        return writer.table(X, [*self._columns(writer, columns_of(X), strength, seeds)])
+            return self._sparse(X, strength, seeds)
+        writer, columns = writer_of(X), columns_of(X)
+        written = [
+            self._column(j, writer, columns[j], strength, RandomState(seeds[j]))
+            if j in self.known
+            else columns[j].stored
+            for j in range(len(columns))
+        ]
+        return writer.table(X, written)
 
-    def _columns(
-        self,
-        writer: type[ColumnWriter],
-        columns: Iterable[Column],
-        strength: float,
-        seeds: Array,
-    ) -> Iterator[Any]:
-        for j, column in enumerate(columns):
-            if j in self.chosen:
-                yield self._column(j, writer, column, strength, RandomState(seeds[j]))
-            else:
-                yield column.stored
+    def _sparse(self, X: Any, strength: float, seeds: Array) -> Any:
+        by_column = X.tocsc(copy=True)
+        by_column.sum_duplicates()
+        parts = []
+        for j in range(X.shape[1]):
+            at = slice(*by_column.indptr[j : j + 2])
+            rows, values = by_column.indices[at], by_column.data[at]
+            if j in self.known:
+                dense = np.zeros((X.shape[0], 1), values.dtype)
+                dense[rows, 0] = values
+                column, rng = Column(dense, 0, j), RandomState(seeds[j])
+                values = self._column(j, ArrayWriter, column, strength, rng)
+                rows = np.flatnonzero(values)
+                values = values[rows]
+            parts.append((rows, values))
+        rows, values = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        ends = np.cumsum([0, *(len(of_column) for of_column, _ in parts)])
+        found = type(by_column)((values, rows, ends), shape=X.shape)
+        return found.asformat(X.format)
 
     def _column(
         self,
@@ -258,17 +320,19 @@ class RowPerturbation:
         strength: float,
         rng: RandomState,
     ) -> Any:
+        known = self.known[j]
         if self.name in OF_ENTRIES:
             is_replaced = rng.uniform(size=len(column.stored)) < strength
-            return OF_ENTRIES[self.name](Entries(column, writer, is_replaced, rng))
-        if self.spreads[j].std == 0:
+            entries = Entries(column, writer, is_replaced, rng, known)
+            return OF_ENTRIES[self.name](entries)
+        if known.std == 0:
             return column.stored
-        values = numbers_of(column)
+        values, kind = numbers_of(column), column.values().dtype
         assert values is not None
-        change, spread = OF_NUMBERS[self.name], self.spreads[j]
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-            changed = change(values, spread, strength, rng)
-        if (np.isfinite(values) & ~np.isfinite(changed)).any():
+            changed = OF_NUMBERS[self.name](values, known, strength, rng)
+        largest = np.finfo(kind if kind.kind == "f" else np.float64).max
+        if (np.isfinite(values) & ~(np.abs(changed) <= largest)).any():
             raise ValueError(
                 f"strengths must leave numbers finite, got {strength:g}, by which "
                 f"perturbation={self.name!r} does not in column {column.name!r} of X. "
@@ -313,6 +377,14 @@ def _n_rows(X: Any) -> int | None:
     return len(X) if hasattr(X, "__len__") else None
 
 
+def _as_table(X: Any) -> Any:
+    """Return a list of rows as an array, numbers among words as they are."""
+    if not isinstance(X, list | tuple):
+        return X
+    table = np.asarray(X)
+    return np.array(X, dtype=object) if table.dtype.kind in "SU" else table
+
+
 def _check_table(name: str, X: Any) -> None:
     if issparse(X):
         if name not in OF_SPARSE:
@@ -322,26 +394,17 @@ def _check_table(name: str, X: Any) -> None:
                 "into memory, perturbation='swap', or a function of your own."
             )
     else:
-        columns_of(X)
+        library_of(X)
+    check_dimensions(X)
+    if not X.shape[1]:
+        raise ValueError(
+            f"X must have at least one column, got an array of shape {X.shape}."
+        )
     if name == "swap" and X.shape[0] < 2:
         raise ValueError(
             "X must have at least two rows for perturbation='swap', which takes entries "
             f"from others, got {X.shape[0]}. Give more rows."
         )
-
-
-def _check_any(chosen: Sequence[int], name: str, kind: str, others: str) -> None:
-    if not chosen:
-        raise ValueError(
-            f"X must have a {kind} column among those to perturb with "
-            f"perturbation={name!r}, got none. Take {others}, or other features."
-        )
-
-
-def _dense_columns(X: Any) -> Iterator[Column]:
-    by_column = X.tocsc()
-    for j in range(X.shape[1]):
-        yield Column(by_column[:, [j]].toarray(), 0, j)
 
 
 def _chosen(X: Any, features: Sequence[Any] | None) -> list[int]:
@@ -363,9 +426,9 @@ def _chosen(X: Any, features: Sequence[Any] | None) -> list[int]:
         ):
             chosen.append(int(feature))
         else:
-            of_names = f" or the names {names}" if names else ""
+            of_names = f", or the names {names}" if names else ""
             raise ValueError(
-                f"features must be positions of columns of X, from 0 to {n_features - 1},"
+                f"features must be positions of columns of X, from 0 to {n_features - 1}"
                 f"{of_names}, got {feature!r}."
             )
     if not chosen:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import is_classifier
-from sklearn.metrics import check_scoring
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._param_validation import Interval, validate_params
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples, check_is_fitted
@@ -19,7 +18,8 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 from .._choices import Choice, suggests
 from .._jobs import Array
 from ._data import check_weights
-from ._losses import LOG_LOSS, SQUARED_ERROR, make_loss, no_loss
+from ._evaluation import Measure, Perturbation, score_name
+from ._losses import LOG_LOSS, SQUARED_ERROR
 from ._perturbations import (
     OF_ENTRIES,
     OF_NUMBERS,
@@ -29,23 +29,6 @@ from ._perturbations import (
 )
 from ._plotting import names_of
 from ._weight_perturbations import OF_WEIGHTS, WeightPerturbation, networks_in
-
-Perturbation: TypeAlias = RowPerturbation | RowFunction | WeightPerturbation
-
-WAYS_OUT = {
-    "missing": (
-        "Take perturbation='constant', which puts the mean or the most frequent value in "
-        "the place of entries, or an estimator that takes missing values."
-    ),
-    "unseen": (
-        "Have the encoder of the categories ignore those of no row of the fit, such as "
-        "OneHotEncoder(handle_unknown='ignore')."
-    ),
-}
-OTHER_WAY_OUT = (
-    "Name the columns that may change in features, without numbers that are codes of "
-    "categories."
-)
 
 
 @dataclass(frozen=True)
@@ -222,7 +205,8 @@ def robustness(
     estimator : estimator, dict of str to estimator, or list of estimators
         Fitted classifiers, or fitted regressors, of any library that keeps to
         scikit-learn's interface; pipelines from the raw table on. All of them are given
-        the same perturbed rows, so that their differences are paired.
+        the same perturbed rows, so that their differences are paired. A pipeline
+        transforms them once for score and loss.
 
     X : {array-like, dataframe, sparse matrix} of shape (n_samples, n_features)
         Rows, usually those of a test set: an array, a DataFrame of pandas or polars, a
@@ -248,7 +232,7 @@ def robustness(
         - 'swap' replaces entries of all columns by the value of another row, drawn
           independently for every column. The only one for a sparse ``X``. Share.
         - 'unseen' replaces entries of columns of text and categories by a category
-          that does not occur. Share.
+          that neither occurs nor is declared. Share.
         - 'weight_noise' adds Gaussian noise to all weights and biases of networks
           (this package's and scikit-learn's), wherever they are in an estimator. Unit:
           root mean square of the weights of the layer.
@@ -268,7 +252,8 @@ def robustness(
         one of columns, by its name.
 
     scoring : str, callable or None, default=None
-        Metric, as scikit-learn's. None for the estimator's ``score``.
+        Metric, as scikit-learn's. None for the estimator's ``score``. A callable is given
+        the estimator and the rows as they are, and these predict for it once more.
 
     n_repeats : int, default=5
         How often every strength is drawn. In a repeat all strengths and estimators share
@@ -298,8 +283,9 @@ def robustness(
         If an estimator is not fitted.
 
     TypeError
-        If ``X`` is sparse and the perturbation is not for sparse rows, if it is no table,
-        or if an estimator has no networks whose weights could be perturbed.
+        If an estimator is neither classifier nor regressor, or has no networks whose
+        weights could be perturbed, if ``X`` is no table, or is sparse and the perturbation
+        is not for sparse rows.
 
     ValueError
         If a parameter or the data are not valid, if there is no column to perturb, or if
@@ -346,12 +332,11 @@ def robustness(
     True
     """
     estimators, names = _estimators_of(estimator)
-    if isinstance(X, list | tuple) and not callable(perturbation):
-        X = np.asarray(X)
-    _check_length(X, y)
-    sample_weight = check_weights(sample_weight, X)
+    n_repeats = int(n_repeats)  # of True, too
     strengths = _check_strengths(perturbation, strengths)
     perturb = _make_perturbation(perturbation, X, features)
+    _check_length(X, y)
+    sample_weight = check_weights(sample_weight, X)
     if isinstance(perturb, WeightPerturbation):
         _check_networks(perturb, estimators, names)
     measure = Measure(estimators, names, scoring, y, sample_weight)
@@ -380,88 +365,8 @@ def robustness(
         losses=losses,
         baseline_scores=baseline[0],
         baseline_losses=baseline[1],
-        score_name=_score_name(scoring, estimators),
+        score_name=score_name(scoring, estimators),
         loss_name=LOG_LOSS if is_classifier(estimators[0]) else SQUARED_ERROR,
-    )
-
-
-class Measure:
-    """Scores and losses of estimators, of rows as they are or perturbed.
-
-    Parameters
-    ----------
-    estimators : list of estimators
-        Fitted.
-
-    names : list of str
-        Their names, for messages.
-
-    scoring : str, callable or None
-        The metric.
-
-    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        Targets of the rows.
-
-    sample_weight : array of shape (n_samples,) or None
-        Weights of the rows.
-    """
-
-    def __init__(
-        self,
-        estimators: Sequence[Any],
-        names: Sequence[str],
-        scoring: Any,
-        y: Any,
-        sample_weight: Array | None,
-    ) -> None:
-        self.estimators, self.names, self.y = estimators, names, y
-        self.options = {} if sample_weight is None else {"sample_weight": sample_weight}
-        self.scorers = [check_scoring(one, scoring=scoring) for one in estimators]
-        self.losses = [make_loss(one, y, sample_weight) for one in estimators]
-
-    def __call__(self, X: Any) -> Array:
-        """Return scores and losses, of shape (2, n_estimators)."""
-        of_each = [self._of(i, one, X) for i, one in enumerate(self.estimators)]
-        return np.array(of_each).T
-
-    def perturbed(
-        self, X: Any, perturb: Perturbation, strength: float, seed: int
-    ) -> Array:
-        """Return scores and losses under a perturbation, of shape (2, n_estimators)."""
-        if isinstance(perturb, WeightPerturbation):
-            # each from the same seed: the others do not matter
-            copies = (
-                perturb(one, strength, np.random.RandomState(seed))
-                for one in self.estimators
-            )
-            of_each = [self._of(i, one, X) for i, one in enumerate(copies)]
-            return np.array(of_each).T
-        rows = perturb(X, strength, np.random.RandomState(seed))
-        of_each = []
-        for i, one in enumerate(self.estimators):
-            try:
-                of_each.append(self._of(i, one, rows))
-            except (TypeError, ValueError) as error:
-                raise ValueError(_refusal(perturb, self.names[i], error)) from error
-        return np.array(of_each).T
-
-    def _of(self, i: int, estimator: Any, X: Any) -> tuple[float, float]:
-        loss = self.losses[i](estimator, X)
-        if not np.isfinite(loss) and self.losses[i] is not no_loss:
-            raise ValueError(
-                f"The predictions of {self.names[i]} must be finite, got a loss of {loss}. "
-                "Lower strengths, or see whether the fit has diverged."
-            )
-        return float(self.scorers[i](estimator, X, self.y, **self.options)), loss
-
-
-def _refusal(perturb: Perturbation, name: str, error: Exception) -> str:
-    way_out = WAYS_OUT.get(perturb.name, OTHER_WAY_OUT)
-    if isinstance(perturb, RowFunction):
-        way_out = "Return rows like those of X from the function."
-    return (
-        f"The estimators must take the rows that perturbation={perturb.name!r} makes, got "
-        f"an error from {name}. {way_out} The error was: {error}"
     )
 
 
@@ -481,6 +386,12 @@ def _estimators_of(estimator: Any) -> tuple[list[Any], list[str]]:
                 f"{type(one).__name__}. Pass a classifier, a regressor or a pipeline that "
                 "ends with one."
             )
+        kind = get_tags(one).estimator_type
+        if kind not in ("classifier", "regressor", None):
+            raise TypeError(
+                f"estimator must be a classifier or a regressor, got a {kind}, "
+                f"{type(one).__name__}. Its predictions are no targets."
+            )
     if len({is_classifier(one) for one in estimators}) > 1:
         raise ValueError(
             "estimator must hold classifiers alone or regressors alone, got both. Measure "
@@ -490,6 +401,8 @@ def _estimators_of(estimator: Any) -> tuple[list[Any], list[str]]:
 
 
 def _check_length(X: Any, y: Any) -> None:
+    if y is None:
+        raise ValueError("y must hold the targets of the rows of X, got None.")
     n_rows, n_targets = _num_samples(X), _num_samples(y)
     if n_rows != n_targets:
         raise ValueError(
@@ -548,11 +461,3 @@ def _check_networks(
                 "SAMMLPClassifier, SAMMLPRegressor, MLPClassifier or MLPRegressor, got "
                 f"{name} without one. Take a perturbation of the rows, such as 'noise'."
             )
-
-
-def _score_name(scoring: Any, estimators: Sequence[Any]) -> str:
-    if isinstance(scoring, str):
-        return scoring
-    if scoring is not None:
-        return getattr(scoring, "__name__", "Score")
-    return "Accuracy" if is_classifier(estimators[0]) else "R²"

@@ -49,7 +49,7 @@ def _networks(value: Any, seen: set[int]) -> Iterator[Any]:
     inner: Iterable[Any] = ()
     if isinstance(value, MLPClassifier | MLPRegressor):
         yield from (one for one in networks_of(value) if hasattr(one, "coefs_"))
-    elif isinstance(value, BaseEstimator):
+    elif isinstance(value, BaseEstimator) or hasattr(type(value), "predict_proba"):
         inner = vars(value).values()
     elif isinstance(value, dict):
         inner = value.values()

@@ -31,7 +31,6 @@ from ._values import (
     has_leading_zero,
     is_blank,
     is_marker,
-    is_missing,
     is_read,
     is_text,
     kind_of_class,
@@ -59,17 +58,7 @@ def kind_of(column: Column) -> str:
         kind = KIND_OF_DTYPE.get(values.dtype.kind)
         if kind is not None:
             return NOTHING if missing_mask(values).all() else kind
-    try:
-        codes, uniques = column.factorize()
-    except TypeError as error:  # a value has no hash
-        classes = {
-            type(value).__name__: None for value in values if not is_missing(value)
-        }
-        raise TypeError(
-            f"column {column.name!r} of X must hold numbers, dates, booleans or words, got "
-            f"{', '.join(classes)}. Give every element a column of its own, or leave the "
-            "column out."
-        ) from error
+    codes, uniques = column.factorize()
     if not uniques:
         return NOTHING
     if column.is_category:

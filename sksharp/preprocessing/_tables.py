@@ -83,16 +83,21 @@ def names_of(X: Table) -> list[Hashable]:
 def columns_of(X: Table) -> list[Column]:
     """Return the columns of a table, as a list."""
     library = library_of(X)
-    shape = X.shape
-    if len(shape) != 2:
-        raise ValueError(
-            f"Expected a table of rows and columns, got {len(shape)} dimension(s) of shape "
-            f"{shape}. Give a single column as a DataFrame, or reshape(-1, 1) an array."
-        )
+    check_dimensions(X)
     is_array = library == "numpy"
-    names: Iterable[Hashable] = range(shape[1]) if is_array else names_of(X)
+    names: Iterable[Hashable] = range(X.shape[1]) if is_array else names_of(X)
     Class = COLUMNS[library]
     return [Class(X, j, name) for j, name in enumerate(names)]
+
+
+def check_dimensions(X: Any) -> None:
+    """Raise unless a table or a sparse matrix has rows and columns."""
+    if len(X.shape) != 2:
+        raise ValueError(
+            f"Expected a table of rows and columns, got {len(X.shape)} dimension(s) of "
+            f"shape {X.shape}. Give a single column as a DataFrame, or reshape(-1, 1) an "
+            "array."
+        )
 
 
 def cast(X: Table, dtype: DTypeLike) -> Table:
@@ -147,7 +152,10 @@ class Column:
         """Return codes of shape (n_samples,), -1 where missing, and the distinct values."""
         values = self.values(exact=True)
         if values.dtype.kind == "O":
-            return _factorize_objects(values)
+            try:
+                return _factorize_objects(values)
+            except TypeError as error:  # a value has no hash
+                raise TypeError(_of_no_words(self.name, values)) from error
         missing = missing_mask(values)
         if values.dtype.kind in "Mm":
             values = values.astype(f"{values.dtype.kind}8[us]")
@@ -157,6 +165,10 @@ class Column:
         # tolist would write out float32 with the digits of a double
         is_single = values.dtype == np.float32
         return codes, [*uniques] if is_single else uniques.tolist()
+
+    def categories(self) -> list[Any]:
+        """Return the distinct values, and the categories that are declared besides."""
+        return self.factorize()[1]
 
 
 class PandasColumn(Column):
@@ -203,6 +215,12 @@ class PandasColumn(Column):
         codes[codes >= 0] = inverse
         return codes, [*categories[occurring]]
 
+    def categories(self) -> list[Any]:
+        """Return the distinct values, and the categories that are declared besides."""
+        if not hasattr(self.stored.dtype, "categories"):
+            return super().categories()
+        return [*self.stored.cat.categories.to_numpy(dtype=object)]
+
 
 class PolarsColumn(Column):
     """A column of a frame of polars."""
@@ -219,12 +237,18 @@ class PolarsColumn(Column):
         kind = type(dtype).__name__
         has_gaps = column.null_count() > 0
         as_objects = has_gaps and (kind == "Boolean" or (exact and dtype.is_integer()))
-        # a cast of decimals is not the nearest float
-        is_number = dtype.is_integer() or dtype.is_float()
+        # a cast of decimals is not the nearest float, and numpy has no 128 bits
+        is_number = dtype.is_float() or (dtype.is_integer() and "128" not in kind)
         is_plain = is_number or kind in ("Date", "Datetime", "Duration", "Boolean")
         if as_objects or not is_plain:
             return _objects(column.to_list())
         return column.to_numpy()
+
+    def categories(self) -> list[Any]:
+        """Return the distinct values, and the categories that are declared besides."""
+        dtype = self.stored.dtype
+        is_enum = type(dtype).__name__ == "Enum"
+        return [*dtype.categories] if is_enum else super().categories()
 
 
 class ArrowColumn(Column):
@@ -235,10 +259,12 @@ class ArrowColumn(Column):
     def _take(self, X: Table, index: int) -> Any:
         column = X.column(index)
         self.is_category = sys.modules["pyarrow"].types.is_dictionary(column.type)
-        return column.cast(column.type.value_type) if self.is_category else column
+        return column
 
     def _convert(self, *, exact: bool) -> Any:
         types, column = sys.modules["pyarrow"].types, self.stored
+        if self.is_category:
+            column = column.cast(column.type.value_type)
         kind = column.type
         is_integer, has_gaps = types.is_integer(kind), column.null_count > 0
         if is_integer and has_gaps and not exact:
@@ -267,6 +293,15 @@ def _objects(values: list[Any]) -> Array:
     array = np.empty(len(values), dtype=object)  # lists stay elements
     array[:] = values
     return array
+
+
+def _of_no_words(name: Hashable, values: Array) -> str:
+    classes = {type(value).__name__: None for value in values if not is_missing(value)}
+    return (
+        f"column {name!r} of X must hold numbers, dates, booleans or words, got "
+        f"{', '.join(classes)}. Give every element a column of its own, or leave the "
+        "column out."
+    )
 
 
 def _factorize_objects(values: Array) -> tuple[Array, list[Any]]:

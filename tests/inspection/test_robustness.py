@@ -10,20 +10,33 @@ from itertools import product
 import joblib
 import numpy as np
 import pytest
+import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.sparse import coo_array, csr_array, csr_matrix
+from scipy.sparse import coo_array, csc_matrix, csr_array, csr_matrix
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.cluster import KMeans
 from sklearn.compose import TransformedTargetRegressor, make_column_transformer
 from sklearn.datasets import make_multilabel_classification
 from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
+    IsolationForest,
     RandomForestClassifier,
+    RandomForestRegressor,
     VotingClassifier,
 )
 from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.metrics import log_loss, mean_squared_error
-from sklearn.model_selection import GridSearchCV
+from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRegressor
+from sklearn.metrics import (
+    accuracy_score,
+    check_scoring,
+    log_loss,
+    make_scorer,
+    mean_squared_error,
+)
+from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
@@ -38,8 +51,10 @@ from sksharp import (
     robustness,
     tabular_pipeline,
 )
+from sksharp.inspection._evaluation import predicting_once
 from sksharp.inspection._perturbations import SEEDS
 from sksharp.inspection._weight_perturbations import WeightPerturbation
+from sksharp.preprocessing._values import is_missing
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -557,6 +572,114 @@ def test_a_sparse_matrix_is_swapped_as_a_dense_one(make):
     assert_allclose(rows_given(sparse, drop, 0.5).toarray(), dense / 2)
 
 
+def test_a_sparse_matrix_that_is_not_sorted_stays_as_it_is():
+    data, rows, ends = [1.0, 2.0, 4.0, 8.0], [2, 0, 0, 1], [0, 3, 4]
+    sparse = csc_matrix((data, rows, ends), shape=(3, 2))
+    found = rows_given(sparse, "swap", 1.0)
+    assert_array_equal(found.toarray(), rows_given(sparse.toarray(), "swap", 1.0))
+    assert_array_equal(sparse.indices, rows)
+    assert sparse.nnz == 4
+
+
+def test_an_unseen_category_is_none_of_those_that_are_declared():
+    pd, pl = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    declared = [
+        ([0, 1, 2], [0, 1, 2, 3]),  # no row has the highest
+        ([0.0, 1.0, 2.0], [0.0, 1.0, 2.0, 1e17]),
+        ([0.0, 1.0, 2.0], [0.0, 1.0, 2.0, np.inf]),
+        (["a", "b", "c"], ["a", "b", "c", "never seen"]),
+    ]
+    for values, categories in declared:
+        table = pd.DataFrame({"k": pd.Categorical(values * 4, categories=categories)})
+        found = rows_given(table, "unseen", 1.0)["k"]
+        assert not found.isin(categories).any()
+        assert [*found.cat.categories[:4]] == categories
+    enum = pl.Enum(["a", "b", "c", "never seen"])
+    found = rows_given(pl.DataFrame({"k": ["a", "b"]}, {"k": enum}), "unseen", 1.0)
+    assert [*found["k"]] == ["never seen!"] * 2
+
+
+def kinds_of_words():
+    """Return tables of words, with gaps, as the libraries store them."""
+    pa, pl = pytest.importorskip("pyarrow"), pytest.importorskip("polars")
+    pd = pytest.importorskip("pandas")
+    words = ["a", None, "b", "c"] * 5
+    of_bytes = [None if word is None else word.encode() + b"\xff" for word in words]
+    encoded = pa.array(words).dictionary_encode()
+    return {
+        "dictionary of pandas": pd.DataFrame(
+            {"k": pd.Series(encoded, dtype=pd.ArrowDtype(encoded.type))}
+        ),
+        "dictionary": pa.table({"k": encoded}, metadata={"from": "here"}),
+        "batch": pa.record_batch({"k": encoded}),
+        "chunks": pa.table({"k": pa.chunked_array([encoded[:9], encoded[9:]])}),
+        "large": pa.table({"k": pa.array(words, pa.large_string())}),
+        "view": pa.table({"k": pa.array(words, pa.string_view())}),
+        "bytes": pa.table({"k": pa.array(of_bytes)}),
+        "enum": pl.DataFrame({"k": words}, {"k": pl.Enum(["a", "b", "c"])}),
+        "categorical": pl.DataFrame({"k": words}, {"k": pl.Categorical}),
+        "binary": pl.DataFrame({"k": of_bytes}, {"k": pl.Binary}),
+    }
+
+
+def words_in(values):
+    """Return words, those that are missing as None."""
+    return [None if is_missing(value) else value for value in values]
+
+
+@pytest.mark.parametrize("name", [*SHARES, "unseen"])
+def test_words_of_all_kinds_change_where_objects_do(name):
+    for kind, table in kinds_of_words().items():
+        to_list = "to_list" if hasattr(table["k"], "to_list") else "to_pylist"
+        words = np.array(words_in(getattr(table["k"], to_list)()), dtype=object)
+        expected = rows_given(words[:, None], name, 0.5)[:, 0]
+        found = rows_given(table, name, 0.5)
+        assert words_in(getattr(found["k"], to_list)()) == words_in(expected), kind
+        assert type(found) is type(table)
+        if to_list == "to_pylist":
+            assert found.schema.equals(table.schema, check_metadata=True)
+        elif not (name == "unseen" and kind == "enum"):
+            assert [*found.dtypes] == [*table.dtypes], kind
+
+
+def test_columns_that_do_not_change_are_left_as_they_are_stored():
+    pa = pytest.importorskip("pyarrow")
+    table = pa.table(
+        {"k": pa.array(["a", "b"] * 5).dictionary_encode(), "x": range(10)}
+    )
+    found = rows_given(table, "noise", 0.5)
+    assert found["k"].equals(table["k"])
+    assert not found["x"].equals(table["x"].cast("double"))
+
+
+def test_arrays_of_words_get_as_wide_as_they_must_be():
+    for values, unseen in [
+        (np.array([["a"], ["b"]]), "never seen"),
+        (np.array([[b"a"], [b"b"]]), b"never seen"),
+        (np.array([["a"], ["b"]], dtype=np.dtypes.StringDType()), "never seen"),
+    ]:
+        found = rows_given(values, "unseen", 1.0)
+        assert found.dtype.kind == values.dtype.kind
+        assert [*found[:, 0]] == [unseen] * 2
+
+
+def test_a_list_of_rows_is_given_as_it_is_and_its_numbers_stay_numbers():
+    rows = [[float(a), "u" if b > 9 else "v"] for a, b in X[:, :2]]
+    columns = make_column_transformer(
+        (OneHotEncoder(handle_unknown="ignore"), [1]), remainder="passthrough"
+    )
+    pipe = make_pipeline(OneHotEncoder(handle_unknown="ignore"), LogisticRegression())
+    pipe.fit(rows, y)
+    found = robustness(pipe, rows, y, strengths=[0, 1], n_repeats=1)
+    assert found.baseline_scores == pipe.score(rows, y)
+    table = np.array(rows, dtype=object)
+    pipe = make_pipeline(columns, LogisticRegression()).fit(table, y)
+    for name in ("noise", "swap", "unseen"):
+        options = {"perturbation": name, "strengths": [1], "n_repeats": 1}
+        found = robustness(pipe, table, y, **options)
+        assert_array_equal(found.losses, robustness(pipe, rows, y, **options).losses)
+
+
 def test_a_function_perturbs_a_copy_by_a_generator_of_the_repeat():
     seen = []
 
@@ -728,6 +851,117 @@ def test_words_as_labels_and_labels_that_the_fit_does_not_know():
         robustness(line, X, words)
 
 
+class Shift(TransformerMixin, BaseEstimator):
+    """Adds 1, and counts."""
+
+    def fit(self, X, y=None):
+        self.calls_ = []
+        return self
+
+    def transform(self, X):
+        self.calls_.append(1)
+        return X + 1
+
+
+ESTIMATORS = [
+    make_pipeline(Shift(), LogisticRegression()),
+    make_pipeline(Shift(), "passthrough", None, make_pipeline(Shift(), LinearSVC())),
+    RandomForestClassifier(3, random_state=0),
+    HistGradientBoostingClassifier(max_iter=2),
+    VotingClassifier([("a", DecisionTreeClassifier())], voting="soft"),
+    FixedThresholdClassifier(LogisticRegression(), threshold=0.9),
+    GridSearchCV(LogisticRegression(), {"C": [1]}, scoring="neg_log_loss", cv=2),
+    make_pipeline(StandardScaler(), SAMMLPClassifier(**SMALL, n_members=2)),
+]
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("scoring", [None, "roc_auc", "f1"])
+def test_with_one_pass_the_scores_are_those_of_two(estimator, scoring):
+    fitted = clone(estimator).fit(X, y)
+    before = [*vars(fitted)]
+    found = robustness(fitted, X, y, scoring=scoring, strengths=[0.5], n_repeats=2)
+    assert [*vars(fitted)] == before
+    seeds = np.random.RandomState(0).randint(SEEDS, size=2)
+    for k, seed in enumerate(seeds):
+        rows = table_by_hand("noise", X, 0.5, seed)
+        assert found.scores[0, 0, k] == check_scoring(fitted, scoring)(fitted, rows, y)
+        if hasattr(fitted, "predict_proba"):
+            expected = log_loss(y, fitted.predict_proba(rows))
+            assert_allclose(found.losses[0, 0, k], expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("scoring", [None, "roc_auc", "neg_log_loss"])
+def test_a_pipeline_transforms_and_predicts_once_for_score_and_loss(scoring):
+    pipe = make_pipeline(Shift(), RandomForestClassifier(3, random_state=0)).fit(X, y)
+    pipe[0].calls_.clear()
+    robustness(pipe, X, y, strengths=[0, 0.5], n_repeats=3, scoring=scoring)
+    assert len(pipe[0].calls_) == 4
+    assert "predict_proba" not in vars(pipe[-1])
+    with sklearn.config_context(enable_metadata_routing=True):
+        once, rows = predicting_once(pipe, X)
+    assert rows is X
+    assert once.steps == pipe.steps
+
+
+def test_what_is_remembered_is_of_these_rows_and_no_ones_to_change():
+    forest = RandomForestRegressor(3, random_state=0).fit(X, TARGET)
+    once, rows = predicting_once(forest, X)
+    assert rows is X
+    once.predict(X)[:] = 0
+    assert_array_equal(once.predict(X), forest.predict(X))
+    assert_array_equal(once.predict(X[:5]), forest.predict(X[:5]))
+    assert once.score(X, TARGET) == forest.score(X, TARGET)
+    tree = RandomForestClassifier(3, random_state=0).fit(X, y)
+    once, _ = predicting_once(tree, X)
+    once.estimators_ = None
+    with pytest.raises(TypeError):
+        once.predict(X)
+    once, _ = predicting_once(tree, X)
+    once.predict_proba(X)
+    once.estimators_ = None  # what predict needs is remembered
+    assert_array_equal(once.predict(X), tree.predict(X))
+
+
+def test_a_metric_of_the_users_is_given_the_estimator_and_the_rows():
+    pipe = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
+    seen = []
+
+    def metric(estimator, X, y):
+        seen.append((estimator, X))
+        return 0.0
+
+    robustness(pipe, X, y, scoring=metric, strengths=[0])
+    ((estimator, rows),) = seen
+    assert estimator is pipe
+    assert rows is X
+
+
+def test_the_score_has_the_name_of_the_metric_that_it_is():
+    search = GridSearchCV(LogisticRegression(), {"C": [1]}, cv=2)
+    several = {"scoring": ["f1", "accuracy"], "refit": "f1"}
+    named = [
+        (KNeighborsClassifier(), "Accuracy"),
+        (make_pipeline(StandardScaler(), KNeighborsClassifier()), "Accuracy"),
+        (clone(search), "Accuracy"),
+        (clone(search).set_params(scoring="f1"), "f1"),
+        (clone(search).set_params(**several), "f1"),
+        (clone(search).set_params(scoring=make_scorer(accuracy_score)), "Score"),
+        (HistGradientBoostingClassifier(max_iter=1), "Accuracy"),
+    ]
+    for estimator, name in named:
+        found = robustness(estimator.fit(X, y), X, y, strengths=[0])
+        assert found.score_name == name
+    fits = [named[3][0], named[0][0]]
+    assert robustness(fits, X, y, strengths=[0]).score_name == "Score"
+    poisson = PoissonRegressor().fit(X, TARGET - TARGET.min())  # D² and not R²
+    found = robustness([poisson], X, TARGET - TARGET.min(), strengths=[0])
+    assert found.score_name == "Score"
+    scorer = make_scorer(accuracy_score)
+    found = robustness(TREE, X, y, scoring=scorer, strengths=[0])
+    assert found.score_name == "accuracy_score"
+
+
 # -- weights -------------------------------------------------------------------------------
 
 
@@ -808,6 +1042,16 @@ def test_networks_are_found_wherever_they_are():
         assert not np.allclose(given, original)
 
 
+def test_networks_of_calibrated_classifiers_are_the_fitted_ones():
+    template = MLPClassifier(**SMALL).fit(X, y)  # of which clones are fitted
+    for mlp in (MLPClassifier(**SMALL), template):
+        fitted = CalibratedClassifierCV(mlp, cv=2).fit(X, y)
+        found = robustness(
+            fitted, X, y, perturbation="weight_noise", strengths=[0, 2], n_repeats=1
+        )
+        assert found.losses[0, 1, 0] != found.losses[0, 0, 0]
+
+
 @pytest.mark.parametrize("name", WEIGHT)
 def test_an_estimator_without_networks_is_refused_for_weights(name):
     with pytest.raises(
@@ -835,6 +1079,7 @@ def test_an_estimator_without_networks_is_refused_for_weights(name):
             "from 0 to 1, as shares.*got 1.5",
         ),
         ({"n_repeats": 0}, "'n_repeats' parameter"),
+        ({"features": [-1]}, r"from 0 to 3, got -1\."),
         ({"sample_weight": [1, 2]}, "sample_weight.shape"),
         ({"sample_weight": np.zeros(60)}, "at least one non-zero number"),
         ({"sample_weight": -np.ones(60)}, "Negative values"),
@@ -862,6 +1107,17 @@ def test_bad_estimators_and_rows_are_refused_by_name():
             robustness(nothing, X, y)
     with pytest.raises(TypeError, match="estimator must have the method predict"):
         robustness(StandardScaler().fit(X), X, y)
+    for other in (
+        KMeans(2),
+        IsolationForest(n_estimators=3),
+        make_pipeline(GaussianMixture()),
+    ):
+        with pytest.raises(TypeError, match="must be a classifier or a regressor, got"):
+            robustness(other.fit(X), X, y)
+    with pytest.raises(ValueError, match=r"y must hold the targets.*None"):
+        robustness(TREE, X, None)
+    with pytest.raises(ValueError, match=r"got \[.*\] and 55 others besides"):
+        robustness(TREE, X, TARGET)
     with pytest.raises(ValueError, match="classifiers alone or regressors alone"):
         robustness([TREE, LINE], X, y)
     with pytest.raises(
@@ -875,6 +1131,40 @@ def test_bad_estimators_and_rows_are_refused_by_name():
         robustness(TREE, words, y)
     with pytest.raises(ValueError, match="X must have at least two rows"):
         robustness(TREE, X[:1], y[:1], perturbation="swap")
+
+
+def test_tables_that_cannot_be_perturbed_are_refused_by_name():
+    lists = np.empty((60, 1), dtype=object)
+    lists[:, 0] = [[1, 2]] * 60
+    for name in ("constant", "unseen"):
+        with pytest.raises(TypeError, match=r"column 0 of X must hold.*got list"):
+            robustness(TREE, lists, y, perturbation=name)
+    with pytest.raises(ValueError, match="X must have at least one column"):
+        robustness(TREE, X[:, :0], y, perturbation="missing")
+    with pytest.raises(ValueError, match="Expected a table of rows and columns, got 1"):
+        robustness(TREE, coo_array(X[:, 0]), y, perturbation="swap")
+    whole = np.array([[10**400]] * 59 + [[1]], dtype=object)
+    for large in (whole, np.where(X > 1, 1e300, -1e300)):
+        with pytest.raises(ValueError, match="column 0 of X must have a finite mean"):
+            robustness(TREE, large, y)
+    pl = pytest.importorskip("polars")
+    with pytest.raises(TypeError, match=r"X must be a DataFrame.*X\.collect"):
+        robustness(TREE, pl.DataFrame(X).lazy(), y)
+    wide = pl.DataFrame({"x": range(60)}, {"x": pl.Int128})
+    assert_array_equal(
+        rows_given(wide, "shift", 1).to_numpy(),
+        rows_given(np.arange(60)[:, None], "shift", 1),
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("name", ["noise", "scale", "shift"])
+def test_numbers_that_the_dtype_cannot_hold_are_refused(name, dtype):
+    clf = HistGradientBoostingClassifier(max_iter=1).fit(X, y)
+    narrow = (np.sign(X) * np.finfo(dtype).max / 2).astype(dtype)
+    narrow[::2] /= 2
+    with pytest.raises(ValueError, match=rf"strengths must leave.*{name}.*Lower it"):
+        robustness(clf, narrow, y, perturbation=name, strengths=[5])
 
 
 @pytest.mark.parametrize("name", ["noise", "scale", "shift"])
@@ -1024,6 +1314,26 @@ def test_a_display_refuses_what_it_cannot_draw(plt):
         RobustnessDisplay.from_results({})
     with pytest.raises(TypeError, match="estimators must be a dict or a list"):
         RobustnessDisplay.from_estimators(make_pipeline(TREE), X, y)
+
+
+def test_a_display_refuses_arrays_that_do_not_belong_together():
+    for strengths, scores, names in [
+        ([0, 1], [[1, 2]], ["a"]),
+        ([0, 1, 2], [[[1], [2]]], ["a"]),
+        ([0, 1], [[[1], [2]]], ["a", "b"]),
+        ([0, 1], [[[], []]], ["a"]),
+    ]:
+        with pytest.raises(ValueError, match="scores must have a row per name"):
+            RobustnessDisplay(strengths, scores, names)
+    with pytest.raises(ValueError, match="losses must have a row per name"):
+        RobustnessDisplay([0, 1], [[[1], [2]]], ["a"], losses=[[1, 2]])
+
+
+def test_a_metric_is_refused_before_anything_is_measured():
+    recorder = Recorder().fit(X, y)
+    with pytest.raises(ValueError, match="'metric' parameter"):
+        RobustnessDisplay.from_estimators([recorder], X, y, metric="scores")
+    assert not recorder.rows_
 
 
 def test_every_perturbation_has_a_label_with_its_unit():
