@@ -21,6 +21,7 @@ KINDS = [
     "Estimators",
     "Searches and transformers",
     "Displays",
+    "Losses",
     "Solvers",
     "Learning-rate schedules",
     "Averages and ensembles",
@@ -95,6 +96,8 @@ def kind_of_option(cls):
         return "Base classes"
     if issubclass(cls, Solver):
         return "Solvers"
+    if cls.holder == "loss":
+        return "Losses"
     is_schedule = issubclass(cls, LearningRateSchedule)
     return "Learning-rate schedules" if is_schedule else "Averages and ensembles"
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ._input_noise import Columns, HeldOutNoise, NoiseSettings
 from .options._rates import RatePlan
+from .options.losses import RegressionLoss
 
 Array: TypeAlias = NDArray[Any]
 Matrix: TypeAlias = Any  # an Array or a scipy sparse matrix
@@ -92,8 +93,9 @@ class Settings:
     ``schedule`` says the learning rate of every step, None if ``learning_rate`` does, one
     of scikit-learn's names. ``dropout`` has the shares of the inputs and of the units of
     every hidden layer that a step leaves out, and is empty if that is none.
-    ``input_noise`` is that of the training, None without. ``label`` names the network in
-    what is printed, one among several.
+    ``input_noise`` is that of the training, None without. ``loss`` is None if
+    ``out_activation`` says which. ``label`` names the network in what is printed, one among
+    several.
     """
 
     activation: str
@@ -115,6 +117,7 @@ class Settings:
     micro_batch_size: int | None = None
     dropout: tuple[float, ...] = ()
     input_noise: NoiseSettings | None = None
+    loss: RegressionLoss | None = None
     label: str = ""
 
     @property
@@ -347,6 +350,9 @@ class TrainingJob:
     decode : callable
         Turns outputs of shape (n_samples, n_outputs) into the estimator's predictions.
 
+    decode_targets : callable or None
+        Turns encoded targets of that shape into the user's, ``decode`` if None.
+
     classes : array or None
         Class labels, None in regression.
 
@@ -378,6 +384,7 @@ class TrainingJob:
     progress: Progress
     epochs: int
     decode: Callable[[Array], Array]
+    decode_targets: Callable[[Array], Array] | None = None
     rows: Array | None = None
     classes: Array | None = None
     iterate: Weights | None = None

@@ -13,6 +13,7 @@ from sklearn.exceptions import FitFailedWarning
 from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPClassifier
 from skorch.callbacks import Callback
+from torch import nn
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor, options
 from sksharp._numbers import (
@@ -32,10 +33,12 @@ from sksharp.options import (
     AdamW,
     FisherSAM,
     FriendlySAM,
+    Huber,
     LearningRateSchedule,
     Lookahead,
     LookSAM,
     Muon,
+    Quantile,
     Ranger,
     ScheduleFree,
     Solver,
@@ -175,6 +178,7 @@ def not_a_parameter(name, owner=r"SAMMLP\w+"):
 # in the words of newer versions of scikit-learn, or of the engine
 NO_WEIGHT = "at least one non-zero|sample_weight must not sum to zero"
 HUGE = 10**400  # larger than any float
+AFTER_ANOTHER = "|loss must stay the same"  # which a warm start says first
 LBFGS = {"solver": "lbfgs", "in_partial_fit": False}
 IN_FIT = {"in_partial_fit": False}
 
@@ -195,9 +199,9 @@ def own(name, **more):
     return name, lambda value: {name: value, **more}
 
 
-def option(holder, make, name, **more):
+def option(holder, cls, name, **more):
     """Return the name of an option in errors, and parameters by its value."""
-    return f"{holder}__{name}", lambda value: {holder: make(**{name: value}), **more}
+    return f"{holder}__{name}", lambda value: {holder: cls(**{name: value}), **more}
 
 
 # what goes into a step as it is, and what it takes to be read
@@ -214,6 +218,7 @@ LARGE = {
     "weight_decay of AdamW": option("base_solver", AdamW, "weight_decay"),
     "weight_decay of ScheduleFree": option("base_solver", ScheduleFree, "weight_decay"),
     "weight_decay of Muon": option("solver", Muon, "weight_decay"),
+    "delta of Huber": option("loss", Huber, "delta", make=make_regressor),
     "lr of SWA": option("swa", partial(SWA, start=1), "lr"),
 }
 
@@ -247,8 +252,14 @@ def holder_of(cls):
     """Return the parameter that objects of a class belong into."""
     if issubclass(cls, Solver):
         return "solver"
-    is_schedule = issubclass(cls, LearningRateSchedule)
-    return "learning_rate" if is_schedule else cls.__name__.lower()
+    return cls.holder
+
+
+def in_estimator(cls, **values):
+    """Return an estimator's parameters with an object of a class, and what makes it."""
+    holder = holder_of(cls)
+    more = {"make": make_regressor} if holder == "loss" else {}
+    return {holder: cls(**values), **more}
 
 
 CASES = {
@@ -288,6 +299,76 @@ CASES = {
             ("lr", 0),
         )
     },
+    # losses
+    **{
+        f"delta of {delta!r}": Case(
+            not_a_parameter("delta", "Huber"),
+            make=make_regressor,
+            loss=Huber(delta=delta),
+        )
+        for delta in (0, 0.0, -1, np.nan, np.inf, "1", None, [1.0])
+    },
+    **{
+        f"a quantile of {level!r}": Case(
+            not_a_parameter("quantile", "Quantile") + ".*It is an option of loss",
+            make=make_regressor,
+            loss=Quantile(quantile=level),
+        )
+        for level in (0, 1, 0.0, 1.0, -0.1, 1.5, np.nan, np.inf, "median", None)
+    },
+    **{
+        f"quantiles of {levels!r}": Case(
+            "^quantile must be a level above 0 and below 1, or a list",
+            make=make_regressor,
+            loss=Quantile(quantile=levels),
+        )
+        for levels in ([], [0, 0.5], [0.5, 1], [np.nan], ["a"], [[0.1, 0.9]], {0.1: 1})
+    },
+    **{
+        f"quantiles of {levels!r}": Case(
+            "^quantile must hold its levels in ascending order, each once.* Sort them",
+            make=make_regressor,
+            loss=Quantile(quantile=levels),
+        )
+        for levels in ([0.9, 0.1], [0.1, 0.5, 0.5], np.array([0.1, 0.9, 0.5]))
+    },
+    "an unknown loss": Case(not_a_parameter("loss"), make=make_regressor, loss="mae"),
+    "a loss that is a class": Case(
+        r"^loss must be an object, got the class Huber\. Write loss=Huber\(\)",
+        make=make_regressor,
+        loss=Huber,
+    ),
+    "a loss of torch": Case(
+        "^loss must be a name, or an object of sksharp.options, got torch.nn",
+        make=make_regressor,
+        loss=nn.HuberLoss(),
+    ),
+    "a solver as a loss": Case(
+        not_a_parameter("loss"), make=make_regressor, loss=ASAM()
+    ),
+    "a delta that is zero in single precision": Case(
+        r"loss__delta must be at least 1\.2e-38.*got loss__delta=1e-45"
+        f"{AFTER_ANOTHER}",
+        make=make_regressor,
+        X=X_single,
+        loss=Huber(delta=1e-45),
+    ),
+    "quantiles of several targets": Case(
+        r"^loss=Quantile\(quantile=\(0\.1, 0\.9\)\) predicts 2 quantiles of a single "
+        "target, got 3 targets in y",
+        make=make_regressor,
+        y=X,
+        loss=Quantile(quantile=[0.1, 0.9]),
+    ),
+    **{
+        f"{name} with lbfgs": Case(
+            "^loss needs a stochastic solver, got solver='lbfgs'",
+            make=make_regressor,
+            loss=name,
+            **LBFGS,
+        )
+        for name in ("absolute_error", "huber", "quantile")
+    },
     "class_weight is a list": Case("class_weight must be a dict", class_weight=[1]),
     "unknown class_weight": Case(not_a_parameter("class_weight"), class_weight="even"),
     "device is an int": Case(not_a_parameter("device"), device=0),
@@ -297,7 +378,9 @@ CASES = {
     # numbers that the dtype of X does not hold
     **{
         f"{label} beyond single precision": Case(
-            beyond(name), X=X_single, **params(1e39)
+            beyond(name) + (AFTER_ANOTHER if name[:4] == "loss" else ""),
+            X=X_single,
+            **params(1e39),
         )
         for label, (name, params) in LARGE.items()
     },
@@ -369,8 +452,7 @@ CASES = {
     },
     **{
         f"{name} of {cls.__name__} is True": Case(
-            not_a_parameter(name, cls.__name__),
-            **{holder_of(cls): cls(**{name: True})},
+            not_a_parameter(name, cls.__name__), **in_estimator(cls, **{name: True})
         )
         for (cls, name), constraints in OPTIONS.items()
         if is_number(constraints)
@@ -652,13 +734,15 @@ def test_a_solver_names_the_parameter_that_is_too_large(solver):
 def test_numbers_at_the_end_of_the_range_are_computed_with():
     largest = float(np.finfo(np.float32).max)
     for _, params in LARGE.values():
-        clf = make_classifier(**params(largest))
+        params = params(largest)
+        make = params.pop("make", make_classifier)
+        clf = make(**params)
         # it may diverge, and is not refused
         with contextlib.suppress(ValueError):
-            clf.fit(X_single, labels)
+            clf.fit(X_single, TARGETS[make])
             continue
         with pytest.raises(ValueError, match=r"diverged|non-finite"):
-            clf.fit(X_single, labels)
+            clf.fit(X_single, TARGETS[make])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -23,7 +23,7 @@ from sklearn.datasets import make_classification
 
 import sksharp
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
-from sksharp.options import SWA, Cyclic, LookSAM, Ranger
+from sksharp.options import SWA, Cyclic, LookSAM, Quantile, Ranger
 from sksharp.persistence import _archive, _encoding
 
 X, y = make_classification(40, 4, n_informative=3, n_redundant=1, random_state=0)
@@ -101,6 +101,12 @@ KINDS = {
     "snapshots": (
         lambda: classifier(random_state=generator("PCG64DXSM"), snapshots=2).fit(X, y),
         (X, y),
+    ),
+    "quantiles": (
+        lambda: after_calls(
+            regressor(loss=Quantile(quantile=[0.1, 0.5, 0.9])), X, X[:, 0]
+        ),
+        (X, X[:, 0]),
     ),
     "yellowfin": (lambda: classifier(solver="yellowfin").fit(X, y), (X, y)),
     "schedule_free": (

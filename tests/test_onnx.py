@@ -46,7 +46,7 @@ from skl2onnx.common.data_types import DoubleTensorType  # noqa: E402
 
 from sksharp.onnx import _functions as functions  # noqa: E402
 from sksharp.onnx import make_inputs, register_converters, to_onnx  # noqa: E402
-from sksharp.options import SWA  # noqa: E402
+from sksharp.options import SWA, Quantile  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -74,6 +74,16 @@ CASES = {
     "regression": (REGRESSOR, TARGETS[:, 0]),
     "outputs": (REGRESSOR, TARGETS),
     "poisson": (SAMMLPRegressor("poisson", **SMALL), np.abs(TARGETS[:, 0])),
+    "absolute error": (SAMMLPRegressor("absolute_error", **SMALL), TARGETS),
+    "a quantile": (SAMMLPRegressor(Quantile(quantile=0.9), **SMALL), TARGETS),
+    "two quantiles": (
+        SAMMLPRegressor(Quantile(quantile=[0.1, 0.9]), **SMALL),
+        TARGETS[:, 0],
+    ),
+    "quantiles of members": (
+        SAMMLPRegressor(Quantile(quantile=[0.1, 0.2, 0.3, 0.9]), **SMALL, n_members=2),
+        TARGETS[:, 0],
+    ),
     "members": (SAMMLPClassifier(**SMALL, n_members=3), STRINGS),
     "members for two classes": (SAMMLPClassifier(**SMALL, n_members=2), y > 1),
     "members of outputs": (SAMMLPRegressor(**SMALL, n_members=2), TARGETS),
@@ -245,6 +255,7 @@ TABLE_TARGETS = {
         (REGRESSOR, "number"),
         (SAMMLPRegressor(**SMALL, n_members=2), "outputs"),
         (SAMMLPRegressor("poisson", **SMALL), "counts"),
+        (SAMMLPRegressor(Quantile(quantile=[0.1, 0.5, 0.9]), **SMALL), "number"),
         (CLASSIFIER, "words"),
         (SAMMLPClassifier(**SMALL, snapshots=2), "words"),
     ],

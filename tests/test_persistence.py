@@ -14,7 +14,7 @@ from sklearn.base import clone, is_classifier
 from sklearn.datasets import make_classification
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
-from sksharp.options import SWA, Ranger, Step
+from sksharp.options import SWA, Quantile, Ranger, Step
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -24,6 +24,7 @@ VARIANTS = {
     "sam": SAMMLPClassifier(**SMALL),
     "sam-over-sgd": SAMMLPRegressor(**SMALL, base_solver="sgd"),
     "wsam": SAMMLPRegressor(**SMALL, solver="wsam"),
+    "quantiles": SAMMLPRegressor(Quantile(quantile=[0.1, 0.6, 0.7]), **SMALL),
     "ranger": SAMMLPClassifier(solver=Ranger(k=3), **SMALL),
     "adam": SAMMLPRegressor(**SMALL, solver="adam"),
     "sgd": SAMMLPClassifier(**SMALL, solver="sgd", learning_rate="invscaling"),

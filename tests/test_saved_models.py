@@ -52,12 +52,14 @@ from sksharp.options import (
     SAM,
     SWA,
     WSAM,
+    AbsoluteError,
     AdamW,
     Cosine,
     Cyclic,
     Exponential,
     FisherSAM,
     FriendlySAM,
+    Huber,
     InputNoise,
     LearningRateSchedule,
     Lookahead,
@@ -65,12 +67,14 @@ from sksharp.options import (
     MultiStep,
     Muon,
     Option,
+    Quantile,
     Ranger,
     ScheduleFree,
     Snapshots,
     Solver,
     Step,
 )
+from sksharp.options.losses import RegressionLoss
 from sksharp.options.solvers import SOLVERS
 from sksharp.persistence import _encoding, _file
 
@@ -105,6 +109,17 @@ CASES = {
         STRINGS,
     ),
     "poisson": (SAMMLPRegressor("poisson", **SMALL), np.abs(TARGETS)),
+    "absolute error": (SAMMLPRegressor("absolute_error", **SMALL), TARGETS),
+    "huber": (SAMMLPRegressor(Huber(delta=np.float32(0.5)), **SMALL), TARGETS),
+    "a quantile": (SAMMLPRegressor("quantile", **SMALL), TARGETS[:, 0]),
+    "quantiles": (
+        SAMMLPRegressor(Quantile(quantile=np.array([0.1, 0.5, 0.9])), **SMALL),
+        TARGETS[:, 0],
+    ),
+    "quantiles of members": (
+        SAMMLPRegressor(Quantile(quantile=[0.1, 0.9]), **SMALL, n_members=2),
+        TARGETS[:, 0],
+    ),
     "members": (SAMMLPClassifier(**SMALL, n_members=3), STRINGS),
     "members of one fold": (
         SAMMLPRegressor(
@@ -302,6 +317,10 @@ CHANGED = [
     SWA(lr=0.1, cycle=3),
     Snapshots(n=2, schedule="triangular", start=1, lr_min=1e-4),
     InputNoise(std=0.5, missing=0.1, on="both"),
+    AbsoluteError(),
+    Huber(delta=0.5),
+    Quantile(quantile=0.9),
+    Quantile(quantile=[0.1, 0.9]),
 ]
 OPTIONS = [cls() for cls in _encoding.OPTIONS.values()] + CHANGED
 
@@ -310,8 +329,10 @@ def holding(option):
     """Return an estimator with an object in the parameter that takes it."""
     kinds = {Solver: "solver", LearningRateSchedule: "learning_rate"}
     kinds |= {SWA: "swa", Snapshots: "snapshots", InputNoise: "input_noise"}
+    kinds |= {RegressionLoss: "loss"}
     (name,) = [name for kind, name in kinds.items() if isinstance(option, kind)]
-    return SAMMLPClassifier(**SMALL, **{name: option})
+    Estimator = SAMMLPRegressor if name == "loss" else SAMMLPClassifier
+    return Estimator(**SMALL, **{name: option})
 
 
 def test_every_option_of_every_class_is_tried():
@@ -340,6 +361,7 @@ def test_an_object_with_options_comes_back(option, tmp_path):
         (Cyclic(shape="sine"), "The 'shape' parameter of Cyclic must be"),
         (SWA(anneal=3), "anneal needs lr"),
         (MultiStep(milestones=(1, "2")), "milestones must hold shares"),
+        (Quantile(quantile=[0.9, 0.1]), "quantile must hold its levels in ascending"),
     ],
     ids=repr,
 )
@@ -506,8 +528,8 @@ def full_name(obj):
 def test_skops_has_to_trust_the_class_and_its_options_and_brings_all_back(case):
     estimator = fitted(case)
     twin, trusted = skops_round_trip(estimator)
-    held = [v for v in estimator.get_params().values() if isinstance(v, Option)]
-    assert trusted == sorted(full_name(type(one)) for one in (estimator, *held))
+    held = {type(v) for v in vars(estimator).values() if isinstance(v, Option)}
+    assert trusted == sorted(map(full_name, {type(estimator), *held}))
     assert_same(twin, estimator)
     is_shared = estimator.random_state is getattr(estimator, "_random_state", None)
     assert (twin.random_state is getattr(twin, "_random_state", None)) == is_shared

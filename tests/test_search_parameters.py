@@ -22,7 +22,7 @@ from sksharp.model_selection._results import (
     data_digests,
     job_key,
 )
-from sksharp.options import SWA, InputNoise, LookSAM, Option, Snapshots, Step
+from sksharp.options import SWA, InputNoise, LookSAM, Option, Quantile, Snapshots, Step
 from sksharp.options.schedules import SCHEDULES
 from sksharp.options.solvers import SOLVERS
 from sksharp.training import _fit
@@ -188,7 +188,16 @@ def option_cases():
 
 
 OPTIONS = dict(option_cases())
-TABLE = {**PARAMETERS, **OPTIONS}
+# which change how a training is scored and how many outputs it has
+OPTIONS_OF_LOSSES = {
+    "loss__delta of huber": ([0.5, 2.0], {"loss": "huber"}),
+    "loss__quantile of quantile": ([0.5, 0.9], {"loss": "quantile"}),
+    "loss of quantiles": (
+        [Quantile(quantile=[0.1, 0.9]), Quantile(quantile=[0.2, 0.9])],
+        {},
+    ),
+}
+TABLE = {**PARAMETERS, **OPTIONS, **OPTIONS_OF_LOSSES}
 
 # arguments of a solver that networks have in common which are trained together
 SHARED = {
@@ -497,6 +506,7 @@ OF_A_JOB_ALONE = {
     "classes",
     "columns",
     "decode",
+    "decode_targets",
     "is_incremental",
     "is_resumed",
     "is_rewritten",

@@ -13,6 +13,7 @@ from .._jobs import Array, Matrix
 from .._warnings import record_warnings, warn
 from ..exceptions import ScalingWarning
 from ._network import FitData, make_job, new_network
+from ._outputs import ASCENDING, fitted_loss
 from ._parameters import FitPlan
 from ._strategies import draw_seed, with_weights
 
@@ -94,6 +95,11 @@ def loss_of_constant(estimator: Any, y: Array, sample_weight: Array | None) -> f
     # from the means alone: y may be indicators of many classes, of millions of rows
     w = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, float)
     w = w / w.sum()
+    of_residuals = fitted_loss(estimator)
+    if of_residuals is not None:
+        y = np.asarray(y, dtype=float)
+        losses = of_residuals.losses(of_residuals.best_constants(y, w) - y)
+        return float(w @ losses.mean(axis=1))
     mean = np.einsum("i,ij->j", w, y, dtype=float)
     kind = estimator.out_activation_
     if kind == "softmax":
@@ -111,8 +117,13 @@ def loss_of_constant(estimator: Any, y: Array, sample_weight: Array | None) -> f
 def _loss(
     estimator: Any, y: Array, outputs: Array, sample_weight: Array | None
 ) -> float:
+    outputs = np.asarray(outputs, dtype=float)
+    of_residuals = fitted_loss(estimator)
+    if of_residuals is not None:
+        losses = of_residuals.losses(outputs - y).mean(axis=1)
+        return float(np.average(losses, weights=sample_weight))
     loss = LOSS_FUNCTIONS[_LOSSES[estimator.out_activation_]]
-    return float(loss(y, np.asarray(outputs, dtype=float), sample_weight))
+    return float(loss(y, outputs, sample_weight))
 
 
 def sizes_of_columns(X: Matrix) -> Array:
@@ -161,14 +172,15 @@ def _warn_of_columns(X: Matrix) -> None:
 
 def _warn_of_target(estimator: Any, y: Array, sample_weight: Array | None) -> bool:
     """Warn of targets to scale; return whether there are any."""
-    if estimator.out_activation_ != "identity":
+    if estimator.out_activation_ not in ("identity", ASCENDING):
         return False
     squares = np.square(np.asarray(y, dtype=float))
     size = np.sqrt(np.average(squares, axis=0, weights=sample_weight).max())
     if 1 / SCALED_TARGET <= size <= SCALED_TARGET:
         return False
+    constant = "their mean" if fitted_loss(estimator) is None else "a constant"
     warn(
-        "The network predicts the rows of the fit no better than their mean does, and the "
+        f"The network predicts the rows of the fit no better than {constant} does, and the "
         f"root mean square of y is {size:.0e}, far from 1. Scale y, for instance with "
         "TransformedTargetRegressor(estimator, transformer=StandardScaler()), or use "
         "tabular_pipeline.",

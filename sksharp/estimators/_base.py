@@ -294,7 +294,7 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
         X, y = self._validate_input(X, y, incremental, reset=is_first)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
-        y = y.reshape(-1, 1) if y.ndim == 1 else y
+        y = self._as_outputs(y)
         self.n_outputs_ = y.shape[1]
         layer_units = [X.shape[1], *hidden, self.n_outputs_]
         self._random_state = check_random_state(self.random_state)
@@ -338,6 +338,14 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
                 f"{self.hidden_layer_sizes} and y. Set hidden_layer_sizes back, or "
                 "warm_start=False to start anew."
             )
+
+    def _as_outputs(self, y: Array) -> Array:
+        """Return encoded targets with a column for every output."""
+        return y.reshape(-1, 1) if y.ndim == 1 else y
+
+    def _decode_targets(self, y: Array) -> Array:
+        """Return targets as the user gave them, from a column for every output."""
+        return self._decode(y)
 
     def _row_weights(
         self, y: Array, sample_weight: Array | None, y_train: Array | None = None

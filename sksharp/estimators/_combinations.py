@@ -10,6 +10,7 @@ import numpy as np
 from .._numbers import plain_scalar
 from ..options._base import epochs_before
 from ..options.averages import SWA, Snapshots
+from ..options.losses import as_loss
 from ..options.schedules import SCHEDULES, SKLEARN_SCHEDULES
 from ..options.solvers import SOLVERS, TwoGradients
 from ._parameters import FitPlan
@@ -90,6 +91,7 @@ def _is_share(value: Any) -> bool:
 
 def _check_needs_steps(plan: FitPlan) -> None:
     needs_steps = {
+        "loss": as_loss(plan.params.get("loss")),
         "swa": plan.swa,
         "ema_decay": plan.ema_decay,
         "learning_rate": plan.schedule,

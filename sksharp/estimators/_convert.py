@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import (
 from sklearn.utils.validation import check_is_fitted
 
 from .._jobs import Weights
+from ._outputs import ASCENDING
 from ._parameters import read_parameters
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Exports:
     """Mixin of the estimators: conversion to other packages."""
 
     n_outputs_: int
+    out_activation_: str
 
     def to_sklearn(self) -> MLPClassifier | MLPRegressor:
         """Return a fitted scikit-learn estimator that predicts the same.
@@ -56,8 +58,9 @@ class Exports:
         estimator : MLPClassifier or MLPRegressor
             With copies of the weights, of the other fitted attributes, and of the
             parameters that scikit-learn has. A solver that it does not have is replaced by
-            ``base_solver`` or 'adam', another value by the default. This only matters if
-            training continues, which starts with a new state of the solver.
+            ``base_solver`` or 'adam', another value by the default, such as
+            'squared_error' for the loss. This only matters if training continues, which
+            starts with a new state of the solver.
 
         Raises
         ------
@@ -65,7 +68,7 @@ class Exports:
             If the estimator is not fitted.
 
         ValueError
-            If it has several networks.
+            If it has several networks, or predicts several quantiles.
 
         Examples
         --------
@@ -85,6 +88,12 @@ class Exports:
                 f"{len(self.members_)} in members_. Convert each of them, "
                 "[member.to_sklearn() for member in members_], and average what they "
                 "predict, or use to_torch or sksharp.save."
+            )
+        if self.out_activation_ == ASCENDING:
+            raise ValueError(
+                "scikit-learn's estimators have no outputs that ascend, got "
+                f"{self.n_outputs_} quantiles. Use to_torch or sksharp.save, or fit a "
+                "single quantile."
             )
         Twin = MLPClassifier if is_classifier(self) else MLPRegressor
         params = _params_for(Twin, self)

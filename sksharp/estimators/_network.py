@@ -27,6 +27,7 @@ from .._warnings import warn
 from ..observers._observers import Observers
 from ._combinations import check_lengths, check_start
 from ._folds import has_zeros, n_nonzero_weight, nonzero_rows
+from ._outputs import fitted_loss
 from ._parameters import FitPlan
 from ._state import TrainingState, weights_digest
 from ._tempering import untempered
@@ -282,12 +283,14 @@ def make_job(
             # a call of partial_fit with few rows continues the average
             averages=is_automatic or (incremental and network.averages),
             out_activation=estimator.out_activation_,
+            loss=fitted_loss(estimator),
         ),
         progress=network.progress,
         epochs=1 if incremental else epochs,
         is_incremental=incremental,
         validation=validation,
         decode=estimator._decode,
+        decode_targets=estimator._decode_targets,
         classes=estimator.classes_ if is_classifier(estimator) else None,
         callbacks=plan.callbacks,
         should_converge=not plan.ends_low,

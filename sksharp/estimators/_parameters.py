@@ -19,6 +19,7 @@ from .._warnings import warn
 from ..options._base import SHARE_OR_EPOCHS, Option, epochs_before
 from ..options._rates import RatePlan
 from ..options.averages import SWA, Snapshots, as_snapshots, as_swa
+from ..options.losses import LOSSES, Huber
 from ..options.noise import InputNoise, as_input_noise
 from ..options.schedules import (
     SCHEDULES,
@@ -83,6 +84,7 @@ CONSTRAINTS: dict[str, Any] = {
 
 # parameters that may hold an object with options
 HOLD_OPTIONS = (
+    "loss",
     "solver",
     "base_solver",
     "learning_rate",
@@ -152,6 +154,7 @@ def with_objects(estimator: Any, names: Iterable[str]) -> dict[str, Option]:
         Copies, so that other estimators that hold an object do not change.
     """
     as_object: dict[str, Callable[[Any], Option | None]] = {
+        "loss": _known(LOSSES),
         "solver": _known(SOLVERS),
         "base_solver": _known(SOLVERS),
         "learning_rate": _known(SCHEDULES),
@@ -620,6 +623,9 @@ class FitPlan:
             }
         if settings.averaging is not None and settings.averaging.lr is not None:
             numbers["swa__lr"] = settings.averaging.lr
+        if isinstance(settings.loss, Huber):
+            numbers["loss__delta"] = float(settings.loss.delta)
+            check_divisor("loss__delta", numbers["loss__delta"], dtype)
         for name, value in numbers.items():
             if isinstance(value, float):
                 check_range(name, value, dtype)

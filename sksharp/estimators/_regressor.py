@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, Self
 
@@ -10,15 +11,23 @@ from numpy.typing import ArrayLike
 from scipy.sparse import issparse
 from sklearn.metrics import r2_score
 from sklearn.neural_network import MLPRegressor
-from sklearn.utils.validation import check_array, column_or_1d
+from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d
 
-from .._choices import in_order
+from .._choices import Choice
 from .._jobs import Array, Matrix
 from ..options.averages import SWA, Snapshots
+from ..options.losses import LOSSES, RegressionLoss, as_loss
 from ..options.noise import InputNoise
 from ..options.schedules import LearningRateSchedule
 from ..options.solvers import Solver
 from ._base import FlatMinimaMLP
+from ._outputs import (
+    ASCENDING,
+    ascending_,
+    fitted_loss,
+    loss_name,
+    mean_d2_pinball_score,
+)
 from ._state import all_or_nothing
 from ._types import MatrixLike, if_stochastic
 
@@ -31,9 +40,21 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
 
     Parameters
     ----------
-    loss : {'squared_error', 'poisson'}, default='squared_error'
-        Half the squared error, with as many outputs as targets, or half the Poisson
-        deviance, with an exponential output, for targets that are not negative.
+    loss : str or object of :mod:`sksharp.options`, default='squared_error'
+        What training minimizes: its name, or an object with options, such as
+        ``Quantile(quantile=[0.05, 0.5, 0.95])``.
+
+        - 'squared_error' is half the squared error.
+        - 'absolute_error' predicts the median.
+        - 'huber' is half the squared error up to an error of 1, and linear from there on;
+          ``Huber(delta=...)`` for another.
+        - 'quantile' is the pinball loss of the median, half the absolute error;
+          ``Quantile(quantile=...)`` for another quantile, or for several at once, which do
+          not cross.
+        - 'poisson' is half the Poisson deviance, with an exponential output, for targets
+          that are not negative.
+
+        All but 'squared_error' and 'poisson' need a solver other than 'lbfgs'.
 
     hidden_layer_sizes : array-like of shape (n_layers - 2,) or int, default=(100,)
         Number of units of every hidden layer. ``()`` gives a linear model.
@@ -288,8 +309,8 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         as in :func:`sklearn.metrics.check_scoring`, or 'loss' for minus the loss of the
         network. A scorer is called with an estimator that has the weights of the epoch,
         with the rows, their targets, and ``sample_weight`` if they have weights. None is
-        R² with ``early_stopping``, and 'loss' with folds. Only used with one of
-        these. 'refined_loss' is for classifiers only.
+        R² with ``early_stopping`` if ``loss`` is 'squared_error' or 'poisson', and 'loss'
+        otherwise. Only used with one of these. 'refined_loss' is for classifiers only.
 
     n_jobs : int or None, default=None
         Number of processes that the networks are spread over, as in
@@ -376,8 +397,8 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         Lowest loss of an epoch. None with early stopping.
 
     validation_scores_ : list of float or None
-        Coefficient of determination on the validation rows after every epoch, or the score
-        that ``scoring`` names. None without early stopping.
+        Score of the validation rows after every epoch, as ``scoring`` says. None without
+        early stopping.
 
     best_validation_score_ : float or None
         Score of the weights that were kept. None without early stopping.
@@ -392,10 +413,14 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         Number of layers, the input included.
 
     n_outputs_ : int
-        Number of units of the output layer.
+        Number of units of the output layer: of targets, or of quantiles.
 
     out_activation_ : str
-        Activation of the output layer.
+        Activation of the output layer: 'identity', or 'exp' with ``loss='poisson'``, or
+        'ascending' with several quantiles.
+
+    quantiles_ : ndarray of shape (n_quantiles,)
+        Levels of the quantiles that are predicted. Only set with the loss 'quantile'.
 
     n_features_in_ : int
         Number of features seen during fit.
@@ -477,14 +502,22 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **FlatMinimaMLP._parameter_constraints,
-        **in_order({"loss": MLPRegressor._parameter_constraints["loss"]}),
+        "loss": [
+            Choice(
+                {"squared_error", "poisson", *LOSSES},
+                RegressionLoss,
+                "sksharp.options.Quantile()",
+            )
+        ],
     }
     oof_prediction_: Array
+    _fitted_loss: RegressionLoss
     _metric = staticmethod(r2_score)
 
     def __init__(
         self,
-        loss: Literal["squared_error", "poisson"] = "squared_error",
+        loss: Literal["squared_error", "absolute_error", "huber", "quantile", "poisson"]
+        | RegressionLoss = "squared_error",
         hidden_layer_sizes: int | Sequence[int] | Array = (100,),
         activation: Literal["identity", "logistic", "tanh", "relu"] = "relu",
         *,
@@ -567,22 +600,112 @@ class SAMMLPRegressor(FlatMinimaMLP, MLPRegressor):
         self.device = device
         self.callbacks = callbacks
 
+    @property
+    def quantiles_(self) -> Array:
+        """Levels of the quantiles that are predicted."""
+        levels = self._levels
+        if not levels:
+            raise AttributeError(
+                "quantiles_ is only set by a fit with the loss 'quantile'."
+            )
+        return np.array(levels)
+
+    @property
+    def _levels(self) -> tuple[float, ...]:
+        """Levels of the quantiles of the last fit, none if it predicts something else."""
+        loss = fitted_loss(self)
+        return () if loss is None else loss.levels
+
+    def score(
+        self, X: MatrixLike, y: MatrixLike, sample_weight: ArrayLike | None = None
+    ) -> float:
+        """Return the coefficient of determination of the predictions, R².
+
+        With the loss 'quantile', return the D² pinball score, of several quantiles the
+        mean: the share of the loss of the best constant prediction that is gone.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        score : float
+            At most 1, and 0 for the best constant.
+
+        See Also
+        --------
+        sklearn.metrics.r2_score : R².
+        sklearn.metrics.d2_pinball_score : D² of a quantile.
+        """
+        check_is_fitted(self)
+        if not self._levels:
+            return super().score(X, y, sample_weight)
+        y_pred = self.predict(X)
+        return mean_d2_pinball_score(self._levels, y, y_pred, sample_weight)
+
+    def _forward_pass_fast(self, X: Matrix, check_input: bool = True) -> Array:
+        if self.out_activation_ != ASCENDING or "members_" in vars(self):
+            return super()._forward_pass_fast(X, check_input=check_input)
+        network = copy.copy(self)
+        network.out_activation_ = "identity"  # which scikit-learn has
+        z = super(SAMMLPRegressor, network)._forward_pass_fast(X, check_input)
+        return ascending_(z)
+
+    def _initialize(
+        self, y: Array, layer_units: list[int], dtype: np.dtype[Any]
+    ) -> None:
+        super()._initialize(y, layer_units, dtype)
+        loss = as_loss(self.loss)
+        if loss is None:
+            return
+        self._fitted_loss = loss.plain()
+        if len(loss.levels) > 1:
+            self.out_activation_ = ASCENDING
+
     def _decode(self, outputs: Array) -> Array:
-        """Return predictions, one-dimensional for a single target."""
+        """Return predictions, one-dimensional for a single output."""
         return outputs.ravel() if outputs.shape[1] == 1 else outputs
+
+    def _decode_targets(self, y: Array) -> Array:
+        """Return targets as the user gave them, from a column for every output."""
+        return y[:, 0] if self.out_activation_ == ASCENDING else self._decode(y)
+
+    def _as_outputs(self, y: Array) -> Array:
+        """Return targets with a column for every output: of quantiles, all the same."""
+        y, loss = super()._as_outputs(y), as_loss(self.loss)
+        n_levels = 0 if loss is None else len(loss.levels)
+        if n_levels < 2:
+            return y
+        if y.shape[1] > 1:
+            raise ValueError(
+                f"loss={self.loss!r} predicts {n_levels} quantiles of a single target, got "
+                f"{y.shape[1]} targets in y. Fit an estimator for each of them, or set a "
+                "single level."
+            )
+        return y.repeat(n_levels, axis=1)
 
     def _keep_out_of_fold(self, outputs: Array) -> None:
         self.oof_prediction_ = self._decode(outputs)
 
     def _check_same_network(self, layer_units: list[int]) -> None:
-        super()._check_same_network(layer_units)
-        if (self.loss == "poisson") != (self.out_activation_ == "exp"):
+        loss = as_loss(self.loss)
+        now = repr(self.loss if loss is None else loss.plain())
+        before = loss_name(self)
+        if now != before:
             raise ValueError(
                 "loss must stay the same to continue training, got "
-                f"loss={self.loss!r} with an output activation of "
-                f"{self.out_activation_!r} from the previous fit. Set loss back, or "
+                f"loss={now} after {before} in the previous fit. Set loss back, or "
                 "warm_start=False to start anew."
             )
+        super()._check_same_network(layer_units)
 
     def _validate_input(
         self, X: Any, y: Any, incremental: bool, reset: bool

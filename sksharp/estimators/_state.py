@@ -113,6 +113,7 @@ OUT_OF_FOLD = ("oof_prediction_", "oof_decision_function_")
 
 # attributes that a new fit drops
 FORGOTTEN = (
+    "_fitted_loss",
     "_state",
     "loss_curve_",
     "best_loss_",
@@ -133,6 +134,7 @@ SHARED = (
     "n_outputs_",
     "n_layers_",
     "out_activation_",
+    "_fitted_loss",
 )
 
 

@@ -388,7 +388,7 @@ def draw_folds(
         n_parts,
         X,
         y,
-        None if is_drawn else estimator._decode(y),
+        None if is_drawn else estimator._decode_targets(y),
         stratify=is_classifier(estimator) and has_one_label,
         # the same folds under warm_start: no network trains on rows it has held out
         random_state=np.random.RandomState(seed),

@@ -23,6 +23,7 @@ from .._jobs import Array, Matrix, Validation, Weights
 from .._numbers import check_data
 from .._warnings import warn
 from ._network import FitData, Rows
+from ._outputs import fitted_loss
 from ._parameters import FitPlan
 
 CONSTRAINTS: dict[str, Any] = {
@@ -64,12 +65,15 @@ def validation_of(
 
     scoring : str, callable or None
         Minus the loss if 'loss', that at the best temperature if 'refined_loss', the
-        metric of scikit-learn's early stopping if None.
+        metric of scikit-learn's early stopping if None; minus the loss for a loss that
+        scikit-learn does not have.
 
     noise : HeldOutNoise or None, default=None
         What the rows are scored with.
     """
     score: Metric | Score | None = None
+    if scoring is None and fitted_loss(estimator) is not None:
+        scoring = "loss"
     if not is_loss(scoring):
         some = slice(None) if rows is None else rows
         y, weights = data.y[some], data.sample_weight
@@ -77,7 +81,7 @@ def validation_of(
         if noise is not None:
             y = noise.repeat(y)
             weights = None if weights is None else noise.repeat(weights)
-        labels = estimator._decode(y)
+        labels = estimator._decode_targets(y)
         if scoring is None:
             score = Metric(estimator, labels, weights)
         else:
@@ -191,7 +195,7 @@ def read_user_rows(
         y_val = estimator._encode_user_targets(y_val)
         if y_val.ndim == 0:
             raise ValueError(f"it must be array-like, got {y_val}.")
-    y_val = y_val.reshape(-1, 1) if y_val.ndim == 1 else y_val
+    y_val = estimator._as_outputs(y_val)
     n_outputs = estimator.n_outputs_
     if y_val.shape[1] != n_outputs:
         raise ValueError(

@@ -18,6 +18,7 @@ from sklearn.utils.validation import (
 )
 
 from .._jobs import Array, Matrix, Weights
+from ..estimators._outputs import ASCENDING, fitted_loss
 
 if TYPE_CHECKING:  # it imports torch
     from ._surface import LossSurface
@@ -116,6 +117,8 @@ def _encode_labels(estimator: Any, y: Any) -> Array:
 def _check_targets(estimator: Any, y: Any) -> Array:
     targets: Array = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
     targets = targets.reshape(-1, 1) if targets.ndim == 1 else targets
+    if estimator.out_activation_ == ASCENDING and targets.shape[1] == 1:
+        return targets.repeat(estimator.n_outputs_, axis=1)
     if targets.shape[1] != estimator.n_outputs_:
         raise ValueError(
             f"y must have as many targets as in the fit, {estimator.n_outputs_}, got "
@@ -162,4 +165,5 @@ def make_surface(
         y,
         sample_weight,
         penalty_of(network, X.shape[0], sample_weight) if penalty else 0.0,
+        fitted_loss(network),
     )

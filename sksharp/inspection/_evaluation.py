@@ -14,7 +14,7 @@ from sklearn.metrics import check_scoring
 from sklearn.pipeline import Pipeline
 
 from .._jobs import Array
-from ._losses import make_loss, no_loss
+from ._losses import common_levels, levels_of, make_loss, no_loss
 from ._perturbations import RowFunction, RowPerturbation
 from ._weight_perturbations import WeightPerturbation
 
@@ -69,7 +69,8 @@ class Measure:
         self.scoring = scoring
         self.options = {} if sample_weight is None else {"sample_weight": sample_weight}
         self.scorers = [check_scoring(one, scoring=scoring) for one in estimators]
-        self.losses = [make_loss(one, y, sample_weight) for one in estimators]
+        levels = common_levels(estimators)
+        self.losses = [make_loss(one, y, sample_weight, levels) for one in estimators]
 
     def __call__(self, X: Any) -> Array:
         """Return scores and losses, of shape (2, n_estimators)."""
@@ -195,6 +196,8 @@ def _name_of_own_score(estimator: Any) -> str:
     own = getattr(type(estimator), "score", None)
     if own in names:
         return names[own]
+    if getattr(own, "__module__", "").startswith("sksharp."):  # of regressors
+        return "D²" if levels_of(estimator) else "R²"
     scoring = getattr(estimator, "scoring", None)  # of a search
     if scoring is not None:
         several = (scoring, getattr(estimator, "refit", None))

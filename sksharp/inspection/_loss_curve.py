@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from .._jobs import Array
+from ..estimators._outputs import fitted_loss
 from ..estimators._state import state_of
 from ..estimators._validation import is_loss, is_refined
 from ._data import check_network, networks_of
@@ -280,7 +281,7 @@ def _score_name(network: Any, is_member: bool) -> str:
     if scoring is not None and not is_loss(scoring):
         is_name = isinstance(scoring, str)
         return f"Validation {scoring}" if is_name else "Validation score"
-    if is_member or is_loss(scoring):
+    if is_member or is_loss(scoring) or fitted_loss(network) is not None:
         refined = "refined " if is_refined(scoring) else ""
         return f"Minus {refined}loss of the left-out rows"
     return "Validation accuracy" if hasattr(network, "classes_") else "Validation R²"

@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, validate_params
 
 from .._jobs import Array, Weights
+from ..estimators._outputs import fitted_loss, loss_name
 from ._data import check_network, check_rows, make_surface, networks_of, weights_of
 from ._plotting import color_of, make_axes, names_of, style_of_line
 
@@ -385,6 +386,12 @@ def _single_network(estimator: Any) -> Any:
 def _check_alike(first: Any, second: Any, *ends: Weights) -> None:
     shapes = [[coef.shape for coef in end.coefs] for end in ends]
     kinds = [(e.activation, e.out_activation_) for e in (first, second)]
+    losses = [repr(fitted_loss(e)) for e in (first, second)]
+    if kinds[0] == kinds[1] and losses[0] != losses[1]:
+        raise ValueError(
+            "A line goes through networks with the same loss, got "
+            f"{loss_name(first)} and {loss_name(second)}."
+        )
     if shapes[0] != shapes[1] or kinds[0] != kinds[1]:
         raise ValueError(
             "A line goes through networks with the same layers and activations, got "

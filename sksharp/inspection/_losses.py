@@ -1,30 +1,58 @@
-"""The loss of predictions of any estimator: log-loss, or squared error."""
+"""The loss of predictions of any estimator: log-loss, squared error or pinball loss."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import is_classifier
+from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array, column_or_1d
 
 from .._jobs import Array
+from ..options.losses import Quantile
 from ._data import check_classes
 
-LOG_LOSS, SQUARED_ERROR = "Log-loss", "Squared error"
+LOG_LOSS, SQUARED_ERROR, PINBALL = "Log-loss", "Squared error", "Pinball loss"
+
+
+def loss_name(estimators: Sequence[Any]) -> str:
+    """Return the name of the loss that estimators are compared by."""
+    if is_classifier(estimators[0]):
+        return LOG_LOSS
+    return PINBALL if common_levels(estimators) else SQUARED_ERROR
+
+
+def common_levels(estimators: Sequence[Any]) -> tuple[float, ...]:
+    """Return the levels of the quantiles that all predict, none if they differ."""
+    levels = {levels_of(estimator) for estimator in estimators}
+    return levels.pop() if len(levels) == 1 else ()
+
+
+def levels_of(estimator: Any) -> tuple[float, ...]:
+    """Return the levels of the quantiles that an estimator predicts, if it does."""
+    while not hasattr(estimator, "quantiles_"):
+        if isinstance(estimator, Pipeline):
+            estimator = estimator.steps[-1][1]
+        elif hasattr(estimator, "regressor_"):  # of a TransformedTargetRegressor
+            estimator = estimator.regressor_
+        else:
+            return ()
+    return tuple(estimator.quantiles_.tolist())
 
 
 def make_loss(
-    estimator: Any, y: Any, sample_weight: Array | None
+    estimator: Any, y: Any, sample_weight: Array | None, levels: tuple[float, ...] = ()
 ) -> Callable[[Any, Any], float]:
     """Return the mean loss of an estimator as a function of it and of rows.
 
-    NaN for classifiers that predict no probabilities.
+    NaN for classifiers that predict no probabilities. ``levels`` are those of the
+    quantiles that a regressor predicts, none if it predicts something else.
     """
     if not is_classifier(estimator):
-        return SquaredError(y, sample_weight)
+        return RegressionError(y, sample_weight, levels)
     if hasattr(estimator, "predict_proba"):
         return LogLoss(y, sample_weight)
     return no_loss
@@ -35,12 +63,17 @@ def no_loss(estimator: Any, X: Any) -> float:
     return np.nan
 
 
-class SquaredError:
-    """The squared error, averaged over targets and rows."""
+class RegressionError:
+    """The squared error, or the pinball loss, averaged over outputs and rows."""
 
-    def __init__(self, y: Any, sample_weight: Array | None) -> None:
+    def __init__(
+        self, y: Any, sample_weight: Array | None, levels: tuple[float, ...] = ()
+    ) -> None:
         y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
         self.y, self.sample_weight = y.reshape(len(y), -1), sample_weight
+        self.pinball = Quantile(quantile=levels) if levels else None
+        if len(levels) > 1 and self.y.shape[1] == 1:
+            self.y = self.y.repeat(len(levels), axis=1)
 
     def __call__(self, estimator: Any, X: Any) -> float:
         """Return the loss of predictions for rows."""
@@ -51,7 +84,9 @@ class SquaredError:
                 "y must have as many targets as the estimator predicts, "
                 f"{predicted.shape[1]}, got {self.y.shape[1]}."
             )
-        errors = ((predicted - self.y) ** 2).mean(axis=1)
+        residuals = predicted - self.y
+        losses = self.pinball.losses(residuals) if self.pinball else residuals**2
+        errors = losses.mean(axis=1)
         return float(np.average(errors, weights=self.sample_weight))
 
 

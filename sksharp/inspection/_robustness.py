@@ -19,7 +19,7 @@ from .._choices import Choice, suggests
 from .._jobs import Array
 from ._data import check_weights
 from ._evaluation import Measure, Perturbation, score_name
-from ._losses import LOG_LOSS, SQUARED_ERROR
+from ._losses import loss_name
 from ._perturbations import (
     OF_ENTRIES,
     OF_NUMBERS,
@@ -50,8 +50,9 @@ class Robustness:
         Scores.
 
     losses : ndarray of shape (n_estimators, n_strengths, n_repeats)
-        Mean losses: the log-loss of classifiers, in nats, the squared error of all
-        others, in squared units of the targets. NaN for classifiers that predict no
+        Mean losses: the log-loss of classifiers, in nats, the pinball loss of regressors
+        that all predict the same quantiles, in units of the target, the squared error of
+        all others, in squared units of the targets. NaN for classifiers that predict no
         probabilities.
 
     baseline_scores : ndarray of shape (n_estimators,)
@@ -305,9 +306,9 @@ def robustness(
     table has for that. A column of objects is numeric if all that is present are numbers.
 
     The log-loss is of the probability of the class, summed over labels or outputs if
-    there are several, the squared error a mean over the targets. Both are means over the
-    rows. A classifier that answers with more certainty has more to lose: compare the
-    losses at strength 0 too.
+    there are several, the squared error a mean over the targets, the pinball loss a mean
+    over the quantiles. All are means over the rows. A classifier that answers with more
+    certainty has more to lose: compare the losses at strength 0 too.
 
     These perturbations are simple and independent. They tell how much a model relies on
     digits, entries and units being right, and not what a certain change of the world
@@ -366,7 +367,7 @@ def robustness(
         baseline_scores=baseline[0],
         baseline_losses=baseline[1],
         score_name=score_name(scoring, estimators),
-        loss_name=LOG_LOSS if is_classifier(estimators[0]) else SQUARED_ERROR,
+        loss_name=loss_name(estimators),
     )
 
 

@@ -230,8 +230,9 @@ def sharpness(
     -----
     Everything is computed in float64 on the CPU, without dropout or minibatches. The loss
     is that of ``loss_curve_`` without the penalty: the log-loss, summed over the labels,
-    half the squared error, averaged over the targets, or half the Poisson deviance,
-    summed over the targets.
+    half the squared error, Huber's, the absolute error or the pinball loss, averaged over
+    the outputs, or half the Poisson deviance, summed over the targets. Second derivatives
+    leave out the kinks of the absolute error and of the pinball loss.
 
     A sharp minimum need not predict badly: sharpness is a diagnostic, to compare fits of
     one architecture on one data set. All but the adaptive measures change when the units

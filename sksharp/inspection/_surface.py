@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from .._jobs import Array, Matrix, Weights
+from ..options.losses import RegressionLoss
 from ..training._bridge import flatten, to_parts, to_tensor
 from ..training._device import deserved_threads
-from ..training._losses import LOSSES
+from ..training._losses import loss_of
 from ..training._module import MLPModule
 
 # units of all layers times rows of a part: bounds the memory of a second derivative
@@ -57,7 +58,7 @@ class LossSurface:
         Those of the network, of float64.
 
     activation, out_activation : str
-        Keys of ``ACTIVATIONS`` and ``LOSSES``.
+        Those of the network.
 
     X : array or sparse matrix of shape (n_samples, n_features)
         Rows, of float64.
@@ -70,6 +71,9 @@ class LossSurface:
 
     penalty : float, default=0.0
         Factor :math:`c` of the squared weights, biases apart.
+
+    loss : RegressionLoss or None, default=None
+        The loss, None if ``out_activation`` says which.
     """
 
     advice = "scale the features, or lower learning_rate_init, and fit again"
@@ -83,6 +87,7 @@ class LossSurface:
         y: Array,
         sample_weight: Array | None,
         penalty: float = 0.0,
+        loss: RegressionLoss | None = None,
     ) -> None:
         self._device = torch.device("cpu")
         units = [len(weights.coefs[0]), *map(len, weights.intercepts)]
@@ -98,9 +103,9 @@ class LossSurface:
             if sample_weight is not None:
                 rows = to_tensor(sample_weight).to(torch.float64)
             self._rows = torch.split(rows / rows.sum(), self._n_rows)
-        self._row_losses = LOSSES[out_activation].row_objectives
-        # the objective sums over the outputs, scikit-learn's loss averages
-        self._scale = 1 / units[-1] if out_activation == "identity" else 1.0
+        of_outputs = loss_of(out_activation, loss)
+        self._row_losses = of_outputs.row_objectives
+        self._scale = 1 / units[-1] if of_outputs.is_mean else 1.0
         self._penalty = penalty
 
     @contextlib.contextmanager
@@ -145,6 +150,8 @@ class LossSurface:
         total = torch.zeros_like(flat)
         for part in self._part_losses(flat):
             (gradient,) = torch.autograd.grad(part, flat, create_graph=True)
+            if not gradient.requires_grad:  # a linear network with a linear loss
+                continue
             total += torch.autograd.grad(gradient, flat, vector)[0]
         return total
 

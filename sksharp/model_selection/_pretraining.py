@@ -36,8 +36,8 @@ Rows: TypeAlias = tuple[
 # indices of candidate and split, key and job
 Pending: TypeAlias = tuple[tuple[int, int], str, TrainingJob]
 
-# parameters that change the data of a training or how it starts. All others, and all
-# options, may differ between variants of one network
+# parameters that change the data of a training or how it starts. All others, and options
+# but those of the loss, may differ between variants of one network
 START_PARAMETERS = (
     "activation",
     "batch_size",
@@ -216,7 +216,7 @@ class Pretraining:
                 # without the options that were set for the other
                 values |= {
                     name: other.get(prefix + name, getattr(network, name))
-                    for name in own & set(HOLD_OPTIONS)
+                    for name in own & set(HOLD_OPTIONS) - {"loss"}
                 }
                 values |= {names[n]: v for n, v in candidate.items() if n in names}
                 found = self._first_jobs[key].variant(values)
@@ -288,7 +288,9 @@ class Pretraining:
 
 def _is_free(name: str, free: set[str]) -> bool:
     """Return whether a parameter, or an option, may differ between variants."""
-    return name in free or "__" in name
+    holder, _, option = name.partition("__")
+    # the options of a loss are part of it
+    return name in free or bool(option and holder != "loss")
 
 
 def _has_one_job(network: Any) -> bool:

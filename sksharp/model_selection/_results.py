@@ -133,7 +133,12 @@ def _bound_to(estimator: Any, job: TrainingJob) -> TrainingJob:
     if validation is not None and validation.score is not None:
         score = dataclasses.replace(cast(Any, validation.score), estimator=estimator)
         validation = dataclasses.replace(validation, score=score)
-    return dataclasses.replace(job, decode=estimator._decode, validation=validation)
+    return dataclasses.replace(
+        job,
+        decode=estimator._decode,
+        decode_targets=estimator._decode_targets,
+        validation=validation,
+    )
 
 
 class PretrainedResults:

@@ -30,6 +30,7 @@ ACTIVATIONS = {
     "exp": "Exp",
     "softmax": "Softmax",
 }
+ASCENDING = "ascending"
 
 
 def parse_network(
@@ -100,11 +101,33 @@ def _forward(graph: Graph, rows: str, network: Any, dtype: DType) -> str:
         rows = graph("MatMul", rows, graph.constant(coef, dtype))
         rows = graph("Add", rows, graph.constant(intercept, dtype))
         name = network.out_activation_ if i == last else network.activation
+        if name == ASCENDING:
+            return _ascend(graph, rows, len(intercept), dtype)
         attributes: dict[str, Any] = {"axis": 1} if name == "softmax" else {}
         operation = ACTIVATIONS[name]
         if operation is not None:
             rows = graph(operation, rows, **attributes)
     return rows
+
+
+def _ascend(graph: Graph, rows: str, n_outputs: int, dtype: DType) -> str:
+    """Add the steps of several quantiles to the middle one."""
+    middle, axis = (n_outputs - 1) // 2, graph.constant(1, np.int64)
+    center = graph.pick(rows, [middle])
+    steps = _softplus(graph, graph.pick(rows, range(middle + 1, n_outputs)), dtype)
+    parts = [center, graph("Add", center, graph("CumSum", steps, axis))]
+    if middle:
+        steps = _softplus(graph, graph.pick(rows, range(middle)), dtype)
+        down = graph("CumSum", steps, axis, reverse=1)
+        parts = [graph("Sub", center, down), *parts]
+    return graph.concat(parts)
+
+
+def _softplus(graph: Graph, z: str, dtype: DType) -> str:
+    # onnxruntime has none for double
+    small = graph("Exp", graph("Neg", graph("Abs", z)))
+    rest = graph("Log", graph("Add", graph.constant(1, dtype), small))
+    return graph("Add", graph("Relu", z), rest)
 
 
 def _classify(

@@ -248,7 +248,7 @@ def _is_flat(estimator: Any, network: Any) -> bool:
     while isinstance(last, Pipeline):
         last = last.steps[-1][1]
     if isinstance(last, TransformedTargetRegressor):
-        return bool(last._training_dim == 1)
+        return bool(last._training_dim == 1 and network.n_outputs_ == 1)
     return bool(network.n_outputs_ == 1)
 
 

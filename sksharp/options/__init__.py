@@ -7,6 +7,7 @@
 
 from ._base import Option
 from .averages import SWA, Snapshots
+from .losses import AbsoluteError, Huber, Quantile
 from .noise import InputNoise
 from .schedules import (
     Cosine,
@@ -48,6 +49,7 @@ __all__ = [
     "SGD",
     "SWA",
     "WSAM",
+    "AbsoluteError",
     "Adam",
     "AdamW",
     "Cosine",
@@ -55,6 +57,7 @@ __all__ = [
     "Exponential",
     "FisherSAM",
     "FriendlySAM",
+    "Huber",
     "InputNoise",
     "LearningRateSchedule",
     "LookSAM",
@@ -63,6 +66,7 @@ __all__ = [
     "Muon",
     "OneCycle",
     "Option",
+    "Quantile",
     "RAdam",
     "Ranger",
     "ScheduleFree",

@@ -17,6 +17,7 @@ from ..estimators._regressor import SAMMLPRegressor
 from ..estimators._state import TrainingState
 from ..options._base import Option
 from ..options.averages import SWA, Snapshots
+from ..options.losses import LOSSES
 from ..options.noise import InputNoise
 from ..options.schedules import SCHEDULES
 from ..options.solvers import SOLVERS
@@ -36,7 +37,14 @@ RECORDS: dict[str, Any] = {
 # objects that a parameter takes instead of a name
 OPTIONS: dict[str, type[Option]] = {
     cls.__name__: cls
-    for cls in (*SOLVERS.values(), *SCHEDULES.values(), SWA, Snapshots, InputNoise)
+    for cls in (
+        *LOSSES.values(),
+        *SOLVERS.values(),
+        *SCHEDULES.values(),
+        SWA,
+        Snapshots,
+        InputNoise,
+    )
 }
 
 # of an integer: the state of a generator has the longest

@@ -23,6 +23,7 @@ from .._input_noise import Columns
 from .._jobs import AveragingState, OptimizerState, Weights
 from .._numbers import is_real
 from ..estimators._state import TrainingState
+from ..options.losses import LOSSES
 from ..options.solvers import SOLVERS
 from ._predicates import (
     is_count,
@@ -214,9 +215,20 @@ def is_binarizer(value: Any, fit: Fit) -> bool:
 def is_out_activation(value: Any, fit: Fit) -> bool:
     """Return whether a value is the activation of the output for such targets."""
     if not is_classifier(fit.estimator):
-        return value in ("identity", "exp")
+        loss = fit.state.get("_fitted_loss")
+        if loss is None:
+            return value in ("identity", "exp")
+        return bool(value == ("identity" if len(loss.levels) < 2 else "ascending"))
     is_multiclass = fit.state["_label_binarizer"].y_type_ == "multiclass"
     return bool(value == ("softmax" if is_multiclass else "logistic"))
+
+
+def is_loss(value: Any, fit: Fit) -> bool:
+    """Return whether a value is a loss of such outputs."""
+    if type(value) not in LOSSES.values():
+        return False
+    value.validate()
+    return value == value.plain() and len(value.levels) in (0, 1, fit.n_outputs)
 
 
 def is_out_of_fold(value: Any, fit: Fit) -> bool:
@@ -244,6 +256,7 @@ def is_members(value: Any, fit: Fit) -> bool:
         and (other := Fit(member, member.__dict__)).units == fit.units
         and other.dtype == fit.dtype
         and member.out_activation_ == fit.state["out_activation_"]
+        and vars(member).get("_fitted_loss") == fit.state.get("_fitted_loss")
         and (not goes_on or "_random_state" in vars(member))
         and (
             not is_classifier(member)
@@ -511,7 +524,8 @@ OF_CLASSIFIERS: dict[str, tuple[str, Rule]] = {
     "oof_decision_function_": ("probabilities of every row", is_out_of_fold),
 }
 OF_REGRESSORS: dict[str, tuple[str, Rule]] = {
-    "oof_prediction_": ("a prediction of every row", is_out_of_fold)
+    "_fitted_loss": ("a loss of n_outputs_", is_loss),
+    "oof_prediction_": ("a prediction of every row", is_out_of_fold),
 }
 
 OF_ONE_NETWORK = {"coefs_", "intercepts_"}

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_array
 
 from .._jobs import Array
 from .._version import VersionStamp
+from ..estimators._outputs import mean_d2_pinball_score
 from ..estimators._validation import prefix_errors
 from ._nearly_numeric import warn_of_nearly_numeric
 from ._tables import Table, as_table, cast, columns_of, is_frame
@@ -217,6 +218,31 @@ class TargetRegressor(VersionStamp, TransformedTargetRegressor):
             self.transformer = unfitted
         self.transformer_ = fitted
         return self
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return R² of the predictions, or D² if the regressor predicts quantiles.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        score : float
+            At most 1, and 0 for the best constant.
+        """
+        levels = getattr(getattr(self, "regressor_", None), "quantiles_", None)
+        if levels is None:
+            score: float = super().score(X, y, sample_weight)
+            return score
+        return mean_d2_pinball_score(tuple(levels), y, self.predict(X), sample_weight)
 
 
 class _Fitted:

@@ -46,7 +46,8 @@ class Listeners:
     def _dataset(self, X: Matrix, y: Array, rows: Array | None) -> Dataset:
         if rows is not None:
             X, y = X[rows], y[rows]
-        return Dataset(X, self.networks.job.decode(y))
+        job = self.networks.job
+        return Dataset(X, (job.decode_targets or job.decode)(y))
 
     def begin_epoch(self) -> None:
         """Call the callbacks of the begin of an epoch."""

@@ -261,7 +261,7 @@ class Backprop:
     def differentiate(self, batch: Batch, y_pred: Tensor) -> None:
         """Write the gradient, given what :meth:`predict` wrote last for these rows."""
         buffers, X = self._buffers_for(len(batch)), self._rows(batch)
-        delta = torch.sub(y_pred, batch.y, out=buffers.deltas[-1])
+        delta = self.loss.differentiate(y_pred, batch.y, buffers.deltas[-1])
         if batch.sample_weight is not None:
             delta.mul_(batch.sample_weight.unsqueeze(-1))
         delta.mul_(buffers.share(batch, delta))

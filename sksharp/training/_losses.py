@@ -1,8 +1,6 @@
-"""Losses of the output layer, in scikit-learn's definition.
+"""Losses of the output layer, scikit-learn's in its definition."""
 
-Every loss comes with its canonical output activation, so that the gradient with respect
-to the layer's input ``z`` is always ``y_pred - y``.
-"""
+from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +8,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from ..options.losses import AbsoluteError, Huber, RegressionLoss
+
+# from here on softplus(z) is z, to the last digit of a double
+SOFTPLUS_IS_LINEAR = 50
+
+
+def _subtract(y_pred: Tensor, y: Tensor, out: Tensor) -> Tensor:
+    return torch.sub(y_pred, y, out=out)
 
 
 @dataclass(frozen=True)
@@ -28,11 +35,23 @@ class Loss:
     row_objectives : callable
         Takes ``z`` and ``y`` and returns the loss whose gradient training follows, of
         shape (..., n_samples), differentiable.
+
+    differentiate : callable
+        Takes the prediction, ``y``, and where to write the gradient of ``row_objectives``
+        with respect to ``z``, which may be the memory of the prediction. By default their
+        difference, which it is for a loss with its canonical activation.
+
+    is_mean : bool, default=False
+        Whether the loss that is reported is the mean over the outputs, and the objective
+        their sum. scikit-learn does so: the gradient is n_outputs times that of the loss
+        that it reports (scikit-learn#8349).
     """
 
     activate_: Callable[[Tensor], Tensor]
     row_losses: Callable[[Tensor, Tensor], Tensor]
     row_objectives: Callable[[Tensor, Tensor], Tensor]
+    differentiate: Callable[[Tensor, Tensor, Tensor], Tensor] = _subtract
+    is_mean: bool = False
 
 
 def _clip(y_pred: Tensor) -> Tensor:
@@ -69,8 +88,6 @@ def _squared_losses(y_pred: Tensor, y: Tensor) -> Tensor:
 
 
 def _squared_objectives(z: Tensor, y: Tensor) -> Tensor:
-    # the sum over the outputs, although scikit-learn reports their mean: its gradient
-    # is n_outputs times that of the loss it reports (scikit-learn#8349)
     return (z - y).square().sum(-1) / 2
 
 
@@ -82,10 +99,110 @@ def _poisson_objectives(z: Tensor, y: Tensor) -> Tensor:
     return (torch.xlogy(y, y) - y * z - y + torch.exp(z)).sum(-1)
 
 
-# by the estimators' out_activation_
+# scikit-learn's, by the estimators' out_activation_
 LOSSES = {
     "softmax": Loss(_softmax_, _log_losses, _log_objectives),
     "logistic": Loss(torch.sigmoid_, _binary_log_losses, _binary_log_objectives),
-    "identity": Loss(lambda z: z, _squared_losses, _squared_objectives),
+    "identity": Loss(lambda z: z, _squared_losses, _squared_objectives, is_mean=True),
     "exp": Loss(torch.exp_, _poisson_losses, _poisson_objectives),
 }
+
+
+def loss_of(out_activation: str, of_residuals: RegressionLoss | None = None) -> Loss:
+    """Return the loss of an output layer.
+
+    Parameters
+    ----------
+    out_activation : str
+        Its activation: a key of ``LOSSES``, or 'ascending' for several quantiles.
+
+    of_residuals : RegressionLoss or None, default=None
+        The loss, None if it is the one that goes with the activation.
+    """
+    if of_residuals is None:
+        return LOSSES[out_activation]
+    if isinstance(of_residuals, AbsoluteError):
+        return _loss_of_residuals(torch.abs, lambda r: r.sign_())
+    if isinstance(of_residuals, Huber):
+        delta = float(of_residuals.delta)
+        return _loss_of_residuals(
+            lambda r: _huber(r, delta), lambda r: r.clamp_(-delta, delta)
+        )
+    levels = of_residuals.levels
+    if out_activation == "ascending":
+        return _ascending_quantiles(levels)
+    tilt = 0.5 - levels[0]
+    return _loss_of_residuals(
+        lambda r: r.abs() / 2 + tilt * r, lambda r: r.sign_().div_(2).add_(tilt)
+    )
+
+
+def _loss_of_residuals(
+    function: Callable[[Tensor], Tensor], differentiate_: Callable[[Tensor], Tensor]
+) -> Loss:
+    """Return a loss of the residuals, from its function and its derivative in place."""
+    return Loss(
+        activate_=lambda z: z,
+        row_losses=lambda y_pred, y: function(y_pred - y).mean(-1),
+        row_objectives=lambda z, y: function(z - y).sum(-1),
+        differentiate=lambda y_pred, y, out: differentiate_(_subtract(y_pred, y, out)),
+        is_mean=True,
+    )
+
+
+def _huber(residuals: Tensor, delta: float) -> Tensor:
+    size = residuals.abs()
+    clipped = size.clamp(max=delta)
+    return clipped * (size - clipped / 2)
+
+
+# -- several quantiles -------------------------------------------------------------------
+
+
+def ascending(z: Tensor) -> Tensor:
+    """Return outputs that ascend: the middle one, and steps away from it.
+
+    The same as the estimators' in numpy.
+
+    Parameters
+    ----------
+    z : Tensor of shape (..., n_outputs)
+        Outputs of the last layer: the prediction of the middle one, the inverse of the
+        softplus of the step to the next one for all others.
+    """
+    middle = (z.shape[-1] - 1) // 2
+    below, center, above = torch.tensor_split(z, [middle, middle + 1], -1)
+    up = F.softplus(above, threshold=SOFTPLUS_IS_LINEAR).cumsum(-1)
+    down = F.softplus(below, threshold=SOFTPLUS_IS_LINEAR).flip(-1).cumsum(-1).flip(-1)
+    return torch.cat([center - down, center, center + up], -1)
+
+
+def _ascending_quantiles(levels: tuple[float, ...]) -> Loss:
+    """Return the mean pinball loss of several quantiles that do not cross."""
+    tilts = [0.5 - level for level in levels]
+
+    def pinball(y_pred: Tensor, y: Tensor) -> Tensor:
+        residuals = y_pred - y
+        return residuals.abs() / 2 + y_pred.new_tensor(tilts) * residuals
+
+    def differentiate(y_pred: Tensor, y: Tensor, out: Tensor) -> Tensor:
+        middle = (len(levels) - 1) // 2
+        # of softplus, by its value
+        slopes = torch.expm1(y_pred[..., :-1] - y_pred[..., 1:]).neg_()
+        grad = (y_pred - y).sign_().div_(2).add_(y_pred.new_tensor(tilts))
+        out[..., middle] = grad.sum(-1)
+        # a step moves all outputs that are farther from the middle
+        above, below = grad[..., middle + 1 :], grad[..., :middle]
+        out[..., middle + 1 :] = (
+            above.flip(-1).cumsum(-1).flip(-1) * slopes[..., middle:]
+        )
+        out[..., :middle] = -below.cumsum(-1) * slopes[..., :middle]
+        return out
+
+    return Loss(
+        activate_=lambda z: z.copy_(ascending(z)),
+        row_losses=lambda y_pred, y: pinball(y_pred, y).mean(-1),
+        row_objectives=lambda z, y: pinball(ascending(z), y).sum(-1),
+        differentiate=differentiate,
+        is_mean=True,
+    )

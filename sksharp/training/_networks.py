@@ -16,7 +16,7 @@ from ..optim._models import Hyperparameter
 from ._averaging import AveragingPhase
 from ._bridge import flatten, state_to_arrays, state_to_tensors, to_array, to_dtype
 from ._gradient import Backprop
-from ._losses import LOSSES
+from ._losses import loss_of
 from ._module import MLPModule
 from ._optimizer import make_optimizer
 from ._ranks import Ranks
@@ -66,7 +66,7 @@ class Networks:
         job = jobs[0]
         self.jobs, self.device, self.ranks = list(jobs), device, ranks
         self.model_shape: tuple[int, ...] = (len(jobs),) if len(jobs) > 1 else ()
-        self.loss = LOSSES[job.settings.out_activation]
+        self.loss = loss_of(job.settings.out_activation, job.settings.loss)
         # no bound method, which would keep the networks alive
         self.make_module = functools.partial(
             MLPModule,

@@ -96,6 +96,7 @@ def shared_settings(job: TrainingJob) -> Any:
         job.weights.coefs[0].dtype.str,
         settings.activation,
         settings.out_activation,
+        settings.loss,
         settings.chain,
         settings.device,
         settings.batch_size,

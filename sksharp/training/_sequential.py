@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .._jobs import Array, Weights
 from ._bridge import to_dtype, to_tensor
+from ._losses import ascending
 
 Module: TypeAlias = nn.Module
 
@@ -21,6 +22,14 @@ class Exp(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Return the exponential of every entry."""
         return torch.exp(z)
+
+
+class Ascending(nn.Module):
+    """Outputs that ascend, of several quantiles."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Return the outputs for what the last layer returns."""
+        return ascending(z)
 
 
 class Mean(nn.Module):
@@ -98,6 +107,8 @@ def to_sequential(
         layers.append(nn.Sigmoid())
     elif output_activation and out_activation == "exp":
         layers.append(Exp())
+    elif output_activation and out_activation == "ascending":
+        layers.append(Ascending())
     if is_flat:
         layers.append(nn.Flatten(0))
     return nn.Sequential(*layers)

@@ -7,11 +7,20 @@ from sklearn.neural_network._base import LOSS_FUNCTIONS
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
 from sksharp.training._gradient import Backprop, Batch, objective
-from sksharp.training._losses import LOSSES
 from sksharp.training._module import ACTIVATIONS, MLPModule
 
+from ..losses import LOSSES, OF_RESIDUALS, OF_SKLEARN
+
 N_FEATURES = 4
-N_OUTPUTS = {"softmax": 3, "logistic": 2, "identity": 2, "exp": 2}
+N_OUTPUTS = {
+    "softmax": 3,
+    "logistic": 2,
+    "identity": 2,
+    "exp": 2,
+    **dict.fromkeys(OF_RESIDUALS, 2),
+    "three quantiles": 3,
+    "four quantiles": 4,
+}
 ALPHA = {"no penalty": 0.0, "penalty": 0.7}
 
 # scikit-learn's name of a loss, and its output activation, by ours
@@ -25,6 +34,10 @@ IN_SKLEARN = {
 
 def targets(out_activation, n_samples, rng):
     k = N_OUTPUTS[out_activation]
+    if out_activation.endswith("quantiles"):  # of one target
+        return rng.normal(size=(n_samples, 1)).repeat(k, axis=1)
+    if out_activation in OF_RESIDUALS:
+        return rng.normal(size=(n_samples, k))
     return {
         "softmax": lambda: np.eye(k)[rng.randint(k, size=n_samples)],
         "logistic": lambda: rng.randint(2, size=(n_samples, k)).astype(float),
@@ -240,7 +253,7 @@ def test_single_precision_agrees_with_double(activation, out_activation, sparse)
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["rows", "weights"])
-@pytest.mark.parametrize("out_activation", LOSSES)
+@pytest.mark.parametrize("out_activation", OF_SKLEARN)
 def test_the_loss_of_rows_is_scikit_learns(out_activation, weighted):
     module = make_module("tanh", out_activation)
     batch = make_batch(out_activation, weighted=weighted)
@@ -280,13 +293,15 @@ def test_a_prediction_that_is_certain_and_wrong_has_scikit_learns_loss(
 
 @pytest.mark.parametrize("model_shape", [(), (3,)], ids=["one", "many"])
 @pytest.mark.parametrize("out_activation", LOSSES)
-def test_the_objective_is_the_reported_loss_but_for_the_outputs_of_squared_error(
+def test_the_objective_is_the_reported_loss_but_for_losses_that_are_means_of_outputs(
     out_activation, model_shape
 ):
     module = make_module("relu", out_activation, model_shape=model_shape)
     loss, batch = LOSSES[out_activation], make_batch(out_activation, weighted=True)
     # the gradient is that of the sum over outputs, the report is of their mean
-    factor = N_OUTPUTS["identity"] if out_activation == "identity" else 1
+    has_sum = out_activation in ("softmax", "logistic", "exp")
+    factor = 1 if has_sum else N_OUTPUTS[out_activation]
+    assert loss.is_mean != has_sum
 
     mean = evaluate(Backprop(module, loss, 0.0), module, batch)
 

@@ -5,11 +5,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sksharp.averaging import SWA
 from sksharp.training._gradient import Backprop, Batch
-from sksharp.training._losses import LOSSES
 from sksharp.training._module import MLPModule
 from sksharp.training._optimizer import make_optimizer
 from sksharp.training._step import Evaluation
 
+from ..losses import LOSSES
 from ..solvers import every_solver, of_chain, specs
 
 K = 3
@@ -64,9 +64,9 @@ def make_batches(out_activation="softmax", *, weighted=True, sparse=False):
     """Return two epochs of minibatches, each with a short last one."""
     rng = np.random.RandomState(0)
     draw = {
+        **dict.fromkeys(LOSSES, lambda n: rng.normal(size=(n, 3))),
         "softmax": lambda n: np.eye(3)[rng.randint(3, size=n)],
         "logistic": lambda n: rng.randint(2, size=(n, 3)).astype(float),
-        "identity": lambda n: rng.normal(size=(n, 3)),
         "exp": lambda n: rng.poisson(1.0, size=(n, 3)).astype(float),
     }[out_activation]
     batches = []
@@ -132,7 +132,7 @@ def test_many_models_train_as_each_one_alone(solver, base_solver, sparse):
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["rows", "weights"])
-@pytest.mark.parametrize("out_activation", LOSSES)
+@pytest.mark.parametrize("out_activation", sorted(LOSSES.keys() - {"four quantiles"}))
 def test_many_models_train_as_each_one_alone_on_every_loss(out_activation, weighted):
     batches = make_batches(out_activation, weighted=weighted)
     assert_each_trains_as_alone(batches, "sam", "adam", out_activation=out_activation)
