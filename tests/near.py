@@ -32,6 +32,8 @@ ELSEWHERE = {
     "estimators/_halving": ["tests/test_members.py", "tests/test_rho_comparison.py"],
     "estimators/_network": ["tests/test_members.py", "tests/test_parity_sklearn.py"],
     "estimators/_parameters": ["tests/test_options.py", "tests/test_errors.py"],
+    "estimators/_outputs": ["tests/test_losses.py"],
+    "estimators/_regression": ["tests/test_losses.py"],
     "estimators/_regressor": ["tests/test_parity_sklearn.py"],
     "estimators/_rho_search": ["tests/test_members.py", "tests/test_rho_comparison.py"],
     "estimators/_state": ["tests/test_persistence.py", "tests/test_members.py"],

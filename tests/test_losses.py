@@ -242,7 +242,7 @@ def test_a_list_of_one_level_is_that_level():
 
 def test_the_levels_of_a_fit_are_its_own():
     levels = [0.1, 0.9]
-    regr = make(Quantile(quantile=levels)).fit(X, y)
+    regr = SAMMLPRegressor(Quantile(quantile=levels), **SMALL).fit(X, y)
     before = regr.predict(X), regr.score(X, y)
     levels[:] = [0.4, 0.5]
     regr.set_params(loss=Quantile(quantile=[0.2, 0.3, 0.4]))

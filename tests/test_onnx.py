@@ -81,7 +81,9 @@ CASES = {
         TARGETS[:, 0],
     ),
     "quantiles of members": (
-        SAMMLPRegressor(Quantile(quantile=[0.1, 0.2, 0.3, 0.9]), **SMALL, n_members=2),
+        SAMMLPRegressor(
+            Quantile(quantile=[0.1, 0.2, 0.3, 0.4, 0.9]), **SMALL, n_members=2
+        ),
         TARGETS[:, 0],
     ),
     "members": (SAMMLPClassifier(**SMALL, n_members=3), STRINGS),

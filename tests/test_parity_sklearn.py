@@ -535,8 +535,9 @@ def test_both_estimators_document_shared_parameters_and_attributes_alike():
     names = entries[0].keys() & entries[1].keys()
     differing = {name for name in names if entries[0][name] != entries[1][name]}
     assert len(names) > 50
-    # stratified folds, accuracy or R²
-    assert differing == {"cv", "scoring", "validation_scores_"}
+    # stratified folds, accuracy or R², quantiles
+    of_outputs = {"n_outputs_", "out_activation_"}
+    assert differing == {"cv", "scoring", "validation_scores_", *of_outputs}
 
 
 def test_positional_arguments_mean_what_they_mean_in_scikit_learn():

@@ -150,8 +150,6 @@ class LossSurface:
         total = torch.zeros_like(flat)
         for part in self._part_losses(flat):
             (gradient,) = torch.autograd.grad(part, flat, create_graph=True)
-            if not gradient.requires_grad:  # a linear network with a linear loss
-                continue
             total += torch.autograd.grad(gradient, flat, vector)[0]
         return total
 
