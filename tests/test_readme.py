@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 # a real fit is long: here it is as long as shows that the code runs
 SHORTER = {"max_steps=2500": "max_steps=100"}
 # a page ends early where one of these is not installed
-OPTIONAL = {"lightning", "onnx", "onnxruntime", "skl2onnx", "skops"}
+OPTIONAL = {"lightning", "mapie", "onnx", "onnxruntime", "skl2onnx", "skops"}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 pytestmark = [
@@ -76,6 +77,38 @@ def test_the_result_table_is_that_of_the_stored_run():
         for name, by_estimator in results.items()
     ]
     assert list(table_rows(ROOT / "README.md", "data")) == expected
+
+
+@pytest.mark.parametrize(
+    ("page", "first_cell", "parts", "form"),
+    [
+        ("prediction-intervals", "pinball loss", ["quantiles"], "{pinball:.3f}"),
+        (
+            "prediction-intervals",
+            "coverage (width)",
+            ["quantiles", "intervals"],
+            "{coverage:.3f} ({width:.2f})",
+        ),
+        ("options", "absolute error", ["absolute_error"], "{loss:.3f}"),
+        ("options", "Huber's loss", ["huber"], "{loss:.3f}"),
+    ],
+)
+def test_the_tables_of_losses_are_those_of_the_stored_run(
+    page, first_cell, parts, form
+):
+    path = ROOT / "benchmarks" / "results" / "quantiles.json"
+    results = json.loads(path.read_text(encoding="utf-8"))
+    sets = [results[n] for n in ("concrete_strength", "saratoga_houses", "abalone")]
+    expected = [
+        [
+            form.format(**{k: fmean(values) for k, values in one[part][method].items()})
+            for one in sets
+        ]
+        for part in parts
+        for method in sets[0][part]
+    ]
+    rows = table_rows(ROOT / "docs" / f"{page}.md", first_cell)
+    assert [cells for _, *cells in rows] == expected
 
 
 def options_in(cell):
