@@ -196,6 +196,19 @@ def test_no_constant_has_a_lower_loss_than_the_best_one(name, w):
     assert_allclose(at_best, lowest, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_a_gradient_may_be_written_over_the_prediction(name):
+    loss = ALL[name]
+    n = len(loss.levels) or 2
+    engine = loss_of("ascending" if name == "quantiles" else "identity", loss)
+    y_pred = torch.tensor(np.sort(rng.normal(size=(2, N, n)), axis=-1))
+    targets = torch.tensor(y)[:, None].expand(N, n)
+    expected = engine.differentiate(y_pred, targets, torch.empty_like(y_pred))
+    found = engine.differentiate(y_pred, targets, y_pred)
+    assert found is y_pred
+    assert_array_equal(found, expected)
+
+
 # -- several quantiles -------------------------------------------------------------------
 
 
@@ -276,6 +289,24 @@ def test_a_name_is_its_object_with_defaults(name):
         return
     fit, expected = make(name).fit(X, y), make(LOSSES[name]()).fit(X, y)
     assert_array_equal(fit.predict(X), expected.predict(X))
+
+
+def test_another_packages_word_for_an_option_is_understood():
+    for cls, word, meant in (
+        (Huber, "epsilon", "delta"),
+        (Huber, "alpha", "delta"),
+        (Quantile, "alpha", "quantile"),
+        (Quantile, "quantiles", "quantile"),
+    ):
+        match = (
+            rf"has no option '{word}', its options are \['{meant}'\].*mean '{meant}'"
+        )
+        with pytest.raises(TypeError, match=match):
+            cls(**{word: 0.9})
+    with pytest.raises(TypeError, match=r"Set it there: SAMMLPRegressor\(loss=Huber"):
+        Huber(momentum=0.9)
+    with pytest.raises(TypeError, match=r"by their names, \['quantile'\], got 0.9"):
+        Quantile(0.9)
 
 
 def test_the_options_of_a_name_can_be_set():

@@ -45,12 +45,16 @@ OWN_PARAMETERS = (
 def _unknown(cls: type[Option], name: str, names: list[str]) -> str:
     """Return the error of an argument that a class does not have."""
     has_no = f"{cls.__name__} has no option {name!r}"
-    if name in (*MLPRegressor._get_param_names(), *OWN_PARAMETERS):
+    if name not in cls.synonyms and name in (
+        *MLPRegressor._get_param_names(),
+        *OWN_PARAMETERS,
+    ):
+        estimator = "SAMMLPRegressor" if cls.holder == "loss" else "SAMMLPClassifier"
         return (
             f"{has_no}, which is a parameter of the estimator. Set it there: "
-            f"SAMMLPClassifier({cls.holder}={cls.__name__}(), {name}=...)."
+            f"{estimator}({cls.holder}={cls.__name__}(), {name}=...)."
         )
-    meant = nearest(name, names)
+    meant = cls.synonyms.get(name) or nearest(name, names)
     has = f"its options are {names}" if names else "it has none"
     return f"{has_no}, {has}." + (f" Did you mean {meant!r}?" if meant else "")
 
@@ -65,9 +69,13 @@ class Option(BaseEstimator):
     ----------
     holder : str
         Parameter of the estimator that takes it.
+
+    synonyms : dict of str to str
+        Options by the names that they have elsewhere.
     """
 
     holder: ClassVar[str] = ""
+    synonyms: ClassVar[dict[str, str]] = {}
     _parameter_constraints: ClassVar[dict[str, Any]] = {}
 
     def __new__(cls, *args: Any, **options: Any) -> Self:

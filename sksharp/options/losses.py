@@ -128,6 +128,8 @@ class Huber(RegressionLoss):
     """
 
     name = "huber"
+    # of HuberRegressor, and of GradientBoostingRegressor and LightGBM
+    synonyms: ClassVar[dict[str, str]] = {"epsilon": "delta", "alpha": "delta"}
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "delta": [Number(Real, 0, None, closed="neither")]
     }
@@ -206,6 +208,8 @@ class Quantile(RegressionLoss):
     """
 
     name = "quantile"
+    # of GradientBoostingRegressor and LightGBM
+    synonyms: ClassVar[dict[str, str]] = {"alpha": "quantile", "level": "quantile"}
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "quantile": [Number(Real, 0, 1, closed="neither"), "array-like"]
     }
