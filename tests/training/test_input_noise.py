@@ -416,6 +416,21 @@ def test_radii_and_epochs_of_a_fold_have_one_draw_and_folds_their_own(monkeypatc
         assert len(draws) == len({seed for _, seed in draws}) == n
 
 
+@pytest.mark.parametrize("weighted", [False, True], ids=["rows", "weights"])
+def test_rows_are_compared_by_the_mean_of_their_draws(weighted, job_of):
+    noise = InputNoise(std=STD, on="validation")
+    clf = make(SAMMLPClassifier, early_stopping=True, scoring="loss", input_noise=noise)
+    weight = WEIGHTS + 1.0 if weighted else None
+    job = job_of(clf, X, LABELS, sample_weight=weight)
+    job.validation = dataclasses.replace(job.validation, keeps_rows=True)
+    (result,) = training.fit_models([job])
+    rows, found = job.validation.rows, result.progress.best_row_losses
+    assert found.shape == rows.shape
+    weights = None if weight is None else weight[rows]
+    best = -result.progress.best_validation_score
+    assert_allclose(np.average(found, weights=weights), best, rtol=1e-12)
+
+
 @pytest.mark.parametrize("activation", ["logistic", "softmax"])
 def test_repeated_rows_have_the_temperature_of_the_rows(activation):
     width = 1 if activation == "logistic" else 3
