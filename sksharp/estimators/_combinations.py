@@ -9,7 +9,7 @@ import numpy as np
 
 from .._numbers import plain_scalar
 from ..options._base import epochs_before
-from ..options.averages import SWA, Snapshots
+from ..options.averages import SWA, Snapshots, as_snapshots
 from ..options.losses import as_loss
 from ..options.schedules import SCHEDULES, SKLEARN_SCHEDULES
 from ..options.solvers import SOLVERS, TwoGradients
@@ -265,12 +265,14 @@ def check_lengths(plan: FitPlan, epochs: int) -> None:
             f"{plan.warmup}. Lower warmup or raise {length}."
         )
     if plan.swa is not None:
-        _check_swa(plan.swa, epochs, end, length)
+        check_swa(plan.swa, epochs, end, length)
     if plan.snapshots is not None:
-        _check_cycles(plan, plan.snapshots, epochs, end, length)
+        check_cycles(plan.params["snapshots"], epochs, end, length)
+        _check_warmup_ends(plan, plan.snapshots, epochs)
 
 
-def _check_swa(swa: SWA, epochs: int, end: str, length: str) -> None:
+def check_swa(swa: SWA, epochs: int, end: str, length: str) -> None:
+    """Raise if a training of so many epochs is too short for an average."""
     left = epochs - swa.first_epoch(epochs)
     if left <= 0:
         raise ValueError(
@@ -290,17 +292,27 @@ def _check_swa(swa: SWA, epochs: int, end: str, length: str) -> None:
             )
 
 
-def _check_cycles(
-    plan: FitPlan, snapshots: Snapshots, epochs: int, end: str, length: str
-) -> None:
+def check_cycles(given: Any, epochs: int, end: str, length: str) -> None:
+    """Raise if a training of so many epochs is too short for the cycles.
+
+    Parameters
+    ----------
+    given : int or Snapshots
+        What makes the cycles, as the user wrote it.
+    """
+    snapshots = as_snapshots(given)
+    assert snapshots is not None
     start = snapshots.first_epoch(epochs)
     if epochs - start < snapshots.n_parts:
         raise ValueError(
-            f"snapshots={plan.params['snapshots']!r} needs at least "
+            f"snapshots={given!r} needs at least "
             f"{snapshots.n_parts} epochs, got {max(0, epochs - start)} after "
             f"snapshots__start={start} of {end}. Lower snapshots__n or "
             f"snapshots__start, or raise {length}."
         )
+
+
+def _check_warmup_ends(plan: FitPlan, snapshots: Snapshots, epochs: int) -> None:
     warmup = plan.warmup if isinstance(plan.warmup, Integral) else plan.warmup * epochs
     end_of_first = snapshots.boundaries(epochs)[1]
     if warmup and warmup >= end_of_first:

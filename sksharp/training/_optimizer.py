@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from math import prod
 from typing import Any
+
+from torch import nn
 
 from .._jobs import OptimizerSpec
 from ..optim._base import LightOptimizer
@@ -19,10 +21,10 @@ def make_optimizer(
     *,
     model_ndim: int = 0,
     layout: Sequence[tuple[int, ...]] | None = None,
+    replay: bool | nn.Module = False,
+    base_optimizer: Callable[..., Any] | None = None,
 ) -> LightOptimizer:
-    """Make the optimizer of a solver, for networks whose passes need no replay.
-
-    The masks of dropout come with the minibatch.
+    """Make the optimizer of a solver.
 
     Parameters
     ----------
@@ -40,6 +42,14 @@ def make_optimizer(
         Shapes of the weights and biases that the last axis of every parameter holds, one
         after the other. None if every parameter is one tensor.
 
+    replay : bool or Module, default=False
+        Whether the second pass of a step has to replay the first. The estimators' networks
+        need none: the masks of dropout come with the minibatch.
+
+    base_optimizer : callable, default=None
+        A class of another package in the place of the optimizer with the descent step,
+        which gets the arguments of the last spec.
+
     Returns
     -------
     optimizer : torch.optim.Optimizer
@@ -52,10 +62,11 @@ def make_optimizer(
         "model_ndim": model_ndim,
         "layout": layout,
         "n_scaled": n_scaled,
-        "replay": False,
+        "replay": replay,
     }
     *wrappers, base = specs
-    optimizer, arguments = _bound(base, network), {**base.arguments}
+    optimizer = base_optimizer or _bound(base, network)
+    arguments = {**base.arguments}
     for wrapper in wrappers:
         arguments |= {"base_optimizer": optimizer, **wrapper.arguments}
         optimizer = _bound(wrapper, network)
