@@ -132,8 +132,11 @@ def members(thing):
         return ""
     if issubclass(thing, options.Option):  # its parameters are all that a user sets
         return "   :members:\n" if is_base(thing) else ""
-    # not what torch's Optimizer and Python's exceptions bring along
-    return "   :members:\n   :inherited-members: Optimizer, Exception, tuple\n"
+    # not what torch, skorch and Python's exceptions bring along
+    theirs = (
+        "Optimizer, NeuralNetClassifier, NeuralNetRegressor, Callback, Exception, tuple"
+    )
+    return f"   :members:\n   :inherited-members: {theirs}\n"
 
 
 def index_page():

@@ -45,7 +45,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # they import torch, which `import sksharp` does not
-    if name in ("averaging", "onnx", "optim"):
+    if name in ("averaging", "nets", "onnx", "optim"):
         from importlib import import_module
 
         return import_module(f".{name}", __name__)

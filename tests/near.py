@@ -74,6 +74,7 @@ FOLDERS = {
         "tests/test_search_parameters.py",
         "tests/test_search_resampled.py",
     ],
+    "sksharp/nets": ["tests/nets"],
     "sksharp/onnx": ["tests/test_onnx.py"],
     "sksharp/optim": ["tests/optim/test_limits.py", "tests/optim/test_sam.py"],
     "sksharp/options": ["tests/test_options.py"],

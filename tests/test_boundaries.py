@@ -18,15 +18,19 @@ def importers_of(package):
     }
 
 
-def test_skorch_is_imported_in_two_modules_only():
-    assert importers_of("skorch") == {
-        "sksharp.training._net",
-        "sksharp.training._callbacks",
-    }
+def test_skorch_is_imported_by_its_nets_and_in_two_other_modules_only():
+    others = {n for n in importers_of("skorch") if not n.startswith("sksharp.nets.")}
+    assert others == {"sksharp.training._net", "sksharp.training._callbacks"}
+
+
+def test_nothing_else_needs_the_nets():
+    importers = importers_of("sksharp.nets")
+    assert {n for n in importers if not n.startswith("sksharp.nets.")} == set()
 
 
 def test_torch_is_imported_on_its_own_side_only():
-    sides = ("sksharp.optim.", "sksharp.averaging.", "sksharp.training.")
+    folders = ("optim", "averaging", "training", "nets")
+    sides = tuple(f"sksharp.{folder}." for folder in folders)
     others = importers_of("torch")
     assert {name for name in others if not name.startswith(sides)} == {
         "sksharp.inspection._measures",
