@@ -55,7 +55,8 @@ class SAMNetClassifier(FlatNet, NeuralNetClassifier):
     rho : float, 'auto' or array-like of float, default=0.05
         Radius of the neighborhood, in the Euclidean norm over all parameters. Of a list
         the one with the lowest validation loss is chosen, each by a fit of its own, and
-        the net is then fitted with it. 'auto' tries three, as the estimators do.
+        the net is then fitted with it. 'auto' tries three. ``partial_fit`` does not
+        choose, and begins with 0.05.
 
     lr : float, default=0.001
         Learning rate, the largest of the ``learning_rate`` schedule.
@@ -326,6 +327,7 @@ class SAMNetClassifier(FlatNet, NeuralNetClassifier):
         given = self.__dict__.pop("given_classes_", None)
         if y is None:
             refuse_no_targets(self, X)
+            self.__dict__.pop("n_outputs_", None)  # of other rows
             return None
         y = _check_y(to_numpy(y) if isinstance(y, Tensor) else y, estimator=self)
         check_classification_targets(y)

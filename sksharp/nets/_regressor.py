@@ -214,6 +214,7 @@ class SAMNetRegressor(FlatNet, NeuralNetRegressor):
     def _read_targets(self, X: Any, y: Any, *, reset: bool) -> Any:
         if y is None:
             refuse_no_targets(self, X)
+            self.__dict__.pop("n_outputs_", None)  # of other rows
             return None
         y = to_numpy(y) if isinstance(y, Tensor) else y
         y = _check_y(y, multi_output=True, y_numeric=True, estimator=self)

@@ -29,7 +29,7 @@ COMMON = {"max_epochs": 3, "lr": 0.02, "random_state": 0, "device": "cpu"}
 
 
 def classifier(**params):
-    return SAMNetClassifier(Small, **{**COMMON, **params})
+    return SAMNetClassifier(**{"module": Small, **COMMON, **params})
 
 
 def regressor(**params):
@@ -119,6 +119,12 @@ def test_labels_of_any_kind(labels, iterator):
     codes = np.unique(y, return_inverse=True)[1]
     same = classifier(max_epochs=30, **kwargs).fit(X, codes)
     assert_array_equal(same.predict_proba(X), net.predict_proba(X))
+
+
+def test_classes_are_in_the_order_that_is_given():
+    net = classifier(classes=["c", "a", "b"], max_epochs=30).fit(X, y)
+    assert_array_equal(net.classes_, ["c", "a", "b"])
+    assert net.score(X, y) > 0.8
 
 
 def test_validation_scores_see_the_users_labels():
@@ -263,6 +269,15 @@ def test_integer_weights_are_repeated_rows():
     )
 
 
+def test_rows_of_weight_zero_are_left_out():
+    weight = np.arange(len(X)) % 3
+    kept = weight > 0
+    params = {"shuffle": False, "batch_size": 7, **RANDOM}
+    whole = classifier(**params).fit(X, y, weight)
+    part = classifier(**params).fit(X[kept], y[kept], weight[kept])
+    assert_array_equal(weights(whole), weights(part))
+
+
 def test_weighted_losses_of_minibatches_are_averaged_by_their_weights():
     weight = np.arange(1.0, len(X) + 1)
     net = classifier(batch_size=7, shuffle=False, max_epochs=1)
@@ -397,6 +412,27 @@ def test_dropout_and_statistics_are_those_of_one_gradient_at_radius_zero():
     sam = classifier(rho=0.0, batch_size=9, **RANDOM).fit(X, y)
     adam = classifier(solver="adam", batch_size=9, **RANDOM).fit(X, y)
     assert_array_equal(weights(sam), weights(adam))
+
+
+@pytest.mark.parametrize("solver", ["sam", options.SAM(micro_batch_size=5)])
+def test_both_gradients_see_the_same_masks_and_count_a_batch_once(solver):
+    class Masks(nn.Dropout):
+        drawn = []
+
+        def forward(self, X):
+            kept = super().forward(X)
+            self.drawn.append(kept.detach() != 0)
+            return kept
+
+    module = Small(4, 3, bn=True)
+    module.layers[3] = Masks(0.5)
+    Masks.drawn.clear()
+    net = classifier(module=module, solver=solver, batch_size=10, max_epochs=1)
+    net.fit(X, y)
+    masks = module.layers[3].drawn
+    assert all(torch.equal(a, b) for a, b in zip(masks[::2], masks[1::2], strict=True))
+    n_parts = 4 if solver == "sam" else 8
+    assert net.module_.layers[1].num_batches_tracked == n_parts == len(masks) / 2
 
 
 def test_biases_do_not_decay_unless_groups_are_given():
