@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -41,7 +42,10 @@ def report(rows: list[dict[str, Any]], options: argparse.Namespace) -> str:
 
 
 def select(
-    rows: list[dict[str, Any]], options: argparse.Namespace, noise: float
+    rows: list[dict[str, Any]],
+    options: argparse.Namespace,
+    noise: float,
+    names: Sequence[str] = FIGURES,
 ) -> Runs:
     """Return the figures of the runs that were asked for and did not fail."""
     wanted = [*options.methods, *(options.report or [])]
@@ -55,7 +59,7 @@ def select(
             and not row["error"]
         ):
             # a regression has no calibration
-            figures = {name: float(row[name] or "nan") for name in FIGURES}
+            figures = {name: float(row[name] or "nan") for name in names}
             runs[row["method"]][row["set"]][int(row["split"])] = figures
     return {method: sets for method, sets in runs.items() if sets}
 
