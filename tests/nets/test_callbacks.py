@@ -137,6 +137,10 @@ def test_averaging_does_not_change_the_training(average, bn, validate):
     for each in (plain, averaged):
         each.partial_fit(X, y)
     assert averaged.history[:, "train_loss"] == plain.history[:, "train_loss"]
+    if "swa" in average:  # up to where an average is validated again
+        ours, theirs = (each.history[EPOCHS : EPOCHS + 4] for each in (averaged, plain))
+        losses = [[epoch["valid_loss"] for epoch in each] for each in (ours, theirs)]
+        assert losses[0] == losses[1]
 
 
 def test_the_validation_loss_is_that_of_the_average():
