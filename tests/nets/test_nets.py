@@ -370,6 +370,13 @@ def test_a_radius_is_chosen_by_the_validation_loss(more):
     assert held.fit(X, y).validation_loss_ == net.rho_losses_[1]
 
 
+def test_every_radius_begins_with_the_same_weights():
+    net = classifier(rho=[0.2, 0.2], random_state=None, **RANDOM)
+    with torch.random.fork_rng(devices=[]):
+        net.fit(X, y)
+    assert net.rho_losses_[0] == net.rho_losses_[1]
+
+
 def test_the_radii_of_auto_are_the_estimators():
     assert_allclose(classifier(rho="auto").fit(X, y).rho_grid_, [0, 0.1, 0.5])
     net = classifier(rho="auto", solver="asam").fit(X, y)
