@@ -1,4 +1,4 @@
-"""Write docs/benchmarks.md, quality.md and solvers-measured.md from the stored results.
+"""Write the pages of docs that are of stored results: benchmarks, quality and others.
 
 python benchmarks/report.py
 """
@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import _robustness_report
 import numpy as np
 from _comparison import (
     Runs,
@@ -188,7 +189,8 @@ in up to three random splits each, and stores every run in
   a fixed radius of 0.05, `swa` that one with `swa=True`.
 - `mlp` is scikit-learn's network with default parameters, `mlp_es` with early stopping,
   `mlp_grid` with a search over `alpha`; `hgb` is scikit-learn's `HistGradientBoosting`.
-  LightGBM, CatBoost and RealMLP (`realmlp5`: five folds) run with their own defaults.
+  LightGBM, CatBoost, RealMLP (`realmlp5`: five folds) and TabM (of pytabkit) run with their
+  own defaults.
 - Plain networks get the same preprocessing: missing numbers become the median, numbers
   are standardized, categories become one column each; the target of a regression is
   standardized.
@@ -205,9 +207,10 @@ in up to three random splits each, and stores every run in
   has the number of tables. Only methods with three splits of all 52 tables can be read as
   results: for the others, a table with one split is always a tie, and the missing tables
   are mostly the large ones.
-- Only `mlp` and `recommended` ran in turns, in one run. `default` ran on the same day at
-  another load of the machine, all others on other days, at speeds that differ by up to a
-  factor of two: read their ratios of times loosely.
+- Only `mlp` and `recommended` ran in turns, in one run. `default`, `default_rho_0`, `tabm`,
+  the ablation and `recommended` with flipped labels ran later: their times are multiplied,
+  table by table, by the ratio of what `mlp` took in the two runs. All others ran on other
+  days, at speeds that differ by up to a factor of two: read their ratios of times loosely.
 - Measured with Python {python} on {machine}.
 
 {tables}
@@ -769,6 +772,8 @@ def main() -> None:
     (DOCS / "quality.md").write_text(quality_page())
     draw()
     draw_quality()
+    (DOCS / "what-flatness-is-for.md").write_text(_robustness_report.page())
+    _robustness_report.draw()
     with (HERE / "results" / "quality.csv").open(newline="") as file:
         measured = {row["method"] for row in csv.DictReader(file)}
     if "wsam" in measured:  # hours of runs that a checkout need not have
