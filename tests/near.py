@@ -51,8 +51,11 @@ ELSEWHERE = {
     "options/schedules": ["tests/test_schedules.py"],
     "options/solvers": ["tests/optim/test_solvers.py"],
     "persistence/_file": ["tests/test_persistence.py", "tests/test_saved_models.py"],
-    "persistence/_generators": ["tests/test_forged_files.py"],
     "persistence/_rules": ["tests/test_saved_models.py", "tests/test_forged_files.py"],
+    "storage/_archive": ["tests/test_saved_models.py", "tests/test_forged_files.py"],
+    "storage/_encoding": ["tests/test_saved_models.py", "tests/test_forged_files.py"],
+    "storage/_files": ["tests/test_saved_models.py"],
+    "storage/_generators": ["tests/test_forged_files.py"],
     "training/_model_run": [
         "tests/training/test_fit_models.py",
         "tests/training/test_stopping.py",

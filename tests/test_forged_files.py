@@ -24,7 +24,9 @@ from sklearn.datasets import make_classification
 import sksharp
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
 from sksharp.options import SWA, Cyclic, LookSAM, Quantile, Ranger
-from sksharp.persistence import _archive, _encoding
+from sksharp.persistence import _encoding
+from sksharp.persistence._file import FORMAT
+from sksharp.storage import _archive
 
 X, y = make_classification(40, 4, n_informative=3, n_redundant=1, random_state=0)
 THREE = np.arange(40) % 3
@@ -128,7 +130,7 @@ def file_of(kind):
         estimator = KINDS[kind][0]()
     encoder = _encoding.Encoder()
     tree = encoder.encode(estimator, "estimator")
-    manifest = {"format": _archive.FORMAT, "format_version": 1, "estimator": tree}
+    manifest = {"format": FORMAT.name, "format_version": 1, "estimator": tree}
     return manifest, encoder.arrays
 
 
@@ -585,7 +587,7 @@ def file_with(state, path):
     tree["params"]["random_state"] = typed(
         "RandomState", place=0, state=encoder.encode(state, "random_state")
     )
-    manifest = {"format": _archive.FORMAT, "format_version": 1, "estimator": tree}
+    manifest = {"format": FORMAT.name, "format_version": 1, "estimator": tree}
     n_arrays = len(encoder.arrays)
     path.write_bytes(_archive.pack({**manifest, "n_arrays": n_arrays}, encoder.arrays))
 
@@ -838,7 +840,7 @@ def test_integers_of_128_bits_and_sound_arrays_are_read(tmp_path):
 def test_parts_that_lie_upon_each_other_are_refused_before_they_unfold(tmp_path):
     # 100 entries of the archive for the same million bytes
     arrays = [np.zeros(10**6, np.uint8), *(np.zeros(1, np.uint8) for _ in range(99))]
-    manifest = {"format": _archive.FORMAT, "format_version": 1, "n_arrays": 100}
+    manifest = {"format": FORMAT.name, "format_version": 1, "n_arrays": 100}
     content = bytearray(_archive.pack(manifest, arrays))
     first = content.index(b"PK\x01\x02")
     entry = content.index(b"PK\x01\x02", first + 1)  # of the large array

@@ -76,7 +76,8 @@ from sksharp.options import (
 )
 from sksharp.options.losses import RegressionLoss
 from sksharp.options.solvers import SOLVERS
-from sksharp.persistence import _encoding, _file
+from sksharp.persistence import _encoding
+from sksharp.storage import _files
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -999,7 +1000,7 @@ def fail(*args):
 
 
 FAILURES = {
-    "a full disk": (_file, "open", open_full),
+    "a full disk": (_files, "open", open_full),
     "what the disk has not taken": (os, "fsync", fail),
     "a move": (os, "replace", fail),
 }
@@ -1102,7 +1103,7 @@ def test_another_group_may_not_read_what_the_old_group_could(
     path.write_text("new")
     old = SimpleNamespace(st_mode=stat.S_IFREG | 0o664, st_gid=path.stat().st_gid + 1)
     monkeypatch.setattr(os, "chown", fail)
-    _file._take_mode(path, old)
+    _files._take_mode(path, old)
     assert mode_of(path) == 0o604
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
+import io
 import os
-import stat
-import uuid
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO
 
 import numpy as np
 import sklearn
@@ -15,10 +13,11 @@ from sklearn.pipeline import Pipeline
 from .._version import __version__
 from ..estimators._classifier import SAMMLPClassifier
 from ..estimators._regressor import SAMMLPRegressor
-from ._archive import FORMAT, FORMAT_VERSION, NotReadable, pack, unpack
+from ..storage._archive import Format, NotReadable, pack, unpack
+from ..storage._files import Path, replace_file
 from ._encoding import ESTIMATORS, Decoder, Encoder
 
-Path: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+FORMAT = Format("sksharp estimator", 1, "sksharp.save")
 
 
 def save(estimator: SAMMLPClassifier | SAMMLPRegressor, path: Path) -> None:
@@ -70,26 +69,22 @@ def save(estimator: SAMMLPClassifier | SAMMLPRegressor, path: Path) -> None:
     """
     _check_class(estimator)
     encoder = Encoder()
-    manifest = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "written_by": {
-            "sksharp": __version__,
-            "scikit-learn": sklearn.__version__,
-            "numpy": np.__version__,
-        },
-        "estimator": encoder.encode(estimator, "estimator"),
-        "n_arrays": len(encoder.arrays),
+    tree = encoder.encode(estimator, "estimator")
+    versions = {
+        "sksharp": __version__,
+        "scikit-learn": sklearn.__version__,
+        "numpy": np.__version__,
     }
+    manifest = FORMAT.manifest({"estimator": tree}, encoder.arrays, written_by=versions)
     content = pack(manifest, encoder.arrays)
     try:
-        _read(content)
+        _read(io.BytesIO(content))
     except NotReadable as error:
         raise ValueError(
             f"estimator must be as fit leaves it to be saved: {error} Set back what was "
             "changed, delete what was added, or store it with joblib.dump."
         ) from error
-    _replace_file(path, content)
+    replace_file(path, content)
 
 
 def load(path: Path) -> SAMMLPClassifier | SAMMLPRegressor:
@@ -135,16 +130,17 @@ def load(path: Path) -> SAMMLPClassifier | SAMMLPRegressor:
     np.True_
     """
     with open(path, "rb") as file:
-        content = file.read()
-    try:
-        return _read(content)
-    except NotReadable as error:
-        raise ValueError(f"{os.fspath(path)!r} cannot be loaded: {error}") from error
+        try:
+            return _read(file)
+        except NotReadable as error:
+            raise ValueError(
+                f"{os.fspath(path)!r} cannot be loaded: {error}"
+            ) from error
 
 
-def _read(content: bytes) -> SAMMLPClassifier | SAMMLPRegressor:
-    """Return the estimator of a file, given its bytes."""
-    manifest, arrays = unpack(content)
+def _read(file: BinaryIO) -> SAMMLPClassifier | SAMMLPRegressor:
+    """Return the estimator of a file."""
+    manifest, arrays = unpack(file, FORMAT)
     return Decoder(arrays).estimator(manifest)
 
 
@@ -161,56 +157,3 @@ def _check_class(estimator: Any) -> None:
             f"{type(estimator).__name__}. Save the network itself, such as "
             "best_estimator_ of a search, or store the whole with joblib.dump."
         )
-
-
-def _replace_file(path: Path, content: bytes) -> None:
-    """Replace a file by a new one, completely or not at all."""
-    path = os.path.realpath(os.fsdecode(path))  # a link stays a link
-    try:
-        old = os.stat(path)
-    except FileNotFoundError:
-        old = None
-    if old is not None and not stat.S_ISREG(old.st_mode):
-        with open(path, "wb") as file:  # a pipe, or an error that names the folder
-            file.write(content)
-        return
-    folder = os.path.dirname(path)
-    other = os.path.join(folder, f".{uuid.uuid4().hex}.sksharp")
-    try:
-        with open(other, "xb", opener=None if old is None else _open_private) as file:
-            if old is not None:
-                _take_mode(other, old)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(other, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(other)
-        raise
-    _sync_folder(folder)
-
-
-def _open_private(path: str, flags: int) -> int:
-    return os.open(path, flags, stat.S_IRUSR | stat.S_IWUSR)
-
-
-def _take_mode(path: str, old: os.stat_result) -> None:
-    """Give a file the group and mode of the old one, as far as the system allows."""
-    mode = stat.S_IMODE(old.st_mode)
-    with contextlib.suppress(AttributeError, OSError):  # Windows has no groups
-        os.chown(path, -1, old.st_gid)
-    if os.stat(path).st_gid != old.st_gid:
-        mode &= ~stat.S_IRWXG
-    with contextlib.suppress(OSError):
-        os.chmod(path, mode)
-
-
-def _sync_folder(folder: str) -> None:
-    """Write the names in a folder to disk, to survive a crash of the system."""
-    with contextlib.suppress(OSError):  # Windows opens no folders
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -25,7 +25,7 @@ from .._numbers import is_real
 from ..estimators._state import TrainingState
 from ..options.losses import LOSSES
 from ..options.solvers import SOLVERS
-from ._predicates import (
+from ..storage._predicates import (
     is_count,
     is_finite_or_none,
     is_floats,
