@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+# bytes of rows that are digested at once
+BLOCK_BYTES = 2**24
+
 
 def digest_of(arrays: Iterable[Any]) -> bytes:
     """Return a fingerprint of arrays: equal for equal values, shapes and dtypes.
@@ -32,4 +35,10 @@ def _update(digest: Any, array: Any) -> None:
             _update(digest, part)
     else:
         digest.update(repr((array.shape, array.dtype.str)).encode())
-        digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+        if not array.ndim:
+            array = array.reshape(1)
+        # block by block: rows that lie in a file may not fit into memory
+        n_rows = max(1, BLOCK_BYTES // max(1, array[:1].nbytes))
+        for start in range(0, len(array), n_rows):
+            block = np.ascontiguousarray(array[start : start + n_rows])
+            digest.update(block.view(np.uint8).data)

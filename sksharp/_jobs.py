@@ -541,6 +541,17 @@ class Observer(Protocol):
         """End the training: all groups are trained, or the user interrupted one."""
 
 
+class Saver(Protocol):
+    """Keeps the training of a group, to go on with another time."""
+
+    def after_epoch(self, results_now: Callable[[], list[TrainingResult]]) -> None:
+        """Call after an epoch.
+
+        ``results_now`` returns the results of the jobs of the group that have ended, and
+        pauses of the others.
+        """
+
+
 def state_key(random_state: np.random.RandomState) -> tuple[Any, ...]:
     """Return a key that generators share if they will draw the same."""
     return _flat_state(random_state.get_state(legacy=False))

@@ -81,6 +81,17 @@ class ColumnWarning(UserWarning):
     """
 
 
+class CheckpointWarning(UserWarning):
+    """A training is not saved to, or not found in, the folder of ``checkpoints()``.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from sksharp.exceptions import CheckpointWarning
+    >>> warnings.filterwarnings("error", category=CheckpointWarning)
+    """
+
+
 class ScalingWarning(UserWarning):
     """The columns of ``X``, or the targets, are of sizes that a network hardly learns.
 

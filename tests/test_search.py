@@ -396,9 +396,9 @@ def test_draws_without_a_seed_are_all_found(kind, early_stopping, calls):
 def test_candidates_that_are_alike_train_in_one_group(monkeypatch):
     groups, fit_group = [], _fit._fit_group
 
-    def counted(jobs, *args):
-        groups.append(len(jobs))
-        return fit_group(jobs, *args)
+    def counted(part, *args):
+        groups.append(len(part.jobs))
+        return fit_group(part, *args)
 
     monkeypatch.setattr(_fit, "_fit_group", counted)
     grid = {"hidden_layer_sizes": [(3,), (5,)], "rho": [0.0, 0.1, 0.3]}
@@ -550,10 +550,10 @@ def cut_short(monkeypatch):
 def numpy_raises(monkeypatch):
     fit_group = _fit._fit_group
 
-    def fit_one(jobs, observer=None):
-        if len(jobs) > 1:
+    def fit_one(part, observer=None):
+        if len(part.jobs) > 1:
             raise FloatingPointError("overflow encountered in square")
-        return fit_group(jobs, observer)
+        return fit_group(part, observer)
 
     monkeypatch.setattr(_fit, "_fit_group", fit_one)
 

@@ -28,10 +28,12 @@ from .._jobs import (
 from .._numbers import Number, check_data, check_range
 from .._version import VersionStamp
 from .._warnings import warn
+from ..checkpoints._context import carry
 from ..observers._observers import Observers, fit_observers
 from ..observers._sklearn_callbacks import CallbackSupport  # type: ignore[attr-defined]
 from ..options._base import cloned
 from ._advice import advise
+from ._checkpoints import kept
 from ._combinations import check
 from ._convert import Exports
 from ._folds import n_nonzero_weight
@@ -220,7 +222,11 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
         incremental: bool = False,
         validation: ValidationData = (None, None, None),
     ) -> Self:
-        with all_or_nothing(self), self._observed(X, y, sample_weight) as observer:
+        with (
+            kept(self, incremental),
+            all_or_nothing(self),
+            self._observed(X, y, sample_weight) as observer,
+        ):
             plan = self._read_parameters(incremental)
             check_user_rows(self, plan, *validation)
             if not (incremental and hasattr(self, "t_")):
@@ -530,6 +536,7 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
         copy: Self = super().__sklearn_clone__()
         if "_trainer" in vars(self):
             copy._trainer = self._trainer
+        carry(copy)
         return copy
 
     def _rows_of_minibatch(

@@ -16,6 +16,7 @@ from sklearn.utils.validation import _check_method_params
 
 from .._jobs import Array, TrainingJob
 from .._warnings import record_warnings
+from ..estimators._checkpoints import kept
 from ..estimators._parameters import HOLD_OPTIONS, read_parameters
 from ..observers._bar import say
 from ..observers._observers import Observers
@@ -170,6 +171,7 @@ class Pretraining:
                 if found is None or not gains_from_others(found.job):
                     self._n_networks -= 1
                     continue
+                self._network = found.estimator
                 label = f"CV {i + 1}/{len(splits)}; {k + 1}/{len(candidates)}"
                 found.job = job = shared.job(found.job, found.digests, label)
                 weights = [*job.weights.coefs, *job.weights.intercepts]
@@ -256,13 +258,14 @@ class Pretraining:
 
         indices, keys, jobs = zip(*pending, strict=True)
         start, n_before = time.perf_counter(), self._n_done
-        results = fit_models(
-            jobs,
-            n_jobs=self.n_jobs,
-            on_group=self._report,
-            skip_errors=True,
-            observer=self._observer or None,
-        )
+        with kept(self._network):
+            results = fit_models(
+                jobs,
+                n_jobs=self.n_jobs,
+                on_group=self._report,
+                skip_errors=True,
+                observer=self._observer or None,
+            )
         if any(result is not None and result.is_interrupted for result in results):
             raise KeyboardInterrupt  # nothing is scored yet
         seconds = time.perf_counter() - start

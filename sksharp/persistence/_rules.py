@@ -20,7 +20,7 @@ from sklearn.utils._param_validation import (
 )
 
 from .._input_noise import Columns
-from .._jobs import AveragingState, OptimizerState, Weights
+from .._jobs import Weights
 from .._numbers import is_real
 from ..estimators._state import TrainingState
 from ..options.losses import LOSSES
@@ -35,6 +35,7 @@ from ..storage._predicates import (
     is_positive,
     is_strings,
 )
+from ..storage._solver_state import holds, is_average, is_optimizer_state
 
 # takes the value of an attribute and the fit
 Rule: TypeAlias = Callable[[Any, "Fit"], bool]
@@ -44,6 +45,9 @@ LABEL_KINDS = "biufUSMm"
 
 # settings of optimizers that are booleans
 BOOLEANS = {"adaptive", "use_muon"}
+
+# averages that the next call goes on with
+AVERAGES = ("swa", "ema_decay")
 
 # the solvers that take part in a step, that with the descent last
 CHAINS: list[tuple[str, ...]] = [
@@ -168,14 +172,6 @@ def check_state(estimator: Any, state: dict[str, Any]) -> None:
             raise NotFromFit(f"its {name} must be {words}, got {value!r:.80}.")
 
 
-def holds(rule: Callable[..., Any], *args: Any) -> bool:
-    """Return whether a rule holds; it does not if it raises."""
-    try:
-        return bool(rule(*args))
-    except Exception:
-        return False
-
-
 # -- labels and outputs --------------------------------------------------------------------
 
 
@@ -287,7 +283,10 @@ def is_state(value: Any, fit: Fit) -> bool:
         (iterate is None or is_weights(iterate, fit))
         and (value.digest is None or isinstance(value.digest, str))
         and (value.optimizer is None or is_optimizer(value.optimizer, fit))
-        and (value.averaging is None or is_average(value.averaging, fit))
+        and (
+            value.averaging is None
+            or is_average(value.averaging, AVERAGES, fit.is_vector)
+        )
         and (by is None or is_validated_by(by))
         and (value.score_freq is None or is_count(value.score_freq, 1))
         and (value.fold_seed is None or is_seed(value.fold_seed))
@@ -342,24 +341,8 @@ def is_seed(value: Any) -> bool:
 
 def is_optimizer(value: Any, fit: Fit) -> bool:
     """Return whether a value is the state of a solver that trains the network."""
-    if type(value) is not OptimizerState or value.solvers not in CHAINS:
-        return False
-    content = value.state_dict
-    if content.keys() != {"state", "param_groups"} or not is_count(value.epochs):
-        return False
-    links = [SOLVERS[name] for name in value.solvers]
-    (group,) = content["param_groups"]
-    state = dict(content["state"])
-    entries = state.pop(0, {})
-    group, tuner = dict(group), group.get("tuner")
-    if value.solvers == ("yellowfin",):
-        del group["tuner"]
-    return (
-        not state
-        and are_settings(group, links, fit)
-        and are_entries(entries, links, fit)
-        and (is_tuner(tuner) if entries and tuner is not None else not tuner)
-    )
+    settings = functools.partial(are_settings, fit=fit)
+    return is_optimizer_state(value, CHAINS, fit.is_vector, settings)
 
 
 def are_settings(group: dict[str, Any], links: Sequence[Any], fit: Fit) -> bool:
@@ -398,48 +381,6 @@ def are_settings(group: dict[str, Any], links: Sequence[Any], fit: Fit) -> bool:
     # a scheduler, such as one of skorch's, adds numbers and sets momentum
     return needed <= group.keys() and all(
         rules.get(name, is_finite_or_none)(value) for name, value in group.items()
-    )
-
-
-def are_entries(entries: dict[str, Any], links: Sequence[Any], fit: Fit) -> bool:
-    """Return whether a value is what an optimizer keeps of the weights and biases."""
-    *_, descent = links
-    memories = [{*link.memory} for link in links if entries.keys() & {*link.memory}]
-    # there is nothing before the first step
-    expected = {*descent.state}.union(*memories) if entries else set()
-    numbers = {"step": is_count, "weight_sum": is_positive}
-    return entries.keys() == expected and all(
-        numbers.get(name, fit.is_vector)(value) for name, value in entries.items()
-    )
-
-
-def is_tuner(tuner: Any) -> bool:
-    """Return whether a value is what 'yellowfin' has measured."""
-    names = {"largest", "smallest", "norm", "curvature", "distance", "momentum", "rate"}
-    return (
-        tuner.keys() == names | {"step", "recent"}
-        and is_count(tuner["step"])
-        and is_floats(tuner["recent"], (np.size(tuner["recent"]),))
-        and all(is_number(tuner[n]) or is_floats(tuner[n], ()) for n in names)
-    )
-
-
-def is_average(value: Any, fit: Fit) -> bool:
-    """Return whether a value is an average of such networks under way."""
-    if type(value) is not AveragingState or value.scheme not in ("swa", "ema_decay"):
-        return False
-    content = value.scheme_state
-    if content.keys() != {"averaged", "n_averaged"}:
-        return False
-    averaged, n_averaged = content["averaged"], content["n_averaged"]
-    return (
-        is_count(value.epochs)
-        and (value.began is None or is_count(value.began))
-        and (value.lr is None or is_positive(value.lr))
-        and type(averaged) is list
-        and all(map(fit.is_vector, averaged))
-        and is_count(n_averaged)
-        and len(averaged) == min(n_averaged, 1)
     )
 
 

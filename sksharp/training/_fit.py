@@ -13,6 +13,8 @@ import joblib
 import torch
 
 from .._jobs import DATA, Observer, TrainingJob, TrainingResult
+from ..checkpoints._context import current_checkpoints
+from ..checkpoints._saves import GroupSave, open_saves
 from ._device import deserved_threads, flushed_denormals, resolve_device
 from ._net import MLPNet
 from ._networks import Networks
@@ -67,19 +69,21 @@ def fit_models(
         n_workers = joblib.effective_n_jobs(n_jobs)
     groups = plan(jobs, n_workers)
     fit = _try_group if skip_errors else _fit_group
-    parts = [[jobs[index] for index in group] for group in groups]
+    parts = _parts([[jobs[index] for index in group] for group in groups])
     if observer is not None:
-        observer.begin_training(parts)
-    if n_workers == 1 or len(groups) == 1:
-        trained = (fit(part, observer) for part in parts)
+        observer.begin_training([part.jobs for part in parts])
+    left = [part for part in parts if not part.is_done]
+    if n_workers == 1 or len(left) <= 1:
+        trained = (fit(part, observer) for part in left)
     else:
-        packed = (_pack(part) for part in parts)
+        packed = (_pack(part.jobs) for part in left)
         trained = _parallel(n_jobs)(
-            joblib.delayed(_fit_packed)(fit, part, *arrays) for part, arrays in packed
+            joblib.delayed(_fit_packed)(fit, part.with_jobs(packed_jobs), *arrays)
+            for part, (packed_jobs, arrays) in zip(left, packed, strict=True)
         )
     results: dict[int, Any] = {}
     is_interrupted = False
-    for group, of_group in zip(groups, trained, strict=True):
+    for group, of_group in zip(groups, _with_known(parts, iter(trained)), strict=True):
         results.update(zip(group, of_group, strict=True))
         is_interrupted = any(r and r.is_interrupted for r in of_group)
         if len(results) < len(jobs) and is_interrupted:
@@ -91,6 +95,61 @@ def fit_models(
     if observer is not None:
         observer.end_training(is_interrupted=is_interrupted)
     return [results[index] for index in range(len(jobs))]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """Jobs that train together, and their save if there is one.
+
+    Parameters
+    ----------
+    jobs : list of TrainingJob
+        The jobs, as they go on.
+
+    save : GroupSave or None
+        Where their training is kept.
+    """
+
+    jobs: Sequence[TrainingJob]
+    save: GroupSave | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the results of all are known."""
+        return self.save is not None and self.save.is_done
+
+    def with_jobs(self, jobs: Sequence[TrainingJob]) -> _Part:
+        """Return the part with other jobs, to be sent to another process."""
+        if self.save is None:
+            return _Part(jobs)
+        return _Part(jobs, self.save.without_jobs())
+
+
+def _parts(groups: Sequence[Sequence[TrainingJob]]) -> list[_Part]:
+    """Return groups of jobs, as they go on if their training was kept."""
+    context, ranks = current_checkpoints(), active_ranks()
+    if context is None:
+        return [_Part(jobs) for jobs in groups]
+    saves = open_saves(
+        context,
+        groups,
+        {"torch": torch.__version__},
+        None if ranks is None else ranks.bytes_of_first,
+        is_writer=ranks is None or ranks.is_first,
+    )
+    return [
+        _Part(jobs if save is None else save.jobs, save)
+        for jobs, save in zip(groups, saves, strict=True)
+    ]
+
+
+def _with_known(parts: Sequence[_Part], trained: Iterator[Any]) -> Iterator[Any]:
+    """Yield the results of all parts, of which some were known."""
+    for part in parts:
+        if part.save is not None and part.is_done:
+            yield part.save.all_results([])
+        else:
+            yield next(trained)
 
 
 def _parallel(n_jobs: int | None) -> Any:
@@ -131,11 +190,11 @@ def _pack(jobs: Sequence[TrainingJob]) -> tuple[list[TrainingJob], list[Any]]:
     return [_with_data(job, index_of) for job in jobs], arrays
 
 
-def _fit_packed(fit: Any, jobs: Sequence[TrainingJob], *arrays: Any) -> Any:
+def _fit_packed(fit: Any, part: _Part, *arrays: Any) -> Any:
     def array_at(index: Any) -> Any:
         return None if index is None else arrays[index]
 
-    return fit([_with_data(job, array_at) for job in jobs])
+    return fit(_Part([_with_data(job, array_at) for job in part.jobs], part.save))
 
 
 def _with_data(job: TrainingJob, change: Callable[[Any], Any]) -> TrainingJob:
@@ -148,15 +207,13 @@ def _with_data(job: TrainingJob, change: Callable[[Any], Any]) -> TrainingJob:
     return dataclasses.replace(job, validation=validation, **data)
 
 
-def _try_group(
-    jobs: Sequence[TrainingJob], observer: Observer | None = None
-) -> Sequence[Any]:
+def _try_group(part: _Part, observer: Observer | None = None) -> Sequence[Any]:
     try:
-        return _fit_group(jobs, observer)
+        return _fit_group(part, observer)
     except Exception as error:  # warnings and numpy's errors may be any
         if observer is not None and observer.error is error:
             raise
-        return [None] * len(jobs)
+        return [None] * (len(part.jobs) if part.save is None else part.save.n_jobs)
 
 
 @contextlib.contextmanager
@@ -179,10 +236,24 @@ def named_overflow(dtype: Any) -> Iterator[None]:
         ) from error
 
 
-def _fit_group(
-    jobs: Sequence[TrainingJob], observer: Observer | None = None
-) -> list[TrainingResult]:
+def _fit_group(part: _Part, observer: Observer | None = None) -> list[TrainingResult]:
+    save = part.save
+    if save is None:
+        return _train(part, observer)[0]
+    save.begin()
+    results, has_ended = _train(part, observer)
+    if any(result.is_interrupted for result in results):
+        save.context.is_interrupted = True
+    elif has_ended:
+        save.end(results)
+    return save.all_results(results)
+
+
+def _train(part: _Part, observer: Observer | None) -> tuple[list[TrainingResult], bool]:
+    """Return the results of a part, and whether nobody has ended it before its time."""
+    jobs, save = part.jobs, part.save
     job, ranks = jobs[0], active_ranks()
+    is_group = None if save is None else save.n_jobs > 1
     device = resolve_device(job.settings.device, job.weights.coefs[0].dtype)
     if ranks is not None:
         ranks.check(jobs, device)
@@ -195,4 +266,6 @@ def _fit_group(
         flushed_denormals(),
         named_overflow(job.weights.coefs[0].dtype),
     ):
-        return MLPNet(Networks(jobs, device, ranks), observer).train()
+        networks = Networks(jobs, device, ranks, is_group=is_group)
+        net = MLPNet(networks, observer, save)
+        return net.train(), not net.loop.is_stopped

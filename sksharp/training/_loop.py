@@ -11,7 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._jobs import Observer, OptimizerState, Progress, Snapshot, TrainingResult
+from .._jobs import (
+    Observer,
+    OptimizerState,
+    Progress,
+    Saver,
+    Snapshot,
+    TrainingResult,
+)
 from ..optim._models import Hyperparameter
 from ._batches import Batches
 from ._bridge import state_to_arrays, unflatten
@@ -59,6 +66,14 @@ class Loop:
 
     hooks : Hooks or None, default=None
         Callbacks of a single network.
+
+    saver : Saver or None, default=None
+        Called after every epoch but the last.
+
+    Attributes
+    ----------
+    is_stopped : bool
+        Whether the observer has ended the training.
     """
 
     def __init__(
@@ -66,9 +81,11 @@ class Loop:
         networks: Networks,
         observer: Observer | None = None,
         hooks: Hooks | None = None,
+        saver: Saver | None = None,
     ) -> None:
         jobs, device = networks.jobs, networks.device
         self.networks, self.observer, self.hooks = networks, observer, hooks
+        self.saver, self.is_stopped = saver, False
         self.batches = Batches(jobs, device)
         self.validator = Validator(jobs, networks.module, networks.loss, device)
         self._set_up()
@@ -93,6 +110,8 @@ class Loop:
             while len(ended := self._epoch()) < len(self._indices):
                 if ended:
                     self._leave(ended)
+                if self.saver is not None:
+                    self.saver.after_epoch(self.results_now)
         except KeyboardInterrupt:
             if self.networks.ranks is not None:
                 raise  # the other processes are elsewhere
@@ -125,6 +144,7 @@ class Loop:
         if stops:
             for run in self.runs:
                 run.is_paused = False
+            self.is_stopped = True
             raise StopTraining
         return ended
 
@@ -218,6 +238,15 @@ class Loop:
         self._set_up()
         for k, run in enumerate(self.runs):
             run.rate.move(self.rates, k)
+
+    def results_now(self) -> list[TrainingResult]:
+        """Return results of models that have ended, and pauses of the others."""
+        results = list(self._results)
+        for k, index in enumerate(self._indices):
+            run = copy.copy(self.runs[k])
+            run.job, run.is_paused = replace(run.job, keeps_state=True), True
+            results[index] = self._result(k, run)
+        return [result for result in results if result is not None]
 
     def result_now(self) -> TrainingResult:
         """Return the result of the first model if its training ended now."""

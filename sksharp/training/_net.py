@@ -9,7 +9,7 @@ import numpy as np
 from skorch import NeuralNet
 from torch import Tensor, nn
 
-from .._jobs import Array, Matrix, Observer, TrainingResult
+from .._jobs import Array, Matrix, Observer, Saver, TrainingResult
 from ._callbacks import Listeners
 from ._loop import Loop
 from ._losses import Loss
@@ -43,9 +43,17 @@ class MLPNet(NeuralNet):  # type: ignore[misc]
 
     observer : Observer or None, default=None
         Called before and after every epoch.
+
+    saver : Saver or None, default=None
+        Called after every epoch.
     """
 
-    def __init__(self, networks: Networks, observer: Observer | None = None) -> None:
+    def __init__(
+        self,
+        networks: Networks,
+        observer: Observer | None = None,
+        saver: Saver | None = None,
+    ) -> None:
         job = networks.job
         super().__init__(
             module=MLPModule,
@@ -59,7 +67,7 @@ class MLPNet(NeuralNet):  # type: ignore[misc]
             device=None,
             use_caching=False,
         )
-        self.networks, self.observer = networks, observer
+        self.networks, self.observer, self.saver = networks, observer, saver
         self._job = job
 
     # -- what skorch builds ------------------------------------------------------------
@@ -92,7 +100,7 @@ class MLPNet(NeuralNet):  # type: ignore[misc]
         # skorch moves nothing while it builds, but knows the device when it loads
         self.device = str(self.networks.device)
         hooks = Listeners(self, self.networks) if self.callbacks_ else None
-        self.loop = Loop(self.networks, self.observer, hooks)
+        self.loop = Loop(self.networks, self.observer, hooks, self.saver)
         with suppress(StopTraining):
             self.notify("on_train_begin", X=job.X, y=job.y)
             self.fit_loop(job.X, job.y)

@@ -39,6 +39,10 @@ class Networks:
     ranks : Ranks or None, default=None
         Processes that share every step.
 
+    is_group : bool or None, default=None
+        Whether they have an axis of models. None if there are several: of those that
+        went on, one may be left.
+
     Attributes
     ----------
     module : MLPModule
@@ -62,10 +66,13 @@ class Networks:
         jobs: Sequence[TrainingJob],
         device: torch.device,
         ranks: Ranks | None = None,
+        *,
+        is_group: bool | None = None,
     ) -> None:
         job = jobs[0]
         self.jobs, self.device, self.ranks = list(jobs), device, ranks
-        self.model_shape: tuple[int, ...] = (len(jobs),) if len(jobs) > 1 else ()
+        is_group = len(jobs) > 1 if is_group is None else is_group
+        self.model_shape: tuple[int, ...] = (len(jobs),) if is_group else ()
         self.loss = loss_of(job.settings.out_activation, job.settings.loss)
         # no bound method, which would keep the networks alive
         self.make_module = functools.partial(

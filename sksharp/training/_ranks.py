@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .._jobs import DATA, TrainingJob, state_key
+from .._fingerprints import DATA_VAL, Fingerprints
+from .._jobs import DATA, TrainingJob
 from ..optim._models import Hyperparameter, expand
 from ._gradient import Batch
 
 FIRST_PASSES = ("reduced", "local")
-
-# bytes of a file's or an array's rows that are digested at once
-BLOCK_BYTES = 2**24
 
 
 class Ranks:
@@ -76,7 +72,7 @@ class Ranks:
             )
         # exchanged like all else: a process that raises alone leaves the others waiting
         n_callbacks = max(len(job.callbacks or ()) for job in jobs)
-        own = n_callbacks, _fingerprints(jobs)
+        own = n_callbacks, Fingerprints()(jobs)
         all_of_them: list[Any] = [None] * self.world_size
         dist.all_gather_object(all_of_them, own)
         counts, fingerprints = zip(*all_of_them, strict=True)
@@ -101,6 +97,13 @@ class Ranks:
             )
             for job in jobs
         ]
+
+    def bytes_of_first(self, content: bytes | None) -> bytes | None:
+        """Return what the first process has read, in all of them."""
+        sent: list[Any] = [content]
+        dist.broadcast_object_list(sent, 0)
+        received: bytes | None = sent[0]
+        return received
 
     # -- in a step ---------------------------------------------------------------------
 
@@ -224,10 +227,7 @@ _SAME_DATA = (
     "all rows in every process."
 )
 _MUST_AGREE = {
-    **{
-        name: _SAME_DATA.format(name=name)
-        for name in (*DATA, *(f"{name}_val" for name in DATA))
-    },
+    **{name: _SAME_DATA.format(name=name) for name in (*DATA, *DATA_VAL)},
     "random_state": (
         "random_state must be the same in all processes, got other initial weights, rows "
         "or draws in process {rank} than in process 0. Set random_state to an int; with "
@@ -237,61 +237,8 @@ _MUST_AGREE = {
         "The parameters of the estimator must be the same in all processes, got others in "
         "process {rank} than in process 0."
     ),
+    "state": (
+        "The estimator must have been trained alike in all processes before, got another "
+        "state in process {rank} than in process 0."
+    ),
 }
-
-
-def _fingerprints(jobs: Sequence[TrainingJob]) -> dict[str, str]:
-    """Return digests of all that a training depends on, by names known to users."""
-    digests = {name: hashlib.blake2b(digest_size=16) for name in _MUST_AGREE}
-    seen: set[int] = set()
-
-    def update_data(of: Any, suffix: str = "") -> None:
-        for name in DATA:
-            array = getattr(of, name)
-            if id(array) not in seen:
-                seen.add(id(array))
-                _update(digests[name + suffix], array)
-
-    for job in jobs:
-        update_data(job)
-        validation = job.validation
-        if validation is not None and validation.rows is None:  # user-supplied
-            update_data(validation, "_val")
-        drawn = digests["random_state"]
-        for weights in (job.weights, job.iterate):
-            parts = () if weights is None else (*weights.coefs, *weights.intercepts)
-            for array in parts:
-                _update(drawn, array)
-        _update(drawn, job.rows)
-        _update(drawn, None if validation is None else validation.rows)
-        noise = None if validation is None else validation.noise
-        if noise is not None:
-            drawn.update(repr(noise.seed).encode())
-        if job.settings.draws:
-            drawn.update(repr(state_key(job.random_state)).encode())
-        # where it runs and what it prints are a process's own
-        settings = dataclasses.replace(job.settings, device="", verbose=0)
-        shared = (
-            *(settings, job.epochs, job.layer_units, job.is_incremental, job.pause_at),
-            validation is not None and validation.is_refined,
-            None if noise is None else noise.settings,
-        )
-        digests["settings"].update(repr(shared).encode())
-    return {name: digest.hexdigest() for name, digest in digests.items()}
-
-
-def _update(digest: Any, array: Any) -> None:
-    if array is None:
-        digest.update(b"None")
-        return
-    digest.update(repr((array.shape, array.dtype.str)).encode())
-    if hasattr(array, "tocsr"):
-        rows = array.tocsr()
-        for part in (rows.data, rows.indices, rows.indptr):
-            _update(digest, part)
-        return
-    # block by block: rows that lie in a file may not fit into memory
-    n_rows = max(1, BLOCK_BYTES // max(1, array[:1].nbytes))
-    for start in range(0, len(array), n_rows):
-        block = np.ascontiguousarray(array[start : start + n_rows])
-        digest.update(block.view(np.uint8).data)

@@ -1,0 +1,1 @@
+"""Trainings in files, to go on with after their process was killed."""
