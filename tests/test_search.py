@@ -44,6 +44,7 @@ from sksharp import (
     VectorizedRandomizedSearchCV,
     training,
 )
+from sksharp.model_selection import _folder
 from sksharp.model_selection._cache import TransformerCache
 from sksharp.model_selection._results import find_network
 from sksharp.options import SWA
@@ -504,23 +505,43 @@ def test_a_small_budget_gives_the_same_results_split_by_split(kind, calls):
 
 
 def test_processes_give_the_same_results_and_leave_no_folder(monkeypatch, tmp_path):
-    folders = []
+    folders, mkdtemp = [], tempfile.mkdtemp
 
-    class Recorded(tempfile.TemporaryDirectory):
-        def __init__(self, **kwargs):
-            super().__init__(dir=tmp_path, **kwargs)
-            folders.append(self.name)
+    def recorded(*args, prefix, **kwargs):
+        folders.append(mkdtemp(prefix=prefix, dir=tmp_path))
+        return folders[-1]
 
-    monkeypatch.setattr(tempfile, "TemporaryDirectory", Recorded)
+    monkeypatch.setattr(_folder.tempfile, "mkdtemp", recorded)
     estimator, grid, y = make_kind("pipeline of a regressor")
     one, two = (
         VectorizedGridSearchCV(estimator, grid, cv=2, n_jobs=n_jobs).fit(X, y)
         for n_jobs in (None, 2)
     )
     assert_same_search(two, one, rtol=1e-9)
-    assert len(folders) == 1
-    assert list(tmp_path.iterdir()) == []
+    # joblib makes some of its own
+    assert sum(_folder.PREFIX in name for name in folders) == 1
+    assert not list(tmp_path.glob(_folder.PREFIX + "*"))
     assert b"_pretraining" not in pickle.dumps(two)
+
+
+def test_a_folder_that_a_killed_search_has_left_goes_with_the_next(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    held, left = _folder.SearchFolder(), _folder.SearchFolder()
+    left._lock.close()  # as when its process has ended
+    (left.path / "key").write_bytes(b"result")
+    (tmp_path / (_folder.PREFIX + "of-something-else")).mkdir()
+    mine = tmp_path / "sksharp-of-mine"
+    mine.mkdir()
+    new = _folder.SearchFolder()
+    assert not left.path.exists()
+    assert held.path.exists()
+    assert new.path.exists()
+    assert mine.exists()
+    held.close()
+    new.close()
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def no_folder(monkeypatch):

@@ -31,7 +31,8 @@ def checkpoints(
     Every training inside of it is saved to ``folder`` while it lasts and when it ends. A
     script that was killed is started again as it is: what was trained is read, what was
     being trained goes on from its last save, and everything ends bit for bit as if it had
-    never been interrupted. When the context ends, its files are removed.
+    never been interrupted. When the context ends, its files are removed, and the folder if
+    nothing else is in it.
 
     Parameters
     ----------
@@ -116,7 +117,6 @@ def checkpoints(
         raise NotADirectoryError(
             f"folder must be a folder, got the file {str(path)!r}. Choose another name."
         )
-    is_new = not path.exists()
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -134,9 +134,8 @@ def checkpoints(
         context.is_over = True
     if not context.is_interrupted:
         context.clean_up()
-        if is_new:
-            with contextlib.suppress(OSError):  # files of others are in it
-                path.rmdir()
+        with contextlib.suppress(OSError):  # files of others are in it
+            path.rmdir()
 
 
 class Checkpoints:

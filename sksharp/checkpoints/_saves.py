@@ -132,6 +132,7 @@ class GroupSave:
                     content = file.read()
                 self._results_of(content)
             except (OSError, NotReadable) as error:
+                self.context.has_found = True
                 self.context.tell(
                     str(path),
                     f"The file {str(path)!r} cannot be used: {str(error).rstrip('.')}. "

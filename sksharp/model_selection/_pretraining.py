@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
 import time
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,12 +14,14 @@ from sklearn.utils.validation import _check_method_params
 
 from .._jobs import Array, TrainingJob
 from .._warnings import record_warnings
+from ..checkpoints._context import using
 from ..estimators._checkpoints import kept
 from ..estimators._parameters import HOLD_OPTIONS, read_parameters
 from ..observers._bar import say
 from ..observers._observers import Observers
 from ..observers._sklearn_callbacks import has_callbacks, silence
 from ._cache import TransformerCache
+from ._folder import SearchFolder
 from ._results import (
     JobCollected,
     PretrainedResults,
@@ -106,7 +106,7 @@ class Pretraining:
         self.n_jobs, self.budget, self.verbose = n_jobs, budget, verbose
         self.n_workers = joblib.effective_n_jobs(n_jobs)
         self.seconds: dict[tuple[int, int], float] = {}
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: SearchFolder | None = None
         folder, client = None, dask_client()
         if self.n_workers > 1 and client is None:
             folder = self._make_folder()
@@ -124,10 +124,10 @@ class Pretraining:
 
     def _make_folder(self) -> Path | None:
         try:
-            self._folder = tempfile.TemporaryDirectory(prefix="sksharp-")
+            self._folder = SearchFolder()
         except OSError:  # the disk is full: results stay in memory
             return None
-        return Path(self._folder.name)
+        return self._folder.path
 
     def train(
         self,
@@ -206,7 +206,8 @@ class Pretraining:
         other = {name: value for name, value in candidate.items() if name not in names}
         key = tuple(sorted((name, id(value)) for name, value in other.items()))
         try:
-            with record_warnings():  # the fit itself will warn
+            # the fit itself will warn
+            with record_warnings(), using(None):
                 if key not in self._first_jobs:
                     found = self._collect_fit(candidate, rows, params)
                     # without a seed, every network draws anew
@@ -285,8 +286,7 @@ class Pretraining:
         self.results.clear()
         remove_trainer(self.estimator)
         if self._folder is not None:
-            with contextlib.suppress(OSError):
-                self._folder.cleanup()
+            self._folder.close()
 
 
 def _is_free(name: str, free: set[str]) -> bool:

@@ -1,7 +1,6 @@
 """Searches on a cluster of dask: two worker processes on the loopback interface."""
 
 import sys
-import tempfile
 import warnings
 
 import joblib
@@ -184,7 +183,7 @@ def test_a_cluster_needs_no_folder_that_all_workers_see(client, monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("a folder of this machine")
 
-    monkeypatch.setattr(tempfile, "TemporaryDirectory", refuse)
+    monkeypatch.setattr("sksharp.model_selection._pretraining.SearchFolder", refuse)
     search = VectorizedGridSearchCV(classifier(), GRID, cv=3, memory_budget=1)
     on_cluster(search, *classes(90))
 
