@@ -3,7 +3,7 @@
 from typing import Any
 
 from ._version import __version__ as __version__
-from .checkpoints._context import checkpoints
+from .checkpointing._context import checkpoints
 from .estimators._classifier import SAMMLPClassifier
 from .estimators._regressor import SAMMLPRegressor
 from .inspection import (

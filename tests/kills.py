@@ -28,7 +28,7 @@ import numpy as np
 
 import sksharp
 from sksharp import SAMMLPClassifier, SAMMLPRegressor, VectorizedGridSearchCV
-from sksharp.checkpoints import _saves
+from sksharp.checkpointing import _saves
 
 rng = np.random.RandomState(0)
 X = rng.normal(size=(200, 8))

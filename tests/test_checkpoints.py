@@ -36,7 +36,7 @@ from sksharp import (
     tabular_pipeline,
 )
 from sksharp._jobs import Weights
-from sksharp.checkpoints import _context, _saves
+from sksharp.checkpointing import _context, _saves
 from sksharp.exceptions import CheckpointWarning
 from sksharp.options import SWA, Snapshots
 from sksharp.storage import _archive, _files
@@ -796,7 +796,7 @@ SCRIPT = """
 import sys
 import numpy as np
 import sksharp
-from sksharp.checkpoints import _saves
+from sksharp.checkpointing import _saves
 
 _saves.SHARE = np.inf
 rng = np.random.RandomState(0)

@@ -28,7 +28,7 @@ from .._jobs import (
 from .._numbers import Number, check_data, check_range
 from .._version import VersionStamp
 from .._warnings import warn
-from ..checkpoints._context import carry
+from ..checkpointing._context import carry
 from ..observers._observers import Observers, fit_observers
 from ..observers._sklearn_callbacks import CallbackSupport  # type: ignore[attr-defined]
 from ..options._base import cloned

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from ..checkpoints._context import of_fit
+from ..checkpointing._context import of_fit
 
 
 def kept(

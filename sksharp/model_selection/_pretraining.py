@@ -14,7 +14,7 @@ from sklearn.utils.validation import _check_method_params
 
 from .._jobs import Array, TrainingJob
 from .._warnings import record_warnings
-from ..checkpoints._context import using
+from ..checkpointing._context import using
 from ..estimators._checkpoints import kept
 from ..estimators._parameters import HOLD_OPTIONS, read_parameters
 from ..observers._bar import say

@@ -13,8 +13,8 @@ import joblib
 import torch
 
 from .._jobs import DATA, Observer, TrainingJob, TrainingResult
-from ..checkpoints._context import current_checkpoints
-from ..checkpoints._saves import GroupSave, open_saves
+from ..checkpointing._context import current_checkpoints
+from ..checkpointing._saves import GroupSave, open_saves
 from ._device import deserved_threads, flushed_denormals, resolve_device
 from ._net import MLPNet
 from ._networks import Networks
@@ -130,6 +130,9 @@ def _parts(groups: Sequence[Sequence[TrainingJob]]) -> list[_Part]:
     context, ranks = current_checkpoints(), active_ranks()
     if context is None:
         return [_Part(jobs) for jobs in groups]
+    if ranks is not None:  # one that reads other files than the first waits for ever
+        for jobs in groups:
+            ranks.check(jobs, _device_of(jobs[0]))
     saves = open_saves(
         context,
         groups,
@@ -249,12 +252,16 @@ def _fit_group(part: _Part, observer: Observer | None = None) -> list[TrainingRe
     return save.all_results(results)
 
 
+def _device_of(job: TrainingJob) -> torch.device:
+    return resolve_device(job.settings.device, job.weights.coefs[0].dtype)
+
+
 def _train(part: _Part, observer: Observer | None) -> tuple[list[TrainingResult], bool]:
     """Return the results of a part, and whether nobody has ended it before its time."""
     jobs, save = part.jobs, part.save
     job, ranks = jobs[0], active_ranks()
     is_group = None if save is None else save.n_jobs > 1
-    device = resolve_device(job.settings.device, job.weights.coefs[0].dtype)
+    device = _device_of(job)
     if ranks is not None:
         ranks.check(jobs, device)
         jobs = ranks.quiet(jobs)

@@ -69,6 +69,14 @@ def test_a_local_first_pass_halves_the_gradients_that_are_exchanged(ranks):
     assert ranks[0]["exchanges"] == {"reduced": 8, "local": 4}
 
 
+def test_a_shared_fit_that_is_killed_goes_on_in_all_processes(ranks):
+    for found in ranks:
+        whole, resumed, n_epochs, n_files = found["killed"]
+        assert_array_equal(resumed, whole)
+        assert n_epochs == 3
+        assert n_files == 1
+
+
 def test_processes_know_their_number(ranks):
     assert [found["fits"]["ranks"] for found in ranks] == [(0, 2, True), (1, 2, False)]
 

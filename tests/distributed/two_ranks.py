@@ -21,7 +21,8 @@ from torch import nn
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from sksharp import VectorizedGridSearchCV, progress
+from sksharp import VectorizedGridSearchCV, checkpoints, progress
+from sksharp.checkpointing import _saves
 from sksharp.distributed import data_parallel
 from sksharp.exceptions import UnusedParameterWarning
 from sksharp.optim import (
@@ -36,6 +37,7 @@ from sksharp.optim import (
     Ranger,
     YellowFin,
 )
+from sksharp.training._loop import Loop
 
 warnings.simplefilter("ignore", ConvergenceWarning)
 warnings.simplefilter("ignore", UnusedParameterWarning)
@@ -333,6 +335,36 @@ def resumed_from_shares():
     return trained(4), trained()
 
 
+class Killed(BaseException):
+    """Takes the place of the end of a process."""
+
+
+def killed(folder):
+    """Return the weights of a fit, of one that was killed, and the epochs of the rest."""
+    train_epoch, trained = Loop.train_epoch, []
+
+    def train(self, lrs):
+        trained.append(1)
+        if len(trained) == 4:
+            raise Killed
+        return train_epoch(self, lrs)
+
+    def fit():
+        with data_parallel(), checkpoints(folder, interval=0):
+            return weights_of(classifier(max_iter=6).fit(*classes(64)))
+
+    whole, _saves.SHARE, Loop.train_epoch = fit(), np.inf, train
+    try:
+        with contextlib.suppress(Killed):
+            fit()
+        dist.barrier()
+        n_files = len(list(Path(folder).glob("*/*")))
+        dist.barrier()
+        return whole, fit(), len(trained) - 4, n_files
+    finally:
+        _saves.SHARE, Loop.train_epoch = 0.02, train_epoch
+
+
 if __name__ == "__main__":
     # one that waits for ever says where and ends, also if nobody is left to end it
     faulthandler.dump_traceback_later(280, exit=True)
@@ -348,6 +380,7 @@ if __name__ == "__main__":
         "left as found": left_as_found(),
         "modules": modules(),
         "shards": shards(),
+        "killed": killed(Path(sys.argv[1]) / "checkpoints"),
         "resumed from shares": resumed_from_shares(),
     }
     with open(Path(sys.argv[1]) / f"{dist.get_rank()}.pkl", "wb") as file:
