@@ -39,6 +39,7 @@ from sksharp._jobs import Weights
 from sksharp.checkpointing import _context, _saves
 from sksharp.exceptions import CheckpointWarning
 from sksharp.options import SWA, Snapshots
+from sksharp.persistence._rules import CHAINS
 from sksharp.storage import _archive, _files
 from sksharp.training import _fit, _loop
 
@@ -837,3 +838,43 @@ def test_a_process_that_is_killed_goes_on(tmp_path):
 
 def test_the_package_says_where_it_is():
     assert sksharp.checkpoints is checkpoints
+
+
+def test_the_last_network_of_a_group_keeps_the_axis_of_models(monkeypatch, tmp_path):
+    shapes, train_epoch = [], _loop.Loop.train_epoch
+
+    def noted(self, lrs):
+        shapes.append(self.networks.model_shape)
+        if len(shapes) == 4:
+            raise Killed
+        return train_epoch(self, lrs)
+
+    monkeypatch.setattr(_loop.Loop, "train_epoch", noted)
+    splits = [(np.arange(60), np.arange(60, 120))]
+    search = VectorizedGridSearchCV(
+        classifier(), {"max_iter": [2, 6]}, cv=splits, refit=False
+    )
+    for _ in range(2):
+        with contextlib.suppress(Killed), checkpoints(tmp_path, interval=0):
+            search.fit(X, LABELS)
+    # two networks, the one that is left, and that one after the kill
+    assert shapes == [(2,)] * 2 + [(1,)] * 2 + [(1,)] * 3
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_every_solver_over_every_base_goes_on(kill, tmp_path):
+    chains = [(name, base) for name, *base in CHAINS if name != "lbfgs"]
+    assert len(chains) > 50
+    for name, base in chains:
+        params = {"base_solver": base[0]} if base else {}
+        model = classifier(solver=name, max_iter=3, **params)
+        expected = content(clone(model).fit(X[:60], LABELS[:60]), tmp_path)
+        fitted, n_kills = fit_with_kills(
+            model,
+            lambda model: model.fit(X[:60], LABELS[:60]),
+            tmp_path / "folder",
+            kill,
+        )
+        assert n_kills == 3, (name, base)
+        assert content(fitted, tmp_path) == expected, (name, base)
