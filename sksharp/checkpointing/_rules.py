@@ -91,7 +91,17 @@ def _is_progress(value: Any, job: TrainingJob) -> bool:
         and (value.best_loss is None) == (job.progress.best_loss is None)
         and all(number is None or is_number(number) for number in optional)
         and type(value.was_stalled) is bool
+        and (value.best_row_losses is None or _are_losses(value.best_row_losses, job))
     )
+
+
+def _are_losses(value: Any, job: TrainingJob) -> bool:
+    """Return whether a value has a loss for every validation row."""
+    validation = job.validation
+    if validation is None or not validation.keeps_rows:
+        return False
+    rows = validation.y if validation.rows is None else validation.rows
+    return is_floats(value, (len(rows),))
 
 
 def _is_vector(value: Any, job: TrainingJob) -> bool:
