@@ -43,6 +43,8 @@ from sksharp.persistence._rules import CHAINS
 from sksharp.storage import _archive, _files
 from sksharp.training import _fit, _loop
 
+from . import golden
+
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore::sksharp.exceptions.ScalingWarning"),
@@ -130,7 +132,7 @@ def fit_with_kills(model, fit, folder, kill, after=1):
         kill(after)
         try:
             with checkpoints(folder, interval=0):
-                return fit(clone(model)), n_kills
+                return fit(model and clone(model)), n_kills
         except Killed:
             n_kills += 1
             assert n_kills < 100
@@ -878,3 +880,16 @@ def test_every_solver_over_every_base_goes_on(kill, tmp_path):
         )
         assert n_kills == 3, (name, base)
         assert content(fitted, tmp_path) == expected, (name, base)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", golden.FITS)
+def test_every_fit_of_the_record_goes_on(name, kill, tmp_path):
+    make = golden.FITS[name]
+    expected = golden.values_of(make())
+    fitted, _ = fit_with_kills(None, lambda _: make(), tmp_path / "folder", kill)
+    found = golden.values_of(fitted)
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        np.testing.assert_array_equal(found[key], value)
