@@ -70,9 +70,6 @@ class GroupSave:
     of : dict of str to str
         Fingerprints of what the training depends on.
 
-    content : bytes or None
-        What was found of it.
-
     Attributes
     ----------
     jobs : list of TrainingJob
@@ -98,7 +95,7 @@ class GroupSave:
         self.key = hashlib.blake2b(described.encode(), digest_size=20).hexdigest()
         # by the places of the jobs: results of those that have ended
         self._ended: dict[int, TrainingResult] = {}
-        self._begin = self._due = 0.0
+        self._begin = self._due = self._spent = 0.0
 
     @property
     def is_done(self) -> bool:
@@ -198,8 +195,8 @@ class GroupSave:
 
     def end(self, results: Sequence[TrainingResult]) -> None:
         """Save the results, unless to train them again costs little."""
-        seconds = time.monotonic() - self._begin
-        if self.is_writer and seconds * SHARE >= self.context.seconds:
+        allowed = SHARE * (time.monotonic() - self._begin)
+        if self.is_writer and self._spent + self.context.seconds <= allowed:
             self._write(results)
 
     def all_results(self, results: Sequence[TrainingResult]) -> list[TrainingResult]:
@@ -230,6 +227,7 @@ class GroupSave:
                 "killed. Free space, or let the folder be written; it is tried again.",
             )
         self.context.seconds = time.monotonic() - start
+        self._spent += self.context.seconds
 
     def _content(self, results: Sequence[TrainingResult]) -> bytes:
         encoder = ResultEncoder()
