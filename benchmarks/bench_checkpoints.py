@@ -117,7 +117,8 @@ def main() -> None:
             "share_of_saves": sum(times) / sum(walls),
         }
         print(name, results[name], flush=True)
-    print("wrote", harness.save("checkpoints", results))
+    stored = {"environment": harness.environment(), "fits": results}
+    print("wrote", harness.save("checkpoints", stored))
 
 
 if __name__ == "__main__":
