@@ -199,8 +199,8 @@ class Quantile(RegressionLoss):
     >>> from sksharp.options import Quantile
     >>> X, y = [[0.0], [1.0], [2.0], [3.0]], [0.0, 1.0, 1.5, 4.0]
     >>> regr = SAMMLPRegressor(
-    ...     loss=Quantile(quantile=[0.05, 0.5, 0.95]), rho=0, max_iter=20, tol=0,
-    ...     n_iter_no_change=20, random_state=0)
+    ...     loss=Quantile(quantile=[0.05, 0.5, 0.95]), rho=0, max_iter=20, tol=1,
+    ...     random_state=0)
     >>> regr.fit(X, y).predict(X).shape
     (4, 3)
     >>> regr.set_params(loss__quantile=0.9).loss
