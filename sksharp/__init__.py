@@ -14,6 +14,7 @@ from .inspection import (
     SharpnessDisplay,
     robustness,
     sharpness,
+    summary,
 )
 from .model_selection._search import (
     VectorizedGridSearchCV,
@@ -41,6 +42,7 @@ __all__ = [
     "robustness",
     "save",
     "sharpness",
+    "summary",
     "tabular_pipeline",
 ]
 

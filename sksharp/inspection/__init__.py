@@ -1,4 +1,4 @@
-"""Inspection of a fit: the sharpness of its minimum, robustness, and displays."""
+"""Inspection of a fit: its summary, sharpness and robustness, and displays."""
 
 from ._loss_curve import LossCurveDisplay
 from ._loss_landscape import LossLandscapeDisplay
@@ -7,6 +7,7 @@ from ._robustness import Robustness, robustness
 from ._robustness_display import RobustnessDisplay
 from ._sharpness import Sharpness, module_sharpness, sharpness
 from ._sharpness_display import SharpnessDisplay
+from ._summary import summary
 
 __all__ = [
     "LossCurveDisplay",
@@ -19,4 +20,5 @@ __all__ = [
     "module_sharpness",
     "robustness",
     "sharpness",
+    "summary",
 ]

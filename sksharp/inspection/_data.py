@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.base import is_classifier
+from sklearn.base import BaseEstimator, is_classifier
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
@@ -44,6 +44,51 @@ def check_network(estimator: Any) -> None:
 def networks_of(estimator: Any) -> list[Any]:
     """Return the members of an ensemble, or the estimator itself."""
     return list(getattr(estimator, "members_", [estimator]))
+
+
+def estimators_in(estimator: Any) -> list[Any]:
+    """Return the fitted multi-layer perceptrons in an estimator, ensembles as they are.
+
+    Where a fit has left some, those among the parameters are what it was made from, and
+    are left out.
+    """
+    return [*_estimators(estimator, set(), templates=False)]
+
+
+def networks_in(estimator: Any) -> list[Any]:
+    """Return the fitted networks that an estimator consists of, members one by one."""
+    return [
+        network
+        for one in _estimators(estimator, set(), templates=True)
+        for network in networks_of(one)
+        if hasattr(network, "coefs_")
+    ]
+
+
+def _estimators(value: Any, seen: set[int], templates: bool) -> Iterator[Any]:
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    inner: Iterable[Any] = ()
+    if isinstance(value, MLPClassifier | MLPRegressor):
+        if hasattr(value, "coefs_") or hasattr(value, "members_"):
+            yield value
+    elif isinstance(value, BaseEstimator) or hasattr(type(value), "predict_proba"):
+        inner = vars(value).values()
+        if not templates:
+            left = [v for name, v in vars(value).items() if name.endswith("_")]
+            found = [*_estimators(left, seen, templates)]
+            if found:
+                yield from found
+                return
+    elif isinstance(value, dict):
+        inner = value.values()
+    elif isinstance(value, list | tuple) or (
+        isinstance(value, np.ndarray) and value.dtype == object
+    ):
+        inner = value
+    for one in inner:
+        yield from _estimators(one, seen, templates)
 
 
 def weights_of(network: Any) -> Weights:

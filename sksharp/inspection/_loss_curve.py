@@ -10,11 +10,10 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from .._jobs import Array
-from ..estimators._outputs import fitted_loss
 from ..estimators._state import state_of
-from ..estimators._validation import is_loss, is_refined
 from ._data import check_network, networks_of
 from ._plotting import color_of, make_axes, names_of, style_of_line
+from ._scores import epochs_of_scores, name_of_scores
 
 
 class LossCurveDisplay:
@@ -254,7 +253,7 @@ class LossCurveDisplay:
             for i, network in enumerate(members):
                 trainings.append(_training_of(network, is_member=len(members) > 1))
                 labels.append(name if len(members) == 1 else f"{name}, member {i + 1}")
-                score_names.add(_score_name(network, is_member=len(members) > 1))
+                score_names.add(name_of_scores(network, is_member=len(members) > 1))
         curves, scores, epochs, starts = zip(*trainings, strict=True)
         display = cls(
             curves,
@@ -276,17 +275,6 @@ _MARKS: dict[str, dict[str, Any]] = {
 _MARK_NAMES = {"average": "averaging begins", "best": "best epoch"}
 
 
-def _score_name(network: Any, is_member: bool) -> str:
-    scoring = getattr(network, "scoring", None)
-    if scoring is not None and not is_loss(scoring):
-        is_name = isinstance(scoring, str)
-        return f"Validation {scoring}" if is_name else "Validation score"
-    if is_member or is_loss(scoring) or fitted_loss(network) is not None:
-        refined = "refined " if is_refined(scoring) else ""
-        return f"Minus {refined}loss of the left-out rows"
-    return "Validation accuracy" if hasattr(network, "classes_") else "Validation R²"
-
-
 def _training_of(network: Any, is_member: bool) -> tuple[Any, Any, Any, int | None]:
     """Return losses, scores, the epochs of the scores and the start of averaging."""
     check_is_fitted(network)
@@ -297,7 +285,7 @@ def _training_of(network: Any, is_member: bool) -> tuple[Any, Any, Any, int | No
         )
     n_epochs = len(network.loss_curve_)
     scores = getattr(network, "validation_scores_", None) or None
-    epochs = None if scores is None else _epochs_of_scores(network, is_member)
+    epochs = None if scores is None else epochs_of_scores(network, is_member)
     if epochs is None:
         scores = None
     average = state_of(network).averaging
@@ -309,17 +297,3 @@ def _training_of(network: Any, is_member: bool) -> tuple[Any, Any, Any, int | No
         # counted from the end: the curve may have begun in an earlier fit
         start = n_epochs - (average.epochs - average.began)
     return network.loss_curve_, scores, epochs, start
-
-
-def _epochs_of_scores(network: Any, is_member: bool) -> Array | None:
-    """Return the epochs after which the scores were taken, None if unknown."""
-    n_epochs, n_scores = len(network.loss_curve_), len(network.validation_scores_)
-    if not is_member:
-        # with early stopping every epoch has a score, except those of an earlier fit
-        return np.arange(n_epochs - n_scores, n_epochs) + 1
-    freq = state_of(network).score_freq or 1
-    n_last = network.n_iter_
-    epochs = np.append(np.arange(freq, n_last, freq), n_last)
-    # the curve may have begun in an earlier fit
-    epochs += n_epochs - n_last
-    return epochs if len(epochs) == n_scores else None

@@ -17,7 +17,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from .._choices import Choice, suggests
 from .._jobs import Array
-from ._data import check_weights
+from ._data import check_weights, networks_in
 from ._evaluation import Measure, Perturbation, score_name
 from ._losses import loss_name
 from ._perturbations import (
@@ -28,7 +28,7 @@ from ._perturbations import (
     RowPerturbation,
 )
 from ._plotting import names_of
-from ._weight_perturbations import OF_WEIGHTS, WeightPerturbation, networks_in
+from ._weight_perturbations import OF_WEIGHTS, WeightPerturbation
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
-from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from .._jobs import Array
-from ._data import networks_of
+from ._data import networks_in
 
 RandomState = np.random.RandomState
 
@@ -35,30 +33,6 @@ OF_WEIGHTS: dict[str, Callable[[Array, float, RandomState], Array]] = {
     "weight_noise": add_noise,
     "weight_rounding": round_off,
 }
-
-
-def networks_in(estimator: Any) -> list[Any]:
-    """Return the fitted networks that an estimator consists of, members one by one."""
-    return [*_networks(estimator, set())]
-
-
-def _networks(value: Any, seen: set[int]) -> Iterator[Any]:
-    if id(value) in seen:
-        return
-    seen.add(id(value))
-    inner: Iterable[Any] = ()
-    if isinstance(value, MLPClassifier | MLPRegressor):
-        yield from (one for one in networks_of(value) if hasattr(one, "coefs_"))
-    elif isinstance(value, BaseEstimator) or hasattr(type(value), "predict_proba"):
-        inner = vars(value).values()
-    elif isinstance(value, dict):
-        inner = value.values()
-    elif isinstance(value, list | tuple) or (
-        isinstance(value, np.ndarray) and value.dtype == object
-    ):
-        inner = value
-    for one in inner:
-        yield from _networks(one, seen)
 
 
 class WeightPerturbation:
