@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 # a real fit is long: here it is as long as shows that the code runs
 SHORTER = {"max_steps=2500": "max_steps=100"}
 # a page ends early where one of these is not installed
-OPTIONAL = {"lightning", "mapie", "onnx", "onnxruntime", "skl2onnx", "skops"}
+OPTIONAL = {"lightning", "mapie", "onnx", "onnxruntime", "shap", "skl2onnx", "skops"}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 pytestmark = [
@@ -24,6 +24,8 @@ pytestmark = [
     # of Lightning: its use of torch, and what it advises for large data
     pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec:FutureWarning"),
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    # of shap: functions of matplotlib that it calls
+    pytest.mark.filterwarnings("ignore:The set_:PendingDeprecationWarning"),
 ]
 
 
