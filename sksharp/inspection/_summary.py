@@ -225,6 +225,8 @@ def _radius(estimator: Any) -> str | None:
         return f"rho={estimator.rho!r}, {how}"
     if not hasattr(estimator, "rho_grid_"):
         return f"rho={rho:.4g}, used without a choice (rho={estimator.rho!r})"
+    if len(estimator.rho_grid_) == 1:
+        return f"rho={rho:.4g}, the only one of the list"
     if hasattr(estimator, "rho_scores_"):
         why = "the highest score of left-out rows, of equal ones the smallest radius"
     else:
@@ -236,8 +238,8 @@ def _radius(estimator: Any) -> str | None:
 
 
 def _radii(estimator: Any) -> list[Row]:
-    """Return the table of the radii that were tried."""
-    if not hasattr(estimator, "rho_grid_"):
+    """Return the table of the radii that were tried, if there are several."""
+    if len(getattr(estimator, "rho_grid_", ())) < 2:
         return []
     names = {
         "rho_grid_": "rho",

@@ -291,6 +291,11 @@ def test_the_epoch_that_is_named_is_the_one_whose_weights_are_kept():
     np.testing.assert_array_equal(shorter.coefs_[0], clf.coefs_[0])
 
 
+def test_a_single_radius_of_a_list_is_no_choice():
+    clf = classifier(rho=[0.2], n_members=2).fit(X, y)
+    assert line_of("radius", clf) == "rho=0.2, the only one of the list"
+
+
 def test_snapshots_are_those_of_one_training():
     clf = classifier(snapshots=2).fit(X, y)
     lines = summary(clf).splitlines()
