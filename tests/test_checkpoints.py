@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -459,10 +460,18 @@ FORGED = {
     "a short mean": lambda r: with_state(r, mean=np.zeros(1)),
     "a step of -1": lambda r: with_state(r, step=-1),
     "an unknown entry": lambda r: with_state(r, other=np.zeros(16)),
+    "a rate of none": lambda r: with_group(r, lr=None),
+    "a rate that is true": lambda r: with_group(r, lr=True),
+    "a radius of none": lambda r: with_group(r, rho=None),
     "a rate of no number": lambda r: with_group(r, lr="0.1"),
     "an infinite rate": lambda r: with_group(r, lr=np.inf),
     "parameters that are not there": lambda r: with_group(r, params=[5]),
     "too many epochs": lambda r: with_progress(r, n_iter=10**9),
+    # would train for ever: its last epoch has passed
+    "a pause after the last epoch": lambda r: with_progress(
+        r, n_iter=5, loss_curve=[1.0] * 5
+    ),
+    "a best score": lambda r: with_progress(r, best_validation_score=0.5),
     "losses of other epochs": lambda r: with_progress(r, loss_curve=[]),
     "a loss of no number": lambda r: with_progress(r, loss_curve=["a", "b"]),
     "scores": lambda r: with_progress(r, validation_scores=[1.0]),
@@ -505,6 +514,44 @@ def test_other_files_are_refused(kill, tmp_path):
             (save_,) = saves_of(classifier(), _context.Checkpoints(folder, 0))
         assert not save_.is_done
         path = save_.path if save_.path.exists() else path
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+@pytest.mark.parametrize("kind", ["a pipe", "a device", "a folder"])
+def test_what_is_no_regular_file_is_refused(kind, kill, tmp_path):
+    folder = tmp_path / "folder"
+    stopped(classifier(), folder, kill)
+    (path,) = folder.glob("*/*")
+    path.unlink()
+    {
+        "a pipe": os.mkfifo,
+        "a device": lambda path: path.symlink_to("/dev/null"),
+        "a folder": os.mkdir,
+    }[kind](path)
+    for model in (classifier(), classifier(alpha=0.1)):
+        match = "not a regular file" if model.alpha != 0.1 else "None of the 1 files"
+        context = _context.Checkpoints(folder, 0)
+        with pytest.warns(CheckpointWarning, match=match):
+            [save._tell_of_others() for save in saves_of(model, context)]
+        assert context.has_found
+
+
+def test_a_huge_file_is_refused_before_it_is_read(kill, monkeypatch, tmp_path):
+    folder = tmp_path / "folder"
+    stopped(classifier(), folder, kill)
+    (path,) = folder.glob("*/*")
+    os.truncate(path, 2**41)  # of holes, it takes no room
+    with pytest.warns(CheckpointWarning, match="not a complete file"):
+        saves_of(classifier(), _context.Checkpoints(folder, 0))
+
+    def lacks_memory(*args):
+        raise MemoryError
+
+    monkeypatch.setattr(_saves, "unpack", lacks_memory)
+    monkeypatch.setattr(_saves, "check_digest", lambda *args: 0)
+    os.truncate(path, 1)
+    with pytest.warns(CheckpointWarning, match="does not fit into memory"):
+        saves_of(classifier(), _context.Checkpoints(folder, 0))
 
 
 # -- disks and folders ---------------------------------------------------------------------
@@ -596,6 +643,30 @@ def test_two_at_once_in_one_folder_are_both_right(tmp_path):
             joblib.delayed(fit)(k) for k in range(8)
         )
     assert all(content(model, tmp_path) == expected for model in fitted)
+
+
+def removed_before(monkeypatch, place, name):
+    """Let another process remove a folder's files before each call of a function."""
+    function = getattr(place, name)
+
+    def called(path, *args):
+        shutil.rmtree(path, ignore_errors=True)
+        return function(path, *args)
+
+    monkeypatch.setattr(place, name, called)
+
+
+def test_another_process_may_remove_the_folder_at_any_time(monkeypatch, tmp_path):
+    folder = tmp_path / "folder"
+    with checkpoints(folder, interval=0):
+        expected = content(classifier().fit(X, LABELS), tmp_path)
+        removed_before(monkeypatch, _saves.Path, "glob")
+        removed_before(monkeypatch, _saves.Path, "iterdir")
+        assert content(classifier().fit(X, LABELS), tmp_path) == expected
+    monkeypatch.setattr(_saves.Path, "glob", full)
+    monkeypatch.setattr(_saves.Path, "iterdir", full)
+    with checkpoints(folder, interval=0):
+        assert content(classifier().fit(X, LABELS), tmp_path) == expected
 
 
 def test_two_trainings_in_one_folder_leave_each_other_alone(kill, tmp_path):
@@ -767,10 +838,12 @@ def test_a_search_in_threads_is_kept(epochs, tmp_path):
 def test_an_estimator_keeps_nothing_of_the_context(tmp_path):
     with checkpoints(tmp_path / "folder", interval=0):
         unfitted = clone(classifier())
+        stored = pickle.dumps(unfitted)
         fitted = clone(classifier()).fit(X, LABELS)
     assert not vars(fitted).get("_checkpoints")
     assert "checkpoint" not in repr(unfitted)
     unfitted.fit(X, LABELS)  # of a context that is over
+    pickle.loads(stored).fit(X, LABELS)  # which a pickle has not heard of
     assert not (tmp_path / "folder").exists()
     save(clone(unfitted), tmp_path / "model")
 

@@ -79,6 +79,7 @@ def checkpoints(
     ``partial_fit`` is one epoch and not saved either: a stream is best kept by
     :func:`save`.
 
+    Threads that a script starts itself are outside of the context: enter it in each.
     Networks that train in processes of this package or of joblib are saved there, also
     those of ``GridSearchCV(n_jobs=2)``. On a cluster the folder must be one that all
     machines see. In :func:`sksharp.distributed.data_parallel` the first process reads and
@@ -165,6 +166,9 @@ class Checkpoints:
     is_interrupted : bool
         Whether a training was interrupted by the user, and is to go on another time.
 
+    is_elsewhere : bool
+        Whether this is a copy in another process, or one that was stored.
+
     has_found : bool
         Whether a training was found in the folder.
 
@@ -176,8 +180,9 @@ class Checkpoints:
         self.folder, self.interval = folder, interval
         self.name = uuid.uuid4().hex
         # of earlier contexts
-        self.has_files = any(folder.iterdir())
+        self.has_files = bool(found(folder, "*"))
         self.is_over = self.is_interrupted = self.has_found = False
+        self.is_elsewhere = False
         self._told: set[str] = set()
         self.seconds = self._measure()
 
@@ -190,8 +195,14 @@ class Checkpoints:
         return time.monotonic() - start
 
     def __getstate__(self) -> dict[str, Any]:
-        # another process tells by itself
-        return {**vars(self), "_told": set()}
+        # another process tells by itself, and does not hear of the end
+        return {**vars(self), "_told": set(), "is_elsewhere": True}
+
+    @property
+    def is_known_over(self) -> bool:
+        """Whether the context has ended, as far as can be known."""
+        # its folder goes when it ends
+        return self.is_over or (self.is_elsewhere and not self.folder.is_dir())
 
     def tell(self, kind: str, message: str) -> None:
         """Warn, once of every kind."""
@@ -201,21 +212,36 @@ class Checkpoints:
 
     def own_files(self) -> list[Path]:
         """Return the files of this context, of all processes."""
-        return list(self.folder.glob(f"*/{self.name}{SUFFIX}"))
+        return found(self.folder, f"*/{self.name}{SUFFIX}")
 
     def other_files(self) -> list[Path]:
-        """Return the files of other contexts."""
+        """Return the files of other contexts, the latest last."""
         own = self.name + SUFFIX
-        return [path for path in self.folder.glob(f"*/*{SUFFIX}") if path.name != own]
+        paths = found(self.folder, f"*/*{SUFFIX}")
+        return sorted((path for path in paths if path.name != own), key=time_of)
 
     def clean_up(self) -> None:
         """Remove what belongs to the trainings of this context."""
         for own in self.own_files():
-            for path in own.parent.iterdir():
+            for path in found(own.parent, "*"):
                 with contextlib.suppress(OSError):
                     path.unlink()
             with contextlib.suppress(OSError):
                 own.parent.rmdir()
+
+
+def found(folder: Path, pattern: str) -> list[Path]:
+    """Return the paths in a folder, none if another process removes it meanwhile."""
+    with contextlib.suppress(OSError):
+        return list(folder.glob(pattern))
+    return []
+
+
+def time_of(path: Path) -> float:
+    """Return when a file was written, 0 if it is gone."""
+    with contextlib.suppress(OSError):
+        return os.path.getmtime(path)
+    return 0.0
 
 
 def current_checkpoints() -> Checkpoints | None:
@@ -254,7 +280,7 @@ def of_fit(estimator: Any, why_not: str | None) -> Iterator[None]:
     """
     carried = vars(estimator).pop("_checkpoints", None)
     context = _active.get()
-    if context is None and carried is not None and not carried.is_over:
+    if context is None and carried is not None and not carried.is_known_over:
         context = carried
     if context is not None and why_not is not None:
         if why_not:

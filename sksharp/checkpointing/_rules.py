@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from .._jobs import Progress, Snapshot, TrainingJob, TrainingResult, Weights
 from ..storage._predicates import (
     is_count,
-    is_finite_or_none,
+    is_finite,
     is_floats,
     is_network,
     is_number,
@@ -50,6 +50,7 @@ def _is_result(result: Any, job: TrainingJob) -> bool:
             if result.optimizer_state is not None
             else not result.is_paused
         )
+        and (not result.is_paused or _may_go_on(result.progress.n_iter, job))
         and (averaging is None or _is_average(averaging, job))
         and is_count(result.n_averaged)
         and _draws_alike(result.random_state, job.random_state)
@@ -58,6 +59,11 @@ def _is_result(result: Any, job: TrainingJob) -> bool:
         and result.is_interrupted is False
         and all(_is_snapshot(snapshot, job) for snapshot in result.snapshots)
     )
+
+
+def _may_go_on(n_iter: int, job: TrainingJob) -> bool:
+    """Return whether a training may pause there; after its last epoch it has no end."""
+    return n_iter < job.epochs or n_iter == job.pause_at
 
 
 def _is_warning(value: Any) -> bool:
@@ -83,12 +89,15 @@ def _is_progress(value: Any, job: TrainingJob) -> bool:
         type(value) is Progress
         and all(map(is_count, (value.t, value.n_iter, value.best_n_iter)))
         and is_count(value.no_improvement_count)
-        and value.n_iter <= job.epochs
+        and value.n_iter <= (job.epochs if job.pause_at is None else job.pause_at)
         and is_numbers(value.loss_curve)
         and len(value.loss_curve) == before + value.n_iter
         and (scores is None) == (job.progress.validation_scores is None)
         and (scores is None or is_numbers(scores))
-        and (value.best_loss is None) == (job.progress.best_loss is None)
+        and all(
+            (getattr(value, name) is None) == (getattr(job.progress, name) is None)
+            for name in ("best_loss", "best_validation_score")
+        )
         and all(number is None or is_number(number) for number in optional)
         and type(value.was_stalled) is bool
         and (value.best_row_losses is None or _are_losses(value.best_row_losses, job))
@@ -115,10 +124,15 @@ def _is_state(value: Any, job: TrainingJob) -> bool:
         *_, descent = links
         needed = {"params", "lr", *descent.reads, *descent.option_arguments()}
         rest = dict(group)
+        given = {name for spec in job.settings.optimizers for name in spec.arguments}
+        # of a descent without momentum
+        if "momentum" not in given and rest.get("momentum", 0) is None:
+            del rest["momentum"]
         return (
             rest.pop("params") == [0]
             and needed | {*descent.counters} <= group.keys()
-            and all(type(v) is bool or is_finite_or_none(v) for v in rest.values())
+            and all(type(v) is bool or is_finite(v) for v in rest.values())
+            and type(rest["lr"]) is not bool
         )
 
     return is_optimizer_state(

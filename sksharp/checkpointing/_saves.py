@@ -8,10 +8,11 @@ import dataclasses
 import hashlib
 import io
 import os
+import stat
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 import joblib
 import numpy as np
@@ -19,10 +20,10 @@ import numpy as np
 from .._fingerprints import Fingerprints
 from .._jobs import Progress, Snapshot, TrainingJob, TrainingResult
 from .._version import __version__
-from ..storage._archive import Format, NotReadable, pack, unpack
+from ..storage._archive import Format, NotReadable, check_digest, pack, unpack
 from ..storage._encoding import Decoder, Encoder
 from ..storage._files import replace_file
-from ._context import SUFFIX, Checkpoints
+from ._context import SUFFIX, Checkpoints, found, time_of
 from ._rules import CATEGORIES, are_results
 
 FORMAT = Format("sksharp checkpoint", 1, "sksharp.checkpoints")
@@ -117,23 +118,18 @@ class GroupSave:
 
     def read(self) -> bytes | None:
         """Return the latest readable file of the training, None if there is none."""
-        try:
-            paths = sorted(
-                self.path.parent.glob("*" + SUFFIX), key=os.path.getmtime, reverse=True
-            )
-        except OSError:
-            paths = []
-        for path in paths:
+        paths = found(self.path.parent, "*" + SUFFIX)
+        for path in sorted(paths, key=time_of, reverse=True):
             try:
-                with open(path, "rb") as file:
-                    content = file.read()
+                content = _content_of(path)
                 self._results_of(content)
-            except (OSError, NotReadable) as error:
+            except (OSError, NotReadable, MemoryError) as error:
                 self.context.has_found = True
+                why = str(error).rstrip(".") or "it does not fit into memory"
                 self.context.tell(
                     str(path),
-                    f"The file {str(path)!r} cannot be used: {str(error).rstrip('.')}. "
-                    "What it held is trained anew.",
+                    f"The file {str(path)!r} cannot be used: {why}. What it held is "
+                    "trained anew.",
                 )
                 continue
             if path != self.path:
@@ -258,11 +254,26 @@ class GroupSave:
     def _diff(self, path: Path) -> list[str]:
         """Return the names of what differs between this training and that of a file."""
         try:
-            with open(path, "rb") as file:
+            with _open_regular(path) as file:
                 of = dict(unpack(file, FORMAT)[0]["of"])
         except Exception:  # it is not read for anything else
             return []
         return [name for name, digest in self.of.items() if of.get(name) != digest]
+
+
+def _open_regular(path: Path) -> BinaryIO:
+    """Open a file, but no pipe, which may wait for ever, and no device."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise NotReadable("it is not a regular file.")
+    return open(path, "rb")
+
+
+def _content_of(path: Path) -> bytes:
+    """Return the content of a file, which is not taken into memory if it is damaged."""
+    with _open_regular(path) as file:
+        check_digest(file, FORMAT)
+        file.seek(0)
+        return file.read()
 
 
 def _with_names(result: TrainingResult) -> TrainingResult:

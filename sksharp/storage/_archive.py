@@ -116,7 +116,7 @@ def unpack(file: BinaryIO, format: Format) -> tuple[dict[str, Any], list[Array]]
     NotReadable
         If it is not.
     """
-    size = _check_digest(file, format)
+    size = check_digest(file, format)
     try:
         with zipfile.ZipFile(file) as archive:
             manifest = json.loads(archive.read(_stored(archive, MANIFEST, format)))
@@ -137,7 +137,7 @@ def unpack(file: BinaryIO, format: Format) -> tuple[dict[str, Any], list[Array]]
     return manifest, arrays
 
 
-def _check_digest(file: BinaryIO, format: Format) -> int:
+def check_digest(file: BinaryIO, format: Format) -> int:
     """Return the size of a file without its checksum, or raise if that is wrong."""
     size = file.seek(0, io.SEEK_END) - DIGEST_LENGTH
     file.seek(max(0, size - len(COMMENT)))
