@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 from scipy.special import ndtri
 
 from ._bits import LEVELS, nearest_level, words_of
+from ._numbers import near_one
 
 Array = NDArray[Any]
 
@@ -70,6 +71,10 @@ class Columns:
             if sample_weight is not None:
                 weights = np.abs(sample_weight[part])
             if weights.any():
+                # a row of weight 0 may have any numbers
+                is_there = weights > 0
+                if not is_there.all():
+                    rows, weights = rows[is_there], weights[is_there]
                 columns = columns._with(rows, weights)
         return columns
 
@@ -77,8 +82,9 @@ class Columns:
         # around a row: a constant column has no rounding errors
         of_rows, origin = weights.sum(), rows[0]
         with np.errstate(over="ignore", invalid="ignore"):
-            mean = weights @ (rows - origin) / of_rows
-            variance = weights @ (rows - origin - mean) ** 2 / of_rows
+            weights, unit = near_one(weights)
+            mean = weights @ (rows - origin) / (of_rows / unit)
+            variance = weights @ (rows - origin - mean) ** 2 / (of_rows / unit)
             if not self.weight:
                 return type(self)(float(of_rows), origin + mean, variance)
             total = self.weight + of_rows

@@ -5,7 +5,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 from sklearn.utils._param_validation import Interval
 
 
@@ -91,3 +91,13 @@ def check_data(array: Any, dtype: DTypeLike, name: str) -> None:
 
 def _or_wider(dtype: DTypeLike) -> str:
     return ", or give X as float64" if np.finfo(dtype).bits < 64 else ""
+
+
+def near_one(values: NDArray[Any]) -> tuple[NDArray[Any], float]:
+    """Return numbers over a power of two, and it: their squares do not overflow.
+
+    They have the digits that they had, and the largest is between 1 and 2.
+    """
+    largest = np.abs(values).max(initial=0)
+    exponent = int(np.frexp(largest)[1]) - 1
+    return np.ldexp(values, -exponent), float(np.ldexp(1.0, exponent))

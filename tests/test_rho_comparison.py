@@ -9,7 +9,7 @@ from sklearn.model_selection import KFold
 from sksharp import SAMMLPClassifier, SAMMLPRegressor, load, save
 from sksharp.estimators import _comparison, _rho_search
 from sksharp.estimators._comparison import largest_as_good, standard_error
-from sksharp.options import SWA
+from sksharp.options import SWA, InputNoise
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -51,6 +51,36 @@ def test_the_error_of_weighted_rows_by_hand():
     # a unit of the weights does not matter, and rows of weight 0 are not there
     more = np.r_[FEW, 100.0], np.arange(4), np.r_[5 * weights, 0.0]
     assert_allclose(standard_error(*more), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("unit", [1e-300, 1e-160, 1e160, 1e300])
+def test_the_error_of_numbers_whose_squares_are_none(unit):
+    weights = np.array([1.0, 1.0, 2.0])
+    expected = standard_error(FEW, np.arange(3), weights)
+    error = standard_error(FEW, np.arange(3), unit * weights)
+    assert_allclose(error, expected, rtol=1e-12)
+    error = standard_error(unit * FEW, np.arange(3), weights)
+    assert_allclose(error, unit * expected, rtol=1e-12)
+
+
+def test_large_weights_choose_the_radius_of_small_ones():
+    fits = [
+        SAMMLPClassifier(**SMALL | {"alpha": 0.0, "rho": [0.0, 0.1, 20.0]}).fit(
+            X, LABELS, sample_weight=unit * WEIGHTS
+        )
+        for unit in (1, 2.0**700)
+    ]
+    errors = [fit.rho_standard_errors_ for fit in fits]
+    assert_allclose(*errors, rtol=1e-9)
+    assert fits[0].rho_ == fits[1].rho_ < 20
+
+
+def test_radii_that_all_diverge_are_an_error_and_nothing_of_numpys():
+    served = InputNoise(std=1e300, on="validation")
+    reg = SAMMLPRegressor(**SMALL, input_noise=served)
+    with np.errstate(all="raise"), pytest.raises(ValueError, match="no finite loss"):
+        reg.fit(X, TARGETS)
+    assert not hasattr(reg, "coefs_")
 
 
 def test_rows_that_are_held_out_twice_count_once():

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .._jobs import Array, TrainingJob, Validation
+from .._numbers import near_one
 
 # a loss is measurably above the lowest from more than so many standard errors on
 STANDARD_ERRORS = 1.0
@@ -55,6 +56,8 @@ def standard_error(differences: Array, rows: Array, weights: Array) -> float:
     error : float
         In the units of the differences. 0 if there is one row, of which nothing is known.
     """
+    weights, _ = near_one(weights)
+    differences, unit = near_one(differences)
     mean = np.average(differences, weights=weights)
     _, of_row = np.unique(rows, return_inverse=True)
     deviations = np.bincount(of_row, weights * (differences - mean))
@@ -62,7 +65,7 @@ def standard_error(differences: Array, rows: Array, weights: Array) -> float:
     if n < 2:
         return 0.0
     total = np.sqrt(n / (n - 1) * np.square(deviations).sum())
-    return float(total / weights.sum())
+    return float(unit * (total / weights.sum()))
 
 
 def largest_as_good(

@@ -142,8 +142,10 @@ class Halving:
             self.differences[i], self.standard_errors[i] = 0.0, 0.0
             if i == lowest:
                 continue
-            self.differences[i] = self.losses[i] - self.losses[lowest]
-            if np.isfinite(self.differences[i]):
+            if np.isinf(self.losses[i]):  # maybe the lowest too
+                self.differences[i] = np.inf
+            else:
+                self.differences[i] = self.losses[i] - self.losses[lowest]
                 of_rows = self._row_losses(i, folds) - self._row_losses(lowest, folds)
                 self.standard_errors[i] = standard_error(of_rows, rows, weights)
         self.chosen = largest_as_good(

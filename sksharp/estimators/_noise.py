@@ -54,7 +54,7 @@ def with_columns(
             f"input_noise must be representable in {data.dtype}, the dtype of X, in units "
             f"of the standard deviation of every column, got input_noise="
             f"{plan.params['input_noise']!r} with a standard deviation of "
-            f"{np.nanmax(columns.spread):.2g}. Lower it, or scale X."
+            f"{np.nan_to_num(columns.spread, nan=np.inf).max():.2g}. Lower it, or scale X."
         )
     return dataclasses.replace(data, columns=columns)
 

@@ -320,6 +320,18 @@ def test_sizes_around_a_far_place_keep_their_digits():
     assert_allclose(far.spread[:-1], X.std(0)[:-1], rtol=1e-5)
 
 
+def test_rows_of_weight_zero_may_have_any_numbers():
+    far = np.r_[np.full((1, X.shape[1]), 1e308), np.full((1, X.shape[1]), -1e308), X]
+    found = Columns.of(far, np.r_[0.0, 0.0, np.ones(len(X))])
+    assert found.key == Columns.of(X).key
+
+
+@pytest.mark.parametrize("unit", [2.0**-1000, 2.0**1000])
+def test_the_unit_of_weights_does_not_matter(unit):
+    found = Columns.of(1e3 * X, np.full(len(X), unit))
+    assert found.key[1:] == Columns.of(1e3 * X).key[1:]
+
+
 # -- rows that are held out ----------------------------------------------------------------
 
 NOISE = HeldOutNoise(NoiseSettings(STD, MISSING), Columns.of(X), (1, 2))
