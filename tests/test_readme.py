@@ -16,7 +16,20 @@ ROOT = Path(__file__).parents[1]
 # a real fit is long: here it is as long as shows that the code runs
 SHORTER = {"max_steps=2500": "max_steps=100"}
 # a page ends early where one of these is not installed
-OPTIONAL = {"lightning", "mapie", "onnx", "onnxruntime", "shap", "skl2onnx", "skops"}
+OPTIONAL = {
+    "accelerate",
+    "lightning",
+    "mapie",
+    "mlflow",
+    "onnx",
+    "onnxruntime",
+    "optuna",
+    "shap",
+    "skl2onnx",
+    "skops",
+    "tensorboard",
+    "transformers",
+}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 pytestmark = [
@@ -26,6 +39,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
     # of shap: functions of matplotlib that it calls
     pytest.mark.filterwarnings("ignore:The set_:PendingDeprecationWarning"),
+    # of MLflow: its use of SQLAlchemy
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"),
 ]
 
 
