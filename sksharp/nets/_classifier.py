@@ -38,7 +38,7 @@ class SAMNetClassifier(FlatNet, NeuralNetClassifier):
         ``module__...``. It returns the input of the criterion: with the default one output
         for every class, (n_rows, n_classes), without softmax. If its constructor has
         arguments ``n_features_in`` or ``n_outputs``, they are the number of columns and of
-        classes. Of an object every fit trains a copy.
+        classes. Of an object every fit trains a copy, from the weights that it has.
 
     criterion : class or object, default=torch.nn.CrossEntropyLoss
         The loss. :class:`torch.nn.NLLLoss` takes probabilities, as in skorch, and
@@ -170,10 +170,15 @@ class SAMNetClassifier(FlatNet, NeuralNetClassifier):
     >>> from torch import nn
     >>> from sksharp.nets import SAMNetClassifier
     >>> X, y = load_wine(return_X_y=True)
-    >>> module = nn.Sequential(nn.Linear(13, 16), nn.ReLU(), nn.Linear(16, 3))
-    >>> net = SAMNetClassifier(module, rho=0.1, lr=0.01, max_epochs=30, random_state=0)
-    >>> net.fit(scale(X), y).score(scale(X), y)
-    1.0
+    >>> def make_module(n_features_in, n_outputs):
+    ...     return nn.Sequential(
+    ...         nn.Linear(n_features_in, 16), nn.ReLU(), nn.Linear(16, n_outputs)
+    ...     )
+    >>> net = SAMNetClassifier(
+    ...     make_module, rho=0.1, lr=0.01, max_epochs=30, random_state=0
+    ... )
+    >>> net.fit(scale(X), y).score(scale(X), y) > 0.95
+    True
     """
 
     def __init__(
