@@ -52,11 +52,6 @@ def forest(problem: Problem) -> BaseEstimator:
     return with_plain_preprocessing(cls(random_state=problem.seed), problem)
 
 
-def network(settings: dict[str, Any], **parameters: Any) -> Method:
-    """Return our network with settings, some of them replaced, as a method."""
-    return partial(sharp, **{**settings, **parameters})
-
-
 METHODS = {
     "mlp": OF_QUALITY["mlp"],
     "mlp_es": OF_QUALITY["mlp_es"],
@@ -73,7 +68,7 @@ METHODS = {
 
 def add(name: str, group: str, settings: dict[str, Any], **parameters: Any) -> None:
     """Add a network of ours to the methods."""
-    METHODS[name] = Method(network(settings, **parameters), group, OURS)
+    METHODS[name] = Method(partial(sharp, **{**settings, **parameters}), group, OURS)
 
 
 for _rho in (0.0, 0.2, 0.5, 1.0):

@@ -88,14 +88,17 @@ def evaluate(estimator: Any, problem: Problem) -> dict[str, float]:
                 n_repeats=N_REPEATS,
                 random_state=problem.seed,
             )
-        except (TypeError, ValueError):
-            continue  # no such columns, or no networks
+        except (TypeError, ValueError) as error:  # no such columns, or no networks
+            print(f"without {name}: {error}", flush=True)
+            continue
         figures["score"] = float(found.baseline_scores[0])
         figures["loss"] = float(found.baseline_losses[0]) / unit
         means = zip(strengths, found.scores_mean[0], found.losses_mean[0], strict=True)
         for strength, score, loss in means:
             figures[column(name, strength)] = float(score)
             figures[column(name, strength, "loss")] = float(loss) / unit
+    if "score" not in figures:
+        raise ValueError("every perturbation was refused")
     return figures
 
 

@@ -111,8 +111,8 @@ class SAMNetClassifier(FlatNet, NeuralNetClassifier):
         Where to train. 'auto' is CUDA if there is a device.
 
     random_state : int or RandomState, default=None
-        Determines initial weights, dropout and the order of the rows, and the rows that
-        are held out. None draws a seed from torch's generator.
+        Determines initial weights, unless the module is an object, dropout, the order of
+        the rows, and the rows that are held out. None draws a seed from torch's generator.
 
     verbose : int, default=0
         Whether skorch prints a line for every epoch.

@@ -100,6 +100,16 @@ def test_a_module_that_is_an_object_is_copied():
     assert_array_equal(weights(net.fit(X, y)), first)
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_an_object_is_trained_from_the_weights_that_it_has(seed):
+    module = Small(4, 3)
+    before = {name: v.clone() for name, v in module.state_dict().items()}
+    net = classifier(module=module, lr=1e-30, random_state=seed).fit(X, y)
+    for name, value in net.module_.state_dict().items():
+        assert_array_equal(value, before[name])
+    assert net.module_ is not module
+
+
 # -- data ------------------------------------------------------------------------------
 
 
