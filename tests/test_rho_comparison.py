@@ -105,8 +105,30 @@ def test_of_one_row_nothing_is_known():
     ids=str,
 )
 def test_the_largest_within_an_error_is_chosen(differences, chosen):
-    errors = np.where(np.array(differences) == 0, 0, 0.1)
-    assert largest_as_good(range(3), np.array(differences), errors) == chosen
+    differences = np.array(differences)
+    errors = np.where(differences == 0, 0, 0.1)
+    assert largest_as_good(range(3), 10 + differences, differences, errors) == chosen
+
+
+@pytest.mark.parametrize("lowest", [1.0, -1.0, 1e-300, 1e300])
+@pytest.mark.parametrize(("increase", "chosen"), [(0.049, 1), (0.051, 0)])
+def test_an_error_excuses_no_more_than_a_twentieth(lowest, increase, chosen):
+    differences = np.array([0, increase, 0]) * abs(lowest)
+    # of the last radius, which was given up, nothing counts
+    losses = lowest + differences - [0, 0, abs(lowest)]
+    errors = np.full(3, abs(lowest))
+    assert largest_as_good([0, 1], losses, differences, errors) == chosen
+
+
+def test_one_enormous_loss_is_no_excuse():
+    of_rows = np.zeros(300)
+    of_rows[17] = 1e6
+    error = standard_error(of_rows, np.arange(300), np.ones(300))
+    differences = np.array([0.0, of_rows.mean()])
+    assert_allclose(error, differences[1], rtol=1e-12)
+    losses = 0.3 + differences
+    errors = np.array([0.0, error * (1 + 1e-9)])
+    assert largest_as_good([0, 1], losses, differences, errors) == 0
 
 
 # -- fits --------------------------------------------------------------------------------
@@ -172,6 +194,7 @@ def test_the_errors_are_those_of_the_rows_out_of_fold(kind, weights, without_run
     assert_allclose(members.rho_differences_, means - means.min(), atol=1e-9)
     assert_allclose(members.rho_standard_errors_, errors, rtol=1e-6, atol=1e-12)
     is_good = members.rho_differences_ <= members.rho_standard_errors_
+    is_good &= members.rho_losses_ <= 1.05 * means.min()
     assert members.rho_ == members.rho_grid_[is_good].max()
 
 
@@ -233,6 +256,7 @@ def test_the_rule_holds_at_every_rung(n_members, monkeypatch):
     assert clf.rho_ < 20
     # what is far from the best goes on as long as it is not measurably worse
     monkeypatch.setattr(_comparison, "STANDARD_ERRORS", 1e9)
+    monkeypatch.setattr(_comparison, "MAX_INCREASE", 1e9)
     clf.fit(X, LABELS)
     assert clf.rho_ == 20
     assert clf.rho_epochs_.argmax() == 4

@@ -9,8 +9,11 @@ import numpy as np
 from .._jobs import Array, TrainingJob, Validation
 from .._numbers import near_one
 
-# a loss is measurably above the lowest from more than so many standard errors on
+# a loss is as good as the lowest if it is above it by no more than so many standard errors
 STANDARD_ERRORS = 1.0
+# and by no more than this share of it: one row with an enormous loss has a standard error
+# as large as what it adds to the mean
+MAX_INCREASE = 0.05
 
 
 def validation_in(job: TrainingJob) -> Validation:
@@ -69,14 +72,17 @@ def standard_error(differences: Array, rows: Array, weights: Array) -> float:
 
 
 def largest_as_good(
-    radii: Sequence[int], differences: Array, standard_errors: Array
+    radii: Sequence[int], losses: Array, differences: Array, standard_errors: Array
 ) -> int:
-    """Return the largest radius whose loss is not measurably above the lowest.
+    """Return the largest radius whose loss is as good as the lowest.
 
     Parameters
     ----------
     radii : sequence of int
         Indices of the radii that are compared, which are in ascending order.
+
+    losses : array of shape (n_radii,)
+        Their losses.
 
     differences : array of shape (n_radii,)
         Their losses less the lowest.
@@ -84,6 +90,9 @@ def largest_as_good(
     standard_errors : array of shape (n_radii,)
         Standard errors of these differences.
     """
+    bound = MAX_INCREASE * abs(min(losses[i] for i in radii))
     return max(
-        i for i in radii if differences[i] <= STANDARD_ERRORS * standard_errors[i]
+        i
+        for i in radii
+        if differences[i] <= min(STANDARD_ERRORS * standard_errors[i], bound)
     )

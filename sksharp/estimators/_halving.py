@@ -149,7 +149,7 @@ class Halving:
                 of_rows = self._row_losses(i, folds) - self._row_losses(lowest, folds)
                 self.standard_errors[i] = standard_error(of_rows, rows, weights)
         self.chosen = largest_as_good(
-            list(self.running), self.differences, self.standard_errors
+            list(self.running), self.losses, self.differences, self.standard_errors
         )
 
     def _row_losses(self, i: int, folds: Iterable[int]) -> Array:

@@ -327,7 +327,8 @@ class RhoCurveDisplay:
             'difference' draws what the choice was made by: how far each loss was above
             the lowest when the radius was last compared (``rho_differences_``), with bars
             of a standard error (``rho_standard_errors_``). Of the radii that were
-            compared last, the largest whose bar reaches 0 is chosen.
+            compared last, the largest whose bar reaches 0, and whose loss is at most 5 %
+            above the lowest, is chosen.
 
         ax : matplotlib Axes, default=None
             Where to draw, None for a new figure.

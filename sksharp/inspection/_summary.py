@@ -232,7 +232,7 @@ def _radius(estimator: Any) -> str | None:
     else:
         why = (
             "of the radii that were compared last, the largest whose loss of left-out "
-            "rows was at most a standard error above the lowest"
+            "rows was at most a standard error and 5 % above the lowest"
         )
     return f"rho={rho:.4g} was chosen: {why}"
 

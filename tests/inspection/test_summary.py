@@ -103,7 +103,8 @@ def test_a_chosen_radius_with_an_average_and_a_temperature():
       solver       'sam', base_solver='adam', learning_rate_init=0.001, batch_size='auto',
                    alpha=0.0001
       radius       rho=0.1 was chosen: of the radii that were compared last, the largest
-                   whose loss of left-out rows was at most a standard error above the lowest
+                   whose loss of left-out rows was at most a standard error and 5 % above
+                   the lowest
                       rho    loss  above lowest  standard error  epochs
                         0    0.25             0               0       5
                    *  0.1  0.2512         0.001           0.002       5
