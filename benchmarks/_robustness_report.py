@@ -5,15 +5,12 @@ from __future__ import annotations
 import argparse
 import csv
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from _comparison import Runs, pairs, restrict, select, table
 from _datasets import SETS
 from bench_robustness import BENCHMARK, FIGURES, OF_ROWS, OF_WEIGHTS, column
-
-IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
 PAGE = """# What flatness is for
 
@@ -390,43 +387,37 @@ AXES = {
 
 def draw() -> None:
     """Draw accuracy against the strength of three perturbations."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from _pictures import plt, save
 
     runs = of_task(of_methods(read(), list(DRAWN)), False)
     runs = with_all(runs, [column(name, OF_ROWS[name][0]) for name in AXES])
     figure, axes = plt.subplots(
-        1, 3, figsize=(10.5, 3.9), sharey=True, layout="constrained"
+        1, 3, figsize=(10.5, 4.3), sharey=True, layout="constrained"
     )
     for ax, (name, label) in zip(axes, AXES.items(), strict=True):
         strengths = OF_ROWS[name]
+        last = {}
         for method, (words, color, line) in DRAWN.items():
             figures = ["score", *(column(name, one) for one in strengths)]
             scores = [
                 100 * np.mean([mean_of(sets, one) for sets in runs[method].values()])
                 for one in figures
             ]
-            ax.plot(
-                [0, *strengths],
-                scores,
-                line,
-                color=color,
-                label=words,
-                marker=".",
-                lw=2,
-            )
+            style = {"color": color, "label": words, "marker": ".", "lw": 2}
+            ax.plot([0, *strengths], scores, line, **style)
+            last[words] = scores[-1]
         ax.set_xlabel(label)
         ax.grid(alpha=0.3)
-    axes[0].set_ylabel("Accuracy on test rows, %")
-    axes[2].legend(frameon=False, loc="lower left")
-    figure.suptitle(
-        "Noisy numbers cost flat networks least and trees most; swapped entries cost "
-        f"CatBoost least ({len(runs['mlp'])} tables)",
-        fontsize="medium",
+        ax.spines[["top", "right"]].set_visible(False)
+        ends = [pick(last, key=last.get) for pick in (max, min)]
+        title = "\n".join(f"{one}: {last[one]:.0f} %" for one in ends)
+        ax.set_title(f"Most and least left, at the right end:\n{title}", fontsize=9)
+    axes[0].set_ylabel(f"Accuracy on test rows of {len(runs['mlp'])} tables, %")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=len(labels), frameon=False
     )
-    figure.savefig(IMAGES / "robustness.png", dpi=110)
+    save(figure, "robustness")
 
 
 def mean_of(splits: dict[int, dict[str, float]], figure: str) -> float:

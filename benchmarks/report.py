@@ -11,8 +11,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import _landing_report
+import _pictures
 import _robustness_report
-import numpy as np
 from _comparison import (
     Runs,
     compare,
@@ -22,7 +23,6 @@ from _comparison import (
     compare_pairs,
     compare_sets,
     compare_sizes,
-    pairs,
     select,
     summary,
 )
@@ -264,21 +264,6 @@ MAX_ROWS_OF_SOLVERS = 4400
 NOISES = (0.0, 0.2, 0.4)
 HIDDEN = ("recipes", "family", "ablation")  # groups that the tables of all leave out
 SIZES = [500, 1500, 5000]  # bounds of the training rows
-
-
-# of the picture: label, its place, and a color that the color-blind can tell apart
-ABOVE, BELOW, RIGHT = ("center", "bottom"), ("center", "top"), ("left", "center")
-SHIFT = {"bottom": (0, 3), "top": (0, -4), "center": (8, 0)}  # points
-NAMES = {
-    "default": ("sksharp as it comes", ABOVE, "#0072B2"),
-    "recommended": ("sksharp, tabular_pipeline", BELOW, "#0072B2"),
-    "mlp_es": ("scikit-learn's MLP, early stopping", RIGHT, "0.3"),
-    "hgb": ("HistGradientBoosting", BELOW, "#D55E00"),
-    "lightgbm": ("LightGBM", ABOVE, "#D55E00"),
-    "catboost": ("CatBoost", RIGHT, "#D55E00"),
-    "realmlp": ("RealMLP", ABOVE, "#009E73"),
-    "realmlp5": ("RealMLP, five folds", ABOVE, "#009E73"),
-}
 
 
 def load(name: str) -> dict[str, Any]:
@@ -683,79 +668,6 @@ def described(method: str) -> tuple[str, str]:
     return ADDED.get(method, (f"`'{method}'`", setting))
 
 
-def draw() -> None:
-    """Draw the ratios of the fits."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    rows = load("fit")["rows"]
-    names = [f"{row['solver']}, {network(row)}, {row['dtype']}" for row in rows]
-    ratios = [row["to_sklearn_adam"] for row in rows]
-    figure, ax = plt.subplots(figsize=(8, 0.35 * len(rows) + 1), layout="constrained")
-    colors = ["tab:gray" if row["solver"] == "adam" else "tab:blue" for row in rows]
-    bars = ax.barh(names, ratios, color=colors)
-    ax.bar_label(bars, fmt="%.2f", padding=3)
-    ax.axvline(1, color="black", linestyle="--", linewidth=1)
-    ax.invert_yaxis()
-    ax.margins(x=0.1)
-    ax.set_xlabel("CPU time of a fit over that of scikit-learn's adam")
-    (DOCS / "images").mkdir(exist_ok=True)
-    figure.savefig(DOCS / "images" / "fit.png", dpi=110)
-
-
-def draw_quality() -> None:
-    """Draw loss against time of the methods that have been run on all tables."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    with (HERE / "results" / "quality.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    options = argparse.Namespace(
-        methods=["mlp", *NAMES],
-        sets=list(dict.fromkeys(row["set"] for row in rows)),
-        splits=[0, 1, 2],
-        report=None,
-    )
-    runs = select(rows, options, 0.0)
-    random = np.random.default_rng(0)
-    figure, ax = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
-    ax.axhline(1, color="0.7", linewidth=1)
-    ax.plot(1, 1, "o", color="0.3")
-    ax.annotate("scikit-learn's MLP", (1, 1), (8, 6), textcoords="offset points")
-    for method, (name, (ha, va), color) in NAMES.items():
-        logs = [
-            [
-                np.log(a.mean() / b.mean())
-                for a, b in pairs(runs, method, "mlp", f).values()
-            ]
-            for f in ("loss", "fit_cpu")
-        ]
-        if len(logs[0]) < len(options.sets):  # what is missing are the large ones
-            continue
-        loss, cpu = np.array(logs)
-        means = random.choice(loss, (10_000, len(loss))).mean(axis=1)
-        low, high = np.exp(np.quantile(means, [0.025, 0.975]))
-        x, y = np.exp(cpu.mean()), np.exp(loss.mean())
-        ax.errorbar(x, y, [[y - low], [high - y]], fmt="o", capsize=3, color=color)
-        at = {"bottom": high, "top": low}.get(va, y)
-        style = {"ha": ha, "va": va, "color": color, "textcoords": "offset points"}
-        ax.annotate(name, (x, at), SHIFT[va], **style)
-    ax.set_xscale("log")
-    ticks = [0.1, 0.3, 1, 3, 10, 30]
-    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    ax.minorticks_off()
-    ax.set_xlim(0.06, 70)
-    ax.set_ylim(bottom=0.5)
-    ax.set_xlabel("CPU time of a fit, in fits of scikit-learn's MLP (log scale)")
-    ax.set_ylabel("Loss on test rows, scikit-learn's MLP = 1")
-    ax.set_title(f"{len(options.sets)} tables, geometric means and 95 % intervals")
-    figure.savefig(DOCS / "images" / "quality.png", dpi=110)
-
-
 def main() -> None:
     """Write the pages and the pictures."""
     page = [
@@ -770,8 +682,9 @@ def main() -> None:
     ]
     (DOCS / "benchmarks.md").write_text("\n".join(page))
     (DOCS / "quality.md").write_text(quality_page())
-    draw()
-    draw_quality()
+    _pictures.draw_fit()
+    _pictures.draw_quality()
+    (DOCS / "index.md").write_text(_landing_report.page())
     (DOCS / "what-flatness-is-for.md").write_text(_robustness_report.page())
     _robustness_report.draw()
     with (HERE / "results" / "quality.csv").open(newline="") as file:
