@@ -12,7 +12,7 @@ OLDEST_TESTS ?= tests/test_callbacks.py tests/test_columns.py tests/test_common.
 .PHONY: demo test test-slow test-all near check bench docs package oldest clean install
 
 demo: install
-	$(BIN)/python examples/plot_choose_rho.py
+	$(SMALL_WORK) $(BIN)/python examples/demo.py
 
 test: check
 	$(SMALL_WORK) $(BIN)/python -m pytest -n 2 -q -m "not slow"

@@ -30,7 +30,7 @@ OPTIONAL = {
     "tensorboard",
     "transformers",
 }
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -67,7 +67,8 @@ def table_rows(page, first_cell):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_code_of_a_page_runs(page):
+def test_the_code_of_a_page_runs(page, monkeypatch):
+    monkeypatch.chdir(ROOT)  # for the files of the examples
     if "sklearn.callback" in page.read_text(encoding="utf-8"):
         pytest.importorskip("sklearn.callback")  # scikit-learn 1.9
     namespace = {"__name__": page.stem}
@@ -78,6 +79,23 @@ def test_the_code_of_a_page_runs(page):
             if (error.name or "").split(".")[0] not in OPTIONAL:
                 raise
             pytest.skip(f"the rest of {page.name} needs {error.name}")
+
+
+@pytest.mark.slow
+def test_the_readme_prints_what_it_says(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    page = ROOT / "README.md"
+    namespace = {"__name__": "readme"}
+    for block in code_blocks(page):
+        exec(block, namespace)
+    said = re.findall(
+        r"^```text\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S
+    )
+    number = r"\d\.\d+"
+    printed, said = capsys.readouterr().out, "".join(said)
+    assert re.sub(number, "", printed) == re.sub(number, "", said)
+    values = [[float(one) for one in re.findall(number, s)] for s in (printed, said)]
+    np.testing.assert_allclose(*values, atol=0.03)  # another machine rounds differently
 
 
 def test_the_result_table_is_that_of_the_stored_run():
@@ -93,7 +111,8 @@ def test_the_result_table_is_that_of_the_stored_run():
         ]
         for name, by_estimator in results.items()
     ]
-    assert list(table_rows(ROOT / "README.md", "data")) == expected
+    page = ROOT / "docs" / "when-not-to-use.md"
+    assert list(table_rows(page, "data")) == expected
 
 
 @pytest.mark.parametrize(
