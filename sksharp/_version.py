@@ -8,7 +8,7 @@ import sklearn
 
 from .exceptions import InconsistentVersionWarning
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 # keys of the versions in a pickled state; scikit-learn's is that of its own pickles
 OURS, SKLEARNS = "_sksharp_version", "_sklearn_version"

@@ -24,6 +24,17 @@ IN_SDIST = [
     "tests/optim/reference.py",
     "tests/test_common.py",
 ]
+METADATA = [
+    "Name: sksharp\n",
+    "License-Expression: BSD-3-Clause\n",
+    "Requires-Python: >=3.11\n",
+    "Requires-Dist: numpy>=",
+    "Requires-Dist: scikit-learn>=",
+    "Requires-Dist: skorch>=",
+    "Requires-Dist: torch>=",
+    "Description-Content-Type: text/markdown\n",
+]
+MAX_SIZE = 1_000_000  # bytes of the wheel
 MADE = ("docs/_build/", "docs/api/", "docs/gallery/", ".venv", "benchmarks/data/")
 PROGRAM = """
 import pathlib, sys
@@ -54,11 +65,19 @@ def check_sdist(path):
 
 
 def check_wheel(path):
-    """Look whether the wheel holds the package and its license, and nothing else."""
+    """Look whether the wheel holds the package, its license and its metadata alone."""
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
     assert "sksharp/py.typed" in names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names), names
+    with zipfile.ZipFile(path) as archive:
+        (metadata,) = (name for name in names if name.endswith("/METADATA"))
+        text = archive.read(metadata).decode()
+    for line in METADATA:
+        assert f"\n{line}" in text, f"{path.name} must have {line!r} in its metadata"
+    assert path.stat().st_size < MAX_SIZE, (
+        f"{path.name} is {path.stat().st_size:,} bytes"
+    )
     tops = {name.split("/")[0].partition("-")[0] for name in names}
     assert tops == {"sksharp"}, f"{path.name} must hold the package alone, holds {tops}"
 

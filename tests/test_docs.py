@@ -336,12 +336,3 @@ def test_the_cards_that_the_site_links_to_are_there(reference):
     for target in cards.values():
         name, _, anchor = target.removeprefix("../").partition("#")
         assert anchor in anchors(DOCS / name)
-
-
-def test_the_version_to_cite_is_that_of_the_package():
-    for path in (ROOT / "CITATION.cff", DOCS / "citing.md"):
-        text = path.read_text(encoding="utf-8")
-        assert (
-            re.search(r"^ *version *[:=] *\{?([\w.]+)", text, re.M)[1]
-            == sksharp.__version__
-        )
