@@ -233,7 +233,7 @@ def draw_labels(ax, labels):
     ax.set_xticks(WRONG, [f"{share:.0%}" for share in WRONG])
     ax.legend(loc="lower left")
     theirs, ours = (labels[f"{one}Classifier"][-1] for one in ("MLP", "SAMMLP"))
-    ax.set_title(f"{WRONG[-1]:.0%} wrong labels: accuracy {theirs:.2f} and {ours:.2f}")
+    ax.set_title(f"{WRONG[-1]:.0%} wrong labels: accuracy {theirs:.2f} → {ours:.2f}")
 
 
 def draw_search(ax, search, scores):
@@ -244,11 +244,11 @@ def draw_search(ax, search, scores):
     best = search.best_index_
     ax.plot(best, folds[best], "o", ms=13, mfc="none", color="k", label="chosen")
     ax.set_xticks(x, [f"{rho:g}" for rho in RHO])
+    ax.set_yticks(np.linspace(0, 1, 6))
     ax.set(xlabel="rho", ylabel="accuracy", ylim=(0, 1.25))
     ax.legend(loc="upper right")
-    ax.set_title(
-        f"rho={RHO[best]:g} in place of 0: {scores[0]:.2f} → {scores[best]:.2f}"
-    )
+    found = f"test accuracy {scores[0]:.2f} → {scores[best]:.2f}"
+    ax.set_title(f"rho={RHO[best]:g} in place of 0: {found}")
 
 
 def draw_times(ax, seconds):
