@@ -25,8 +25,9 @@ no training row had.
 `benchmarks/bench_robustness.py` trained on clean rows of {n_sets} tables
 ({n_classification} classifications, {n_regression} regressions, up to 8,000 rows) and
 perturbed the test rows with [`robustness`](looking-at-a-fit.md#robustness): ten
-perturbations at four strengths, the same for all methods. One random split; every run is
-stored in `benchmarks/results/robustness.csv`.
+perturbations at four strengths, the same for all methods. There are {n_splits} random
+splits, whose mean counts as one result of a table; every run is stored in
+`benchmarks/results/robustness.csv`.
 
 - *Five members* are networks of 128 and 128 units behind median, standardization and
   one-hot columns, each kept at the best epoch of its fold: `n_members=5`, `ema_decay=0.99`,
@@ -115,7 +116,7 @@ with 40 % of wrong labels, and nothing measurable with 60 %.
 To repeat the measurements:
 
 ```shell
-python benchmarks/bench_robustness.py --splits 0 --max-rows 8000
+python benchmarks/bench_robustness.py --max-rows 8000
 python benchmarks/bench_robustness.py --splits 0 --noise 0.4 0.6 \\
     --methods last mlp default default_rho_0
 python benchmarks/report.py
@@ -251,10 +252,20 @@ OF_OTHERS = {
 
 
 def of_methods(runs: Runs, methods: Sequence[str]) -> Runs:
-    """Return the runs of methods, on the sets that all of them have."""
+    """Return the runs of methods, on the sets and splits that all of them have."""
     runs = {method: runs[method] for method in methods if method in runs}
-    common = set.intersection(*(set(sets) for sets in runs.values()))
-    return restrict(runs, common)
+    common = {
+        name: splits
+        for name in set.intersection(*map(set, runs.values()))
+        if (splits := set.intersection(*(set(sets[name]) for sets in runs.values())))
+    }
+    return {
+        method: {
+            name: {split: run for split, run in sets[name].items() if split in splits}
+            for name, splits in common.items()
+        }
+        for method, sets in runs.items()
+    }
 
 
 def page() -> str:
@@ -282,6 +293,7 @@ def page() -> str:
     ]
     return PAGE.format(
         n_sets=len(of_all["mlp"]),
+        n_splits=max(len(splits) for splits in of_all["mlp"].values()),
         n_classification=len(classification["mlp"]),
         n_regression=len(regression["mlp"]),
         n_with_numbers=len(with_numbers["mlp"]),
