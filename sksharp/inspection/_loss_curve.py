@@ -12,8 +12,18 @@ from sklearn.utils.validation import check_is_fitted
 from .._jobs import Array
 from ..estimators._state import state_of
 from ._data import check_network, networks_of
-from ._plotting import color_of, make_axes, names_of, style_of_line
+from ._plotting import (
+    color_of,
+    label_log_axis,
+    make_axes,
+    names_of,
+    put_legend,
+    style_of_line,
+)
 from ._scores import epochs_of_scores, name_of_scores
+
+# the share of the epochs that are the first, as a divisor
+FIRST = 5
 
 
 class LossCurveDisplay:
@@ -100,7 +110,10 @@ class LossCurveDisplay:
         ]
 
     def plot(self, ax: Any = None, *, log_scale: bool = False, **kwargs: Any) -> Self:
-        """Draw the curves.
+        """Draw the curves, with the legend beside the axes.
+
+        Where the scores of the first epochs would take up most of the axis of scores, it
+        leaves them out.
 
         Parameters
         ----------
@@ -123,7 +136,7 @@ class LossCurveDisplay:
         n_panels = 1 + has_scores
         if ax is not None and np.size(ax) == 1:
             n_panels = 1
-        size = (6.4, 4.0 if n_panels == 1 else 5.6)
+        size = (7.6, 4.0 if n_panels == 1 else 5.6)
         axes, figure = make_axes(
             self, ax, n_panels, shape=(n_panels, 1), size=size, sharex=True
         )
@@ -136,8 +149,12 @@ class LossCurveDisplay:
         self.ax_.set_ylabel("Training loss")
         if log_scale:
             self.ax_.set_yscale("log")
+            label_log_axis(self.ax_.yaxis)
         if n_panels == 2:
             axes[1].set_ylabel(self.score_name)
+            self._leave_out_first_scores()
+        for panel in axes:
+            panel.spines[["top", "right"]].set_visible(False)
         axes[-1].set_xlabel("Epoch")
         self._add_legend()
         return self
@@ -162,6 +179,16 @@ class LossCurveDisplay:
             best, np.nanmax(scores), **_MARKS["best"], color=style["color"]
         )
 
+    def _leave_out_first_scores(self) -> None:
+        curves = [scores for scores in self.validation_scores if scores is not None]
+        late = [of[len(of) // FIRST :] for of in map(np.asarray, curves)]
+        values, all_values = np.concatenate(late), np.concatenate(curves)
+        values, all_values = (v[np.isfinite(v)] for v in (values, all_values))
+        if not len(values) or np.ptp(values) > np.ptp(all_values) / 2:
+            return
+        margin = 0.05 * np.ptp(values) or 0.05 * abs(values[0]) or 0.05
+        self.axes_[1].set_ylim(values.min() - margin, all_values.max() + margin)
+
     def _add_legend(self) -> None:
         handles = list(self.lines_)
         marks = {
@@ -174,7 +201,7 @@ class LossCurveDisplay:
                 handles += self.ax_.plot(
                     [], [], **_MARKS[name], color="0.35", label=_MARK_NAMES[name]
                 )
-        self.ax_.legend(handles=handles, frameon=False)
+        put_legend(self.ax_, handles=handles)
 
     @classmethod
     def from_estimator(

@@ -14,7 +14,14 @@ from sklearn.utils._param_validation import Interval, validate_params
 from .._jobs import Array, Weights
 from ..estimators._outputs import fitted_loss, loss_name
 from ._data import check_network, check_rows, make_surface, networks_of, weights_of
-from ._plotting import color_of, make_axes, names_of, style_of_line
+from ._plotting import (
+    color_of,
+    label_log_axis,
+    make_axes,
+    names_of,
+    put_legend,
+    style_of_line,
+)
 
 
 class LossLandscapeDisplay:
@@ -147,16 +154,22 @@ class LossLandscapeDisplay:
             style = {"color": color_of(i), "lw": 1.8, "ls": ["-", "--", ":"][i % 3]}
             style = style_of_line({**style, "label": name}, kwargs)
             self.lines_ += ax.plot(t, losses, **style)
+        for line in self.lines_:  # the networks themselves
+            ends = [end for end in (0, 1) if t.min() <= end <= t.max()]
+            at_ends = np.interp(ends, *line.get_data())
+            ax.plot(ends, at_ends, "o", color=line.get_color())
         for t_of_end in (0, 1):
             ax.axvline(t_of_end, color="0.6", lw=1, zorder=0)
         ends = self.names if max(map(len, self.names)) < 16 else ("first", "second")
         ax.set(xlabel=f"t in (1 - t) · {ends[0]} + t · {ends[1]}", ylabel="Loss")
         if log_scale:
             ax.set_yscale("log")
+            label_log_axis(ax.yaxis)
         above = ax.secondary_xaxis("top")
         above.set_xticks([0, 1], self.names)
         above.tick_params(length=0)
-        ax.legend(frameon=False)
+        if len(self.lines_) > 1:
+            put_legend(ax)
 
     def _plot_plane(
         self, ax: Any, log_scale: bool, low: float, high: float, kwargs: Any
@@ -192,7 +205,7 @@ class LossLandscapeDisplay:
             self.contours_[0], ax=list(self.axes_), ticks=levels, label="Loss"
         )
         bar.ax.minorticks_off()
-        bar.ax.set_yticks(levels, [f"{level:.3g}" for level in levels])
+        bar.ax.set_yticks(levels, [f"{level:.2g}" for level in levels])
 
     @classmethod
     @validate_params(

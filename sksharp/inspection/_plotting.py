@@ -29,7 +29,7 @@ def make_axes(
     n_panels: int,
     *,
     shape: tuple[int, int] | None = None,
-    size: tuple[float, float] = (6.4, 4.2),
+    size: tuple[float, float] = (7.6, 4.2),
     **options: Any,
 ) -> tuple[Any, Any]:
     """Return an array of axes, new ones if none are given, and their figure."""
@@ -102,6 +102,26 @@ def style_of_line(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, 
     from matplotlib.lines import Line2D
 
     return {**normalize_kwargs(defaults, Line2D), **normalize_kwargs(given, Line2D)}
+
+
+def put_legend(ax: Any, **options: Any) -> None:
+    """Put the legend beside the axes, where it hides no data."""
+    place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1)}
+    ax.legend(**place, frameon=False, **options)
+
+
+def label_log_axis(axis: Any) -> None:
+    """Label a logarithmic axis by plain numbers, as many as are needed to read it."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    low, high = sorted(axis.get_view_interval())
+    decades = np.log10(high / low)
+    steps = (
+        (1.0,) if decades > 4 else (1.0, 2.0, 5.0) if decades > 0.8 else range(1, 10)
+    )
+    axis.set_major_locator(LogLocator(subs=list(steps)))
+    axis.set_major_formatter(lambda value, position: f"{value:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def color_of(i: int) -> str:

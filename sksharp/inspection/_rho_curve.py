@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._jobs import Array
 from ._data import check_network
-from ._plotting import COLORS, make_axes, style_of_line
+from ._plotting import COLORS, make_axes, put_legend, style_of_line
 
 # smallest distance of two labels of the axis, as a share of its width
 LABEL_DISTANCE = 0.1
@@ -75,6 +75,8 @@ class RhoCurveDisplay:
     (array([0. , 0.1, 0.5]), 0.7)
     """
 
+    _baseline_name = "base solver (rho=0)"
+
     def __init__(
         self,
         rho: ArrayLike,
@@ -105,7 +107,7 @@ class RhoCurveDisplay:
         self.score_name = score_name
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
-        """Draw the curve.
+        """Draw the curve, with the legend beside the axes.
 
         Parameters
         ----------
@@ -120,7 +122,7 @@ class RhoCurveDisplay:
         display : RhoCurveDisplay
             The object, with the attributes of the drawing.
         """
-        (ax,), self.figure_ = make_axes(self, ax, 1)
+        (ax,), self.figure_ = make_axes(self, ax, 1, size=(8.6, 4.2))
         self.ax_ = ax
         self._scale_axis()
         finite = np.where(np.isfinite(self.scores), self.scores, np.nan)
@@ -137,7 +139,7 @@ class RhoCurveDisplay:
                 color=style["color"],
                 alpha=0.15,
                 lw=0,
-                label="± 1 standard deviation of the folds",
+                label="± 1 standard deviation\nof the folds",
             )
         if self.errors is not None:
             ax.errorbar(
@@ -171,12 +173,13 @@ class RhoCurveDisplay:
                     color="0.35",
                     ls="--",
                     lw=1.3,
-                    label="base solver (rho=0)",
+                    label=self._baseline_name,
                 )
             )
         self._mark(finite)
         ax.set(xlabel="rho", ylabel=self.score_name)
-        ax.legend(framealpha=0.9)
+        ax.spines[["top", "right"]].set_visible(False)
+        put_legend(ax)
         return self
 
     def _mark(self, scores: Array) -> None:
@@ -383,9 +386,14 @@ class RhoCurveDisplay:
             values = estimator.rho_differences_
             options["errors"] = estimator.rho_standard_errors_
             options["score_name"] = "Loss above the lowest, when last compared"
+            options["baseline"] = 0.0
             del options["is_complete"]
         display = cls(estimator.rho_grid_, values, **{**options, **kwargs})
-        return display.plot(ax)
+        if kind == "loss":
+            return display.plot(ax)
+        display._baseline_name = "lowest loss"
+        # no line: some were last compared after 5 % of the epochs, others after 10 %
+        return display.plot(ax, ls="none", label="_nolegend_")
 
 
 def _radius_column(results: Mapping[str, Any], param: str | None) -> str:

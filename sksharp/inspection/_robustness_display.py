@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import validate_params
 
 from .._choices import Choice, suggests
 from .._jobs import Array
-from ._plotting import color_of, make_axes, names_of, style_of_line
+from ._plotting import color_of, make_axes, names_of, put_legend, style_of_line
 from ._robustness import Robustness, mean_of, robustness, std_of
 
 OF_COLUMN = "in standard deviations of a column"
@@ -144,7 +144,7 @@ class RobustnessDisplay:
             none.
         """
         values = self._values(metric)
-        axes, self.figure_ = make_axes(self, ax, 1, size=(7.6, 4.2))
+        axes, self.figure_ = make_axes(self, ax, 1)
         self.ax_ = ax = axes[0]
         self.lines_: list[Any] = []
         self.bands_: list[Any] = []
@@ -194,9 +194,7 @@ class RobustnessDisplay:
 
             label = "± 1 standard deviation\nof the repeats"
             handles.append(Patch(color="0.35", alpha=0.3, lw=0, label=label))
-        self.ax_.legend(
-            handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False
-        )
+        put_legend(self.ax_, handles=handles)
 
     @classmethod
     def from_results(

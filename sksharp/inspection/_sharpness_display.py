@@ -68,7 +68,7 @@ class SharpnessDisplay:
         self.standard_errors = np.asarray(standard_errors, dtype=float)
 
     def plot(self, ax: Any = None, **kwargs: Any) -> Self:
-        """Draw the estimators, the first one on top.
+        """Draw the estimators, the first one on top, with their sharpness in figures.
 
         Parameters
         ----------
@@ -88,7 +88,7 @@ class SharpnessDisplay:
             self,
             ax,
             n_panels,
-            size=(1.6 + 3.0 * n_panels, 1.4 + 0.45 * n_names),
+            size=(1.6 + 3.0 * n_panels, 1.4 + 0.55 * n_names),
             sharey=True,
         )
         self.ax_, self.lines_ = self.axes_[0], []
@@ -103,6 +103,15 @@ class SharpnessDisplay:
             style = {"marker": "o", "ls": "none", "color": color, "ms": 8}
             style = style_of_line(style, kwargs)
             self.lines_ += panel.plot(values, positions, **style)
+            for value, position in zip(values, positions, strict=True):
+                panel.annotate(
+                    f"{value:.2g}",
+                    (value, position),
+                    (0, 7),
+                    textcoords="offset points",
+                    ha="center",
+                )
+            panel.margins(x=0.12)
             panel.axvline(0, color="0.6", lw=1, zorder=0)
             panel.set_xlabel(self.measures[i])
             panel.set_yticks(positions, self.names)

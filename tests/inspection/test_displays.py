@@ -136,6 +136,59 @@ def test_one_axes_has_the_losses_alone():
     assert display.score_lines_[0].axes is axes[1]
 
 
+def test_first_scores_that_would_hide_the_others_are_left_out():
+    rising = [0.1, 0.5, 0.90, 0.92, 0.91, 0.93, 0.94, 0.92, 0.93, 0.94]
+    curve = np.linspace(1, 0.1, 10)
+    display = LossCurveDisplay([curve], ["a"], validation_scores=[rising]).plot()
+    low, high = display.axes_[1].get_ylim()
+    assert 0.5 < low < min(rising[2:])  # the first fifth of the epochs
+    assert high > max(rising)
+    # a range that the others fill too stays as it is
+    steady = [0.1, 0.5, *np.linspace(0.2, 0.9, 8)]
+    display = LossCurveDisplay([curve], ["a"], validation_scores=[steady]).plot()
+    assert display.axes_[1].get_ylim()[0] < 0.1
+    flat = [0.1, *[0.9] * 9]
+    display = LossCurveDisplay([curve], ["a"], validation_scores=[flat]).plot()
+    low, high = display.axes_[1].get_ylim()
+    assert 0.5 < low < 0.9 < high
+
+
+def test_a_logarithmic_axis_has_plain_numbers():
+    display = LossCurveDisplay([[2, 0.9, 0.3, 0.2]], ["a"]).plot(log_scale=True)
+    display.figure_.canvas.draw()
+    low, high = display.ax_.get_ylim()
+    labels = [
+        text.get_text()
+        for text, at in zip(
+            display.ax_.get_yticklabels(), display.ax_.get_yticks(), strict=True
+        )
+        if low <= at <= high
+    ]
+    assert labels == ["0.2", "0.5", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    "display",
+    [
+        LossCurveDisplay([[2, 1]], ["a name of some length"]),
+        RhoCurveDisplay([0, 0.1], [1, 2], std=[1, 1], chosen_rho=0.1),
+        LossLandscapeDisplay(([0, 1],), [[1, 2], [3, 4]]),
+    ],
+    ids=lambda display: type(display).__name__,
+)
+def test_no_legend_hides_data(display):
+    display.plot()
+    display.figure_.canvas.draw()
+    legend = display.ax_.get_legend().get_window_extent()
+    assert legend.x0 >= display.ax_.get_window_extent().x1
+    assert legend.x1 <= display.figure_.bbox.x1
+
+
+def test_one_set_of_rows_needs_no_legend():
+    display = LossLandscapeDisplay(([0, 1],), [[1, 2]]).plot()
+    assert display.ax_.get_legend() is None
+
+
 def test_a_fit_without_a_curve_has_no_display():
     with pytest.raises(ValueError, match=r"must have a loss curve.*stochastic solver"):
         LossCurveDisplay.from_estimator(classifier(solver="lbfgs"))
@@ -246,6 +299,11 @@ def test_the_differences_are_drawn_with_their_errors():
     assert_allclose(np.ptp(ends, axis=1) / 2, clf.rho_standard_errors_, atol=1e-12)
     assert display.chosen_rho == clf.rho_
     assert display.best_rho == clf.rho_grid_[clf.rho_differences_ == 0]
+    # which were not all compared at the same epoch
+    points, lowest = display.lines_
+    assert points.get_linestyle() == "None"
+    assert_array_equal(lowest.get_ydata(), [0, 0])
+    assert lowest.get_label() == "lowest loss"
     with pytest.raises(ValueError, match="kind must be 'loss' or 'difference'"):
         RhoCurveDisplay.from_estimator(clf, kind="score")
     scored = classifier(rho=[0, 0.1], cv=2, scoring="accuracy")
@@ -435,6 +493,8 @@ def test_the_points_are_the_sharpness_of_the_estimators():
         errors = [one.standard_error or np.nan for one in found]
         assert_array_equal(display.standard_errors[i], errors)
     assert display.measures == ["worst case (rho=0.3)", "trace"]
+    written = [float(text.get_text()) for text in display.ax_.texts]
+    assert_allclose(written, display.values[0], rtol=0.05)
     labels = [t.get_text() for t in display.ax_.get_yticklabels()]
     assert labels == ["sam", "adam"]
 
