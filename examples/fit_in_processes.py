@@ -11,6 +11,8 @@ machine. To start two processes on this machine:
     torchrun --nproc-per-node 2 examples/fit_in_processes.py --save model.sksharp
 """
 
+# sphinx_gallery_thumbnail_path = "_static/thumbnails/fit_in_processes.svg"
+
 import argparse
 
 import numpy as np

@@ -11,6 +11,8 @@ script trains with are drawn at random:
     python examples/lightning_sam.py --rho 0 0.1 0.3
 """
 
+# sphinx_gallery_thumbnail_path = "_static/thumbnails/lightning_sam.svg"
+
 import argparse
 import logging
 

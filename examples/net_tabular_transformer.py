@@ -11,6 +11,8 @@ the script says how to get it:
     python examples/net_tabular_transformer.py --seeds 3 --rho 0 0.02 0.05
 """
 
+# sphinx_gallery_thumbnail_path = "_static/thumbnails/net_tabular_transformer.svg"
+
 import argparse
 
 import numpy as np

@@ -8,6 +8,7 @@ from where stochastic gradient descent has ended to the average of its last epoc
 import warnings
 
 import matplotlib.pyplot as plt
+import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
@@ -25,8 +26,7 @@ settings = {"hidden_layer_sizes": (32,), "max_iter": 60, "tol": 0, "random_state
 # The line from SGD to its average, as in the paper on stochastic weight averaging. Both
 # fits walk the same path, so their last weights are comparable.
 #
-# The test loss is so much higher that it has a scale of its own. Towards the average the
-# training loss rises a little, and the test loss falls: the average generalizes better.
+# The test loss is so much higher that it has a scale of its own.
 
 options = {"solver": "sgd", "learning_rate_init": 0.1, "batch_size": 32, **settings}
 sgd = SAMMLPClassifier(**options).fit(X_train, y_train)
@@ -37,13 +37,20 @@ for ax, (title, (X_shown, y_shown)) in zip(axes, rows.items(), strict=True):
     LossLandscapeDisplay.from_estimators(
         sgd, swa, X_shown, y_shown, names=["SGD", "SWA"], ax=ax
     )
-    ax.set_title(title)
-    ax.get_legend().remove()
+    start, end = np.interp([0, 1], *ax.lines[0].get_data())
+    way = "rises" if end > start else "falls"
+    ax.set_title(f"{title}: the loss {way} from {start:.2g} to {end:.2g}")
 
 # %%
 # The plane through a fit by SAM, training and test rows on one scale.
 
 sam = SAMMLPClassifier(rho=0.5, learning_rate_init=0.005, **settings)
 sam.fit(X_train, y_train)
-LossLandscapeDisplay.from_estimator(sam, X_train, y_train, **test)
+display = LossLandscapeDisplay.from_estimator(sam, X_train, y_train, **test)
+middle = display.losses.shape[1] // 2
+train_loss, test_loss = display.losses[:, middle, middle]
+display.figure_.suptitle(
+    f"At the network the loss is {train_loss:.2g} on training rows and "
+    f"{test_loss:.2g} on test rows"
+)
 plt.show()

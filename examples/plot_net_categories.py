@@ -68,7 +68,27 @@ for name, rho in RADII.items():
         f"(standard error of the folds {spread:.3f})"
     )
 
-plt.boxplot(list(errors.values()))
-plt.xticks(range(1, len(errors) + 1), list(errors))
-plt.ylabel("squared error / variance")
+# %%
+# A gray dot is a fold, a diamond the mean of the folds with two standard errors.
+
+others = [name for name in errors if name != "Adam"]
+_, ax = plt.subplots(figsize=(7, 2.8), layout="constrained")
+ax.axvline(0, color="0.35", lw=1)
+for place, name in enumerate(others):
+    differences = errors[name] - errors["Adam"]
+    error = differences.std(ddof=1) / np.sqrt(len(differences))
+    ax.errorbar(
+        differences.mean(), place, xerr=2 * error, fmt="D", capsize=5, color="#0072B2"
+    )
+    ax.plot(differences, [place + 0.18] * len(differences), "o", color="0.6", ms=5)
+ax.set_yticks(range(len(others)), others)
+ax.set_ylim(len(others) - 0.5, -0.5)
+ax.set_xlabel("squared error / variance, minus that of Adam")
+ax.spines[["top", "right"]].set_visible(False)
+lower = {name: (errors[name] < errors["Adam"]).sum() for name in others}
+ax.set_title(
+    "Folds of five with a lower error than Adam's: "
+    + ", ".join(f"{name} {n}" for name, n in lower.items()),
+    fontsize="medium",
+)
 plt.show()

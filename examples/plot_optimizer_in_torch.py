@@ -7,6 +7,7 @@ averaged weights need statistics of batch normalization of their own.
 """
 
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
 from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import train_test_split
@@ -68,13 +69,21 @@ stale = accuracy()
 update_bn([X], model)
 print(f"test accuracy of the last weights {last:.3f}")
 print(f"of the average, with the statistics of the last weights {stale:.3f}")
-print(f"of the average, with its own statistics {accuracy():.3f}")
+average = accuracy()
+print(f"of the average, with its own statistics {average:.3f}")
 
 figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-axes[0].plot(losses)
-axes[0].set(xlabel="step", ylabel="loss of the minibatch", yscale="log")
-axes[1].plot(range(1, 41), accuracies, label="last weights")
-axes[1].axhline(accuracy(), color="tab:orange", label="average of 20 epochs")
+means = np.reshape(losses, (40, -1)).mean(axis=1)
+axes[0].plot(losses, color="0.8", label="minibatch")
+axes[0].plot(np.arange(40) * len(losses) / 40, means, color="#0072B2", label="epoch")
+axes[0].set(xlabel="step", ylabel="training loss", yscale="log")
+axes[0].set_title(f"The loss falls from {means[0]:.2f} to {means[-1]:.2f}")
+axes[0].legend(frameon=False)
+axes[1].plot(range(1, 41), accuracies, color="0.6", label="weights after an epoch")
+axes[1].plot(
+    [21, 40], [average] * 2, color="#D55E00", lw=3, label="average of these epochs"
+)
 axes[1].set(xlabel="epoch", ylabel="test accuracy")
-axes[1].legend()
+axes[1].set_title(f"Last weights {last:.3f}, average {average:.3f}")
+axes[1].legend(frameon=False)
 plt.show()

@@ -29,21 +29,36 @@ search = VectorizedGridSearchCV(
     SAMMLPClassifier(**settings), {"rho": [0, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2]}
 )
 search.fit(X, y)
+display = RhoCurveDisplay.from_cv_results(search, score_name="Mean test accuracy")
+best, spread = search.best_score_, display.std[display.rho == display.chosen_rho].item()
+display.ax_.set_title(
+    f"rho={display.chosen_rho:g} is best: {best:.3f}, and {display.baseline:.3f} without a "
+    f"radius;\nthe folds of the best differ by {spread:.3f}",
+    fontsize="medium",
+)
 
 # %%
 # The choice by ``rho='auto'``: radii that are hopeless are given up on the way. Their
 # losses are of fewer epochs, so that no line joins them: they tell the order in which the
-# radii went, and not how much worse they would have been. What the choice was made by is
-# the difference to the lowest loss at the same epoch: the largest radius that is no more
-# than a standard error above it.
+# radii went, and not how much worse they would have been.
 
 clf = SAMMLPClassifier(rho="auto", n_members=3, **settings).fit(X, y)
+display = RhoCurveDisplay.from_estimator(clf)
+given_up = ", ".join(f"{rho:g}" for rho in display.rho[~display.is_complete])
+display.ax_.set_title(
+    f"rho='auto' keeps {clf.rho_:g}; given up early: {given_up or 'none'}",
+    fontsize="medium",
+)
 
-figure, axes = plt.subplots(1, 3, figsize=(15, 4.2), layout="constrained")
-RhoCurveDisplay.from_cv_results(search, score_name="Mean test accuracy", ax=axes[0])
-RhoCurveDisplay.from_estimator(clf, ax=axes[1])
-RhoCurveDisplay.from_estimator(clf, kind="difference", ax=axes[2])
-axes[0].set_title("VectorizedGridSearchCV")
-axes[1].set_title("rho='auto'")
-axes[2].set_title("rho='auto': the comparison")
+# %%
+# What the choice was made by is the difference to the lowest loss at the same epoch: the
+# largest radius that is no more than a standard error above it is chosen.
+
+display = RhoCurveDisplay.from_estimator(clf, kind="difference")
+as_good = clf.rho_differences_ <= clf.rho_standard_errors_
+display.ax_.set_title(
+    f"{as_good.sum()} of {len(as_good)} radii are as good as the lowest; the largest of "
+    f"them is {clf.rho_grid_[as_good].max():g}",
+    fontsize="medium",
+)
 plt.show()

@@ -9,6 +9,8 @@ the network, with ``partial_fit``.
     python examples/train_from_file.py --rows 200000 --folder /tmp
 """
 
+# sphinx_gallery_thumbnail_path = "_static/thumbnails/train_from_file.svg"
+
 import argparse
 from pathlib import Path
 

@@ -12,6 +12,8 @@ random:
     python examples/trainer_sam.py --rho 0 0.05
 """
 
+# sphinx_gallery_thumbnail_path = "_static/thumbnails/trainer_sam.svg"
+
 import argparse
 from tempfile import TemporaryDirectory
 
