@@ -205,7 +205,7 @@ class LossLandscapeDisplay:
             self.contours_[0], ax=list(self.axes_), ticks=levels, label="Loss"
         )
         bar.ax.minorticks_off()
-        bar.ax.set_yticks(levels, [f"{level:.2g}" for level in levels])
+        bar.ax.set_yticks(levels, [f"{float(f'{level:.2g}'):g}" for level in levels])
 
     @classmethod
     @validate_params(
