@@ -6,6 +6,8 @@ over ``rho``, and a torch module with batch normalization. It prints a table and
 picture. Run it with ``make demo``.
 """
 
+# sphinx_gallery_thumbnail_path = "_static/thumbnails/demo.svg"
+
 import time
 import warnings
 from pathlib import Path

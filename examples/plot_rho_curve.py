@@ -51,14 +51,15 @@ display.ax_.set_title(
 )
 
 # %%
-# What the choice was made by is the difference to the lowest loss at the same epoch: the
-# largest radius that is no more than a standard error above it is chosen.
+# What the choice was made by is the difference to the lowest loss at the same epoch: of the
+# radii that were compared last, the largest that is no more than a standard error, and no
+# more than 5 %, above it is chosen.
 
 display = RhoCurveDisplay.from_estimator(clf, kind="difference")
-as_good = clf.rho_differences_ <= clf.rho_standard_errors_
+above = dict(zip(clf.rho_grid_, clf.rho_differences_, strict=True))
 display.ax_.set_title(
-    f"{as_good.sum()} of {len(as_good)} radii are as good as the lowest; the largest of "
-    f"them is {clf.rho_grid_[as_good].max():g}",
+    f"The chosen rho={clf.rho_:g} was {above[clf.rho_]:.3f} above the lowest loss, rho=0 "
+    f"{above[0]:.3f}",
     fontsize="medium",
 )
 plt.show()
