@@ -194,7 +194,8 @@ def codes(names):
 def options_of(cls):
     """Return the options of a class with their defaults, as code."""
     parameters = inspect.signature(cls).parameters.values()
-    return codes(f"{one.name}={one.default!r}" for one in parameters)
+    named = [one for one in parameters if one.kind is one.KEYWORD_ONLY]
+    return codes(f"{one.name}={one.default!r}" for one in named)
 
 
 def cards():

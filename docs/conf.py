@@ -86,6 +86,8 @@ sphinx_gallery_conf = {
     "reset_argv": "_gallery.arguments",
     "show_memory": False,
     "show_signature": False,
+    "thumbnail_size": (800, 560),
+    "within_subsection_order": "_gallery.place",
 }
 warnings.filterwarnings("ignore", message=".*FigureCanvasAgg is non-interactive")
 

@@ -115,7 +115,5 @@ for ax, noise in zip(axes, NOISES, strict=True):
     ax.set_xlabel("test accuracy over AdamW, in points")
     ax.spines[["top", "right"]].set_visible(False)
     gains = 100 * (found["SAM over AdamW", noise] - found["AdamW", noise])
-    ax.set_title(
-        f"{noise:.0%} of labels flipped: SAM over AdamW {gains.mean():+.1f} points"
-    )
+    ax.set_title(f"{noise:.0%} of labels flipped: SAM {gains.mean():+.1f} points")
 plt.show()

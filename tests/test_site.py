@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from sksharp.options.solvers import SOLVERS
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 MAPS = ["index", "tutorials", "how-to", "reference", "explanation"]
@@ -53,6 +55,16 @@ def test_headings_and_halves_between_comments_stand_beside_each_other(module_of)
         ":::::{grid} 1 2\n:gutter: 3\n\n"
         "::::{grid-item-card} A\na\n::::\n\n::::{grid-item-card} B\nb\n::::\n:::::\nafter"
     )
+
+
+def test_a_class_without_options_has_none_on_the_site(module_of):
+    reference = module_of("docs", "_reference")
+    found = {name: reference.options_of(solver) for name, solver in SOLVERS.items()}
+    for name, solver in SOLVERS.items():
+        assert re.findall(r"`(\w+)=", found[name]) == sorted(
+            solver().get_params(), key=found[name].index
+        )
+    assert found["msam"] == ""
 
 
 def formulas():
