@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import _cuda_report
 import _landing_report
 import _pictures
 import _robustness_report
@@ -47,7 +48,7 @@ make bench
 {environment}
 
 The machine is shared and its speed drifts, so ratios are more reliable than seconds.
-Nothing was measured on a GPU.
+Everything but the [last section](#on-a-gpu) is about that CPU.
 """
 
 SECTIONS = {
@@ -668,8 +669,8 @@ def described(method: str) -> tuple[str, str]:
     return ADDED.get(method, (f"`'{method}'`", setting))
 
 
-def main() -> None:
-    """Write the pages and the pictures."""
+def benchmarks_page() -> str:
+    """Return the page on times, memory and trajectories."""
     page = [
         INTRODUCTION.format(environment=describe(load("fit")["environment"])),
         fit_section(),
@@ -679,8 +680,14 @@ def main() -> None:
         search_section(),
         sharpness_section(),
         start_section(),
+        _cuda_report.section(HERE / "results" / "cuda.json"),
     ]
-    (DOCS / "benchmarks.md").write_text("\n".join(page))
+    return "\n".join(page)
+
+
+def main() -> None:
+    """Write the pages and the pictures."""
+    (DOCS / "benchmarks.md").write_text(benchmarks_page())
     (DOCS / "quality.md").write_text(quality_page())
     _pictures.draw_fit()
     _pictures.draw_quality()

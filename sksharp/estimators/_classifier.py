@@ -314,12 +314,15 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
         Number of processes that the networks are spread over, as in
         :class:`joblib.Parallel`. With another number, weights may differ in their last
         digits, because other networks are trained together. Only used when ``n_members``
-        is more than 1 or a radius is chosen.
+        is more than 1 or a radius is chosen, and for training on the CPU: on a GPU the
+        networks are trained together in one process.
 
     device : str, default='auto'
-        Where to train: 'auto' for CUDA if there is a device and the CPU otherwise,
-        'cpu', 'cuda', or any other torch device. Prediction uses numpy, on the CPU. Not
-        used when ``solver`` is 'lbfgs'.
+        Where to train: 'cpu', 'cuda', or any other torch device. 'auto' is CUDA if there
+        is a device and the training is work enough for it, many networks at once or large
+        ones, and the CPU otherwise. It counts weights times rows of a step; from where on
+        this pays is an estimate, and was not measured on a GPU. Prediction uses numpy, on
+        the CPU. Not used when ``solver`` is 'lbfgs'.
 
     callbacks : list of skorch callbacks or None, default=None
         Called on every epoch, batch and gradient of the fit, with a skorch net. They can

@@ -168,7 +168,9 @@ class Pretraining:
             params = _check_method_params(X, params=fit_params, indices=train)
             for k, candidate in enumerate(candidates):
                 found = self._collect(candidate, (X, y, train), params)
-                if found is None or not gains_from_others(found.job):
+                if found is None or not gains_from_others(
+                    found.job, self._n_networks, self.n_workers
+                ):
                     self._n_networks -= 1
                     continue
                 self._network = found.estimator

@@ -21,6 +21,7 @@ from ..estimators._parameters import HOLD_OPTIONS, RHO_UNTIL_CHOSEN, with_object
 from ..options.averages import as_snapshots, as_swa
 from ..options.schedules import Constant, as_schedule
 from ..options.solvers import TwoGradients
+from ..training._device import has_cuda
 from ._batches import Batches, with_arrays
 from ._callbacks import Snapshots, WeightAveraging
 from ._choice import DivergenceError, choose_radius, split_of
@@ -78,7 +79,7 @@ class FlatNet(NeuralNet):
         """Where the net trains: with 'auto', CUDA if there is a device."""
         given = vars(self).get("device")
         if isinstance(given, str) and given == "auto":
-            return "cuda" if torch.cuda.is_available() else "cpu"
+            return "cuda" if has_cuda() else "cpu"
         return given
 
     @device.setter

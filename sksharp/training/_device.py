@@ -18,8 +18,18 @@ from threadpoolctl import ThreadpoolController
 WORK_PER_THREAD = 2**30
 
 
+def has_cuda() -> bool:
+    """Return whether this process can use CUDA.
+
+    One that was forked from a process with CUDA cannot, whatever torch says of devices.
+    """
+    return not torch.cuda._is_in_bad_fork() and torch.cuda.is_available()
+
+
 def resolve_device(name: str, dtype: np.dtype[np.floating]) -> torch.device:
     """Return the torch device of the estimator's parameter ``device``.
+
+    What :func:`~sksharp.training._placement.placed` has left at 'auto' is the CPU's.
 
     Raises
     ------
@@ -27,7 +37,7 @@ def resolve_device(name: str, dtype: np.dtype[np.floating]) -> torch.device:
         If there is no such device here, or if it cannot compute in ``dtype``.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -47,6 +57,12 @@ def resolve_device(name: str, dtype: np.dtype[np.floating]) -> torch.device:
 def _check_available(device: torch.device, name: str) -> None:
     if device.type == "cpu":
         return
+    if device.type == "cuda" and torch.cuda._is_in_bad_fork():
+        raise ValueError(
+            f"device={name!r} needs a process that was not forked from one with CUDA, got "
+            "a process of joblib's 'multiprocessing' or another fork. Use joblib's 'loky', "
+            "start processes by 'spawn', or use device='cpu'."
+        )
     try:
         accelerator = torch.get_device_module(device)
         n_devices = accelerator.device_count() if accelerator.is_available() else 0

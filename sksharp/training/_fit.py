@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import functools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -18,7 +19,8 @@ from ..checkpointing._saves import GroupSave, open_saves
 from ._device import deserved_threads, flushed_denormals, resolve_device
 from ._net import MLPNet
 from ._networks import Networks
-from ._plan import plan
+from ._placement import placed
+from ._plan import is_on_accelerator, plan
 from ._ranks import active_ranks
 
 
@@ -40,7 +42,8 @@ def fit_models(
 
     n_jobs : int or None, default=None
         Processes to train in, as in :class:`joblib.Parallel`. None is one inside a task
-        of dask. Not used where several processes share every training.
+        of dask. Not used where several processes share every training, and for networks
+        on a GPU, which train in this process unless the others are of a cluster.
 
     on_group : callable or None, default=None
         Called with the number of networks trained so far and of all.
@@ -61,29 +64,30 @@ def fit_models(
     ValueError
         If a job's device is not there, a minibatch has no weight, or the processes that
         share a training do not agree.
+    MemoryError
+        If the GPU has not enough memory.
     KeyboardInterrupt
         If the user interrupts the training of one group while others wait.
     """
     n_workers = 1
     if active_ranks() is None and not (n_jobs is None and _is_dask_task()):
         n_workers = joblib.effective_n_jobs(n_jobs)
-    groups = plan(jobs, n_workers)
+    is_on_cluster = n_workers > 1 and _is_on_cluster()
+    if not is_on_cluster:
+        jobs = placed(jobs, n_workers)
+    groups = plan(jobs, n_workers, is_on_cluster)
     fit = _try_group if skip_errors else _fit_group
     parts = _parts([[jobs[index] for index in group] for group in groups])
     if observer is not None:
         observer.begin_training([part.jobs for part in parts])
     left = [part for part in parts if not part.is_done]
-    if n_workers == 1 or len(left) <= 1:
-        trained = (fit(part, observer) for part in left)
-    else:
-        packed = (_pack(part.jobs) for part in left)
-        trained = _parallel(n_jobs)(
-            joblib.delayed(_fit_packed)(fit, part.with_jobs(packed_jobs), *arrays)
-            for part, (packed_jobs, arrays) in zip(left, packed, strict=True)
-        )
+    if is_on_cluster:
+        fit = functools.partial(_fit_placed, fit)
+    apart = _apart(left, is_on_cluster) if n_workers > 1 else []
+    trained = _trained(left, apart, fit, observer, n_jobs)
     results: dict[int, Any] = {}
     is_interrupted = False
-    for group, of_group in zip(groups, _with_known(parts, iter(trained)), strict=True):
+    for group, of_group in zip(groups, _with_known(parts, trained), strict=True):
         results.update(zip(group, of_group, strict=True))
         is_interrupted = any(r and r.is_interrupted for r in of_group)
         if len(results) < len(jobs) and is_interrupted:
@@ -112,6 +116,11 @@ class _Part:
 
     jobs: Sequence[TrainingJob]
     save: GroupSave | None = None
+
+    @property
+    def is_on_accelerator(self) -> bool:
+        """Whether the jobs train elsewhere than on the CPU."""
+        return is_on_accelerator(self.jobs[0])
 
     @property
     def is_done(self) -> bool:
@@ -146,6 +155,38 @@ def _parts(groups: Sequence[Sequence[TrainingJob]]) -> list[_Part]:
     ]
 
 
+def _apart(parts: Sequence[_Part], is_on_cluster: bool) -> Sequence[_Part]:
+    """Return the parts to train in processes.
+
+    A GPU is not shared by processes: each would hold a context and rows of its own there,
+    and wait for its turn.
+    """
+    found = [part for part in parts if is_on_cluster or not part.is_on_accelerator]
+    return found if len(found) > 1 else []
+
+
+def _trained(
+    parts: Sequence[_Part],
+    apart: Sequence[_Part],
+    fit: Any,
+    observer: Observer | None,
+    n_jobs: int | None,
+) -> Iterator[Any]:
+    """Yield the results of parts, some of them trained apart, in processes."""
+    in_processes: Iterator[Any] = iter(())
+    if apart:
+        packed = (_pack(part.jobs) for part in apart)
+        in_processes = iter(
+            _parallel(n_jobs)(
+                joblib.delayed(_fit_packed)(fit, part.with_jobs(packed_jobs), *arrays)
+                for part, (packed_jobs, arrays) in zip(apart, packed, strict=True)
+            )
+        )
+    are_apart = {id(part) for part in apart}
+    for part in parts:
+        yield next(in_processes) if id(part) in are_apart else fit(part, observer)
+
+
 def _with_known(parts: Sequence[_Part], trained: Iterator[Any]) -> Iterator[Any]:
     """Yield the results of all parts, of which some were known."""
     for part in parts:
@@ -163,6 +204,13 @@ def _parallel(n_jobs: int | None) -> Any:
         backend = copy.copy(backend)
         vars(backend).pop("_pool", None)  # of threads or processes that are at work
     return joblib.Parallel(n_jobs, backend=backend, return_as=return_as)
+
+
+def _is_on_cluster() -> bool:
+    """Return whether joblib's processes may be of other machines, with other devices."""
+    backend, _ = joblib.parallel.get_active_backend()
+    is_of_joblib = type(backend).__module__.startswith("joblib.")
+    return hasattr(backend, "client") or not is_of_joblib
 
 
 def _is_dask_task() -> bool:
@@ -191,6 +239,11 @@ def _pack(jobs: Sequence[TrainingJob]) -> tuple[list[TrainingJob], list[Any]]:
         return indices[id(array)]
 
     return [_with_data(job, index_of) for job in jobs], arrays
+
+
+def _fit_placed(fit: Any, part: _Part, observer: Observer | None = None) -> Any:
+    """Fit a part where it is, on the device that pays there."""
+    return fit(_Part(placed(part.jobs), part.save), observer)
 
 
 def _fit_packed(fit: Any, part: _Part, *arrays: Any) -> Any:
@@ -239,6 +292,20 @@ def named_overflow(dtype: Any) -> Iterator[None]:
         ) from error
 
 
+@contextlib.contextmanager
+def named_exhaustion(name: str) -> Iterator[None]:
+    """Raise a lack of memory on a GPU as an error in terms of the parameters."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        reason = str(error).partition(".")[0]
+        raise MemoryError(
+            f"device={name!r} must have memory for the rows and the networks that train "
+            f"together, got {reason!r}. Use device='cpu', lower batch_size, give X as "
+            "float32, or let fewer processes use the GPU (n_jobs)."
+        ) from error
+
+
 def _fit_group(part: _Part, observer: Observer | None = None) -> list[TrainingResult]:
     save = part.save
     if save is None:
@@ -272,6 +339,7 @@ def _train(part: _Part, observer: Observer | None) -> tuple[list[TrainingResult]
         deserved_threads(device, job.settings.batch_size, job.layer_units),
         flushed_denormals(),
         named_overflow(job.weights.coefs[0].dtype),
+        named_exhaustion(job.settings.device),
     ):
         networks = Networks(jobs, device, ranks, is_group=is_group)
         net = MLPNet(networks, observer, save)

@@ -21,8 +21,14 @@ SMALLEST_GROUP = 4
 # models from which on a step is efficient
 ENOUGH = 12
 
+# the same where the memory is an accelerator's: the more models, the fewer steps there are
+# to launch
+ACCELERATED_GROUP_BYTES = 2**30
 
-def plan(jobs: Sequence[TrainingJob], n_workers: int = 1) -> list[list[int]]:
+
+def plan(
+    jobs: Sequence[TrainingJob], n_workers: int = 1, is_on_cluster: bool = False
+) -> list[list[int]]:
     """Return groups of jobs, by their indices, that are trained together.
 
     Parameters
@@ -33,27 +39,46 @@ def plan(jobs: Sequence[TrainingJob], n_workers: int = 1) -> list[list[int]]:
     n_workers : int, default=1
         How many groups are trained at a time.
 
+    is_on_cluster : bool, default=False
+        Whether the workers may have accelerators of their own. Else they would share one,
+        and one of them takes all.
+
     Returns
     -------
     groups : list of list of int
         Every job is in one. Jobs of a group agree in :func:`shared_settings`; those that
         go through the same rows in the same order are next to each other.
     """
-    alike: dict[Any, list[int]] = {}
-    for index, job in enumerate(jobs):
-        key = shared_settings(job) if can_share(job) else index
-        alike.setdefault(key, []).append(index)
     groups = []
-    for indices in alike.values():
-        size = group_size(jobs[indices[0]], len(indices), n_workers)
+    for indices in alike(jobs).values():
+        job = jobs[indices[0]]
+        is_alone = is_on_accelerator(job) and not is_on_cluster
+        size = group_size(job, len(indices), 1 if is_alone else n_workers)
         streams: dict[Any, list[int]] = {}
         for index in indices:
             streams.setdefault(stream_key(jobs[index]), []).append(index)
-        groups += cut(list(streams.values()), size)
+        enough = size if is_on_accelerator(job) else ENOUGH
+        groups += cut(list(streams.values()), size, enough)
     return groups
 
 
-def cut(streams: Sequence[list[int]], size: int) -> list[list[int]]:
+def alike(jobs: Sequence[TrainingJob]) -> dict[Any, list[int]]:
+    """Return the indices of jobs that can train together, by what they agree in."""
+    indices: dict[Any, list[int]] = {}
+    for index, job in enumerate(jobs):
+        key = shared_settings(job) if can_share(job) else index
+        indices.setdefault(key, []).append(index)
+    return indices
+
+
+def is_on_accelerator(job: TrainingJob) -> bool:
+    """Return whether a job is to train elsewhere than on the CPU; 'auto' is the CPU."""
+    return job.settings.device.partition(":")[0] not in ("auto", "cpu")
+
+
+def cut(
+    streams: Sequence[list[int]], size: int, enough: int = ENOUGH
+) -> list[list[int]]:
     """Return groups of at most ``size`` jobs, each of few streams.
 
     Models of one stream share their rows. Where a stream has enough of them it stays
@@ -62,7 +87,7 @@ def cut(streams: Sequence[list[int]], size: int) -> list[list[int]]:
     groups: list[list[int]] = []
     small: list[int] = []
     for stream in streams:
-        if len(stream) >= min(size, ENOUGH):
+        if len(stream) >= min(size, enough):
             n_parts = -(-len(stream) // size)
             step = -(-len(stream) // n_parts)
             groups += [stream[i : i + step] for i in range(0, len(stream), step)]
@@ -78,11 +103,6 @@ def can_share(job: TrainingJob) -> bool:
     """Return whether a job may be trained together with others."""
     goes_on = job.optimizer_state is not None and not job.is_resumed
     return not (job.callbacks or job.is_incremental or goes_on)
-
-
-def gains_from_others(job: TrainingJob) -> bool:
-    """Return whether a job is faster together with others like it."""
-    return can_share(job) and group_size(job, SMALLEST_GROUP, 1) > 1
 
 
 def shared_settings(job: TrainingJob) -> Any:
@@ -122,18 +142,33 @@ def shared_settings(job: TrainingJob) -> Any:
 
 
 def group_size(job: TrainingJob, n_jobs: int, n_workers: int) -> int:
-    """Return how many models like that of a job to train together at most."""
-    units, batch_size = job.layer_units, job.settings.batch_size
-    n_weights = sum(a * b for a, b in pairwise(units))
-    if batch_size * n_weights > WORK_TOGETHER:
+    """Return how many models like that of a job to train together at most.
+
+    An accelerator takes as many as its memory holds.
+    """
+    of_worker = -(-n_jobs // n_workers)
+    if is_on_accelerator(job):
+        return max(1, min(of_worker, ACCELERATED_GROUP_BYTES // bytes_of_model(job)))
+    if job.settings.batch_size * n_weights_of(job) > WORK_TOGETHER:
         return 1
+    largest = GROUP_BYTES // bytes_of_model(job)
+    if largest < 2:
+        return 1
+    largest = max(SMALLEST_GROUP, largest)
+    return min(largest, of_worker)
+
+
+def n_weights_of(job: TrainingJob) -> int:
+    """Return the number of weights of a job's network, without biases."""
+    return sum(a * b for a, b in pairwise(job.layer_units))
+
+
+def bytes_of_model(job: TrainingJob) -> int:
+    """Return the bytes that a step of a job's network goes through."""
+    units = job.layer_units
     # what Backprop writes for a minibatch: outputs and, unless they share memory, deltas
     n_outputs = sum(units[1:]) if units[2:] == [1] else 2 * sum(units[1:])
     if job.settings.dropout:  # masks, and what they leave
         n_outputs += 2 * sum(units[1:-1])
-    n_numbers = 6 * n_weights + batch_size * n_outputs
-    largest = GROUP_BYTES // (n_numbers * job.weights.coefs[0].itemsize)
-    if largest < 2:
-        return 1
-    largest = max(SMALLEST_GROUP, largest)
-    return min(largest, -(-n_jobs // n_workers))
+    n_numbers = 6 * n_weights_of(job) + job.settings.batch_size * n_outputs
+    return n_numbers * job.weights.coefs[0].itemsize
