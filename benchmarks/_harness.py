@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import platform
@@ -9,7 +10,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -101,11 +102,19 @@ def environment(*packages: str) -> dict[str, Any]:
     names = ("sksharp", "scikit-learn", "torch", "skorch", "numpy", *packages)
     return {
         "python": platform.python_version(),
-        **{name: version(name) for name in names},
+        **{name: version_of(name) for name in names},
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "threads": 1,
         "clock": "CPU time, pairs in one run, median of the ratios",
     }
+
+
+def version_of(package: str) -> str:
+    """Return the version of a package, also of a checkout that is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return str(importlib.import_module(package).__version__)
 
 
 def save(name: str, result: dict[str, Any]) -> Path:
