@@ -155,9 +155,9 @@ class LossLandscapeDisplay:
             style = style_of_line({**style, "label": name}, kwargs)
             self.lines_ += ax.plot(t, losses, **style)
         for line in self.lines_:  # the networks themselves
-            ends = [end for end in (0, 1) if t.min() <= end <= t.max()]
-            at_ends = np.interp(ends, *line.get_data())
-            ax.plot(ends, at_ends, "o", color=line.get_color())
+            drawn = [place for place in (0, 1) if t.min() <= place <= t.max()]
+            losses = np.interp(drawn, *line.get_data())
+            ax.plot(drawn, losses, "o", color=line.get_color())
         for t_of_end in (0, 1):
             ax.axvline(t_of_end, color="0.6", lw=1, zorder=0)
         ends = self.names if max(map(len, self.names)) < 16 else ("first", "second")

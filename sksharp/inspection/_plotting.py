@@ -114,12 +114,10 @@ def label_log_axis(axis: Any) -> None:
     """Label a logarithmic axis by plain numbers, as many as are needed to read it."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    low, high = sorted(axis.get_view_interval())
+    low, high = axis.get_view_interval()
     decades = np.log10(high / low)
-    steps = (
-        (1.0,) if decades > 4 else (1.0, 2.0, 5.0) if decades > 0.8 else range(1, 10)
-    )
-    axis.set_major_locator(LogLocator(subs=list(steps)))
+    steps = range(1, 10) if decades < 0.8 else (1, 2, 5) if decades < 4 else (1,)
+    axis.set_major_locator(LogLocator(subs=[float(step) for step in steps]))
     axis.set_major_formatter(lambda value, position: f"{value:g}")
     axis.set_minor_formatter(NullFormatter())
 
