@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "benchmarks" / "bench_cuda.py"
 STORED = ROOT / "benchmarks" / "results" / "cuda.json"
