@@ -30,18 +30,18 @@ class SAMMLPRegressor(FlatMinimaRegressor, MLPRegressor):
     Parameters
     ----------
     loss : str or object of :mod:`sksharp.options`, default='squared_error'
-        What training minimizes: its name, or an object with options, such as
+        Training loss: a name, or an object with options, such as
         ``Quantile(quantile=[0.05, 0.5, 0.95])``.
 
         - 'squared_error' is half the squared error.
         - 'absolute_error' predicts the median.
-        - 'huber' is half the squared error up to an error of 1, and linear from there on;
-          ``Huber(delta=...)`` for another.
-        - 'quantile' is the pinball loss of the median, half the absolute error;
-          ``Quantile(quantile=...)`` for another quantile, or for several at once, which do
-          not cross.
-        - 'poisson' is half the Poisson deviance, with an exponential output, for targets
-          that are not negative.
+        - 'huber' is half the squared error for errors up to 1, and linear beyond;
+          ``Huber(delta=...)`` sets another limit.
+        - 'quantile' is the pinball loss of the median, half the absolute error.
+          ``Quantile(quantile=...)`` sets another quantile, or several, which do not
+          cross.
+        - 'poisson' is half the Poisson deviance, with an exponential output. Targets
+          must not be negative.
 
         All but 'squared_error' and 'poisson' need a solver other than 'lbfgs'.
 
@@ -52,43 +52,43 @@ class SAMMLPRegressor(FlatMinimaRegressor, MLPRegressor):
         Activation of the hidden layers.
 
     solver : str or object of :mod:`sksharp.options`, default='sam'
-        Method that finds the weights: its name, or an object with options, such as
-        ``ASAM(eta=0.1)``. The first nine are sharpness-aware: they perturb the weights by
-        ``rho`` to take a gradient there, and ``base_solver`` takes the step.
+        Training method: a name, or an object with options, such as ``ASAM(eta=0.1)``.
+        The first nine are sharpness-aware: they take a gradient at weights perturbed by
+        ``rho``, and ``base_solver`` takes the step.
 
-        - 'sam' perturbs towards the highest loss. Two gradients per step, as in all of
-          them but 'msam'.
-        - 'wsam' weighs the sharpness against the loss.
-        - 'asam' is 'sam' with perturbations relative to the size of the weights.
+        - 'sam' perturbs towards the highest loss. Two gradients per step, as all of
+          them except 'msam'.
+        - 'wsam' weights the sharpness against the loss.
+        - 'asam' perturbs each weight relative to its size.
         - 'gsam' also reduces the gap between the loss and the perturbed loss.
         - 'fisher_sam' scales the perturbation by the squared gradient.
         - 'friendly_sam' perturbs along the noise of the minibatch only.
         - 'looksam' perturbs every few steps and reuses the direction in between.
         - 'esam' takes the second gradient from the rows whose loss rose most.
         - 'msam' perturbs along the momentum of ``base_solver``. One gradient per step.
-        - 'ranger' is rectified Adam with Lookahead, 'radam' rectified Adam alone.
+        - 'ranger' is rectified Adam with Lookahead; 'radam' is rectified Adam alone.
         - 'lookahead' moves slow weights towards those of ``base_solver`` every few steps.
         - 'adamw' is Adam with decoupled weight decay.
         - 'schedule_free' is AdamW with gradients near a running average of the weights.
           The estimator predicts with the average.
-        - 'muon' orthogonalizes the momentum of the hidden layers' weights, and is 'adamw'
-          for the output layer and the biases.
-        - 'yellowfin' is gradient descent that tunes its rate and momentum by itself.
+        - 'muon' orthogonalizes the momentum of the hidden layers' weights; the output
+          layer and the biases use 'adamw'.
+        - 'yellowfin' is gradient descent that tunes its rate and momentum.
         - 'adam', 'sgd' and 'lbfgs' are scikit-learn's.
 
     alpha : float, default=0.0001
-        Strength of the penalty on the squared weights. As in scikit-learn, it is divided
-        by the rows of the minibatch (the sum of their weights), and biases are not
-        penalized. Both gradients of a sharpness-aware step contain it. It is not the
-        ``weight_decay`` of 'adamw'.
+        Strength of the penalty on the squared weights. As in scikit-learn, it is
+        divided by the number of rows of the minibatch (the sum of their weights), and
+        biases are not penalized. Both gradients of a sharpness-aware step contain it.
+        The ``weight_decay`` of 'adamw' is independent of it.
 
     batch_size : int or 'auto', default='auto'
-        Rows per minibatch. 'auto' is ``min(200, n_samples)``. With a choice (``rho``) it
-        is a twentieth of the rows, within 8 and 200, or for members within 32 and 128.
-        Not used when ``solver`` is 'lbfgs'.
+        Rows per minibatch. 'auto' is ``min(200, n_samples)``. If ``rho`` or the length
+        is chosen, it is a twentieth of the rows, between 8 and 200, or between 32 and
+        128 for members. Not used when ``solver`` is 'lbfgs'.
 
     learning_rate : str or object of :mod:`sksharp.options`, default='constant'
-        Schedule of the learning rate: its name, or an object with options, such as
+        Schedule of the learning rate: a name, or an object with options, such as
         ``Cosine(flat=0.75)``. scikit-learn's three are
 
         - 'constant', which keeps ``learning_rate_init``,
@@ -96,9 +96,9 @@ class SAMMLPRegressor(FlatMinimaRegressor, MLPRegressor):
         - 'adaptive', which divides the rate by 5 whenever training would stop for lack
           of improvement, and stops once it is 1e-6 or less.
 
-        As in scikit-learn, the last two are only used with 'sgd', as ``solver`` or as the
-        ``base_solver`` of another. The following work with every ``solver`` but 'lbfgs'
-        and 'yellowfin'. They span the ``max_iter`` epochs, or those that ``max_steps``
+        As in scikit-learn, the last two are only used with 'sgd', as ``solver`` or as
+        ``base_solver``. The following work with every ``solver`` except 'lbfgs' and
+        'yellowfin', and span the ``max_iter`` epochs, or those that ``max_steps``
         takes:
 
         - 'cosine' falls along half a cosine to 0, step by step.
@@ -107,7 +107,8 @@ class SAMMLPRegressor(FlatMinimaRegressor, MLPRegressor):
         - 'step' drops to a tenth every 50 epochs.
         - 'multistep' drops to a tenth after half and three quarters of the training.
         - 'exponential' multiplies by 0.99 after every epoch.
-        - 'cyclic' falls along half a cosine five times, from ``learning_rate_init`` each.
+        - 'cyclic' falls along half a cosine five times, each time from
+          ``learning_rate_init``.
 
     learning_rate_init : float, default=0.001
         Initial learning rate. Not used when ``solver`` is 'lbfgs' or 'yellowfin'.
@@ -117,7 +118,7 @@ class SAMMLPRegressor(FlatMinimaRegressor, MLPRegressor):
         'invscaling'.
 
     max_iter : int, default=200
-        Maximum number of epochs; of iterations when ``solver`` is 'lbfgs'. A
+        Maximum number of epochs, or of iterations when ``solver`` is 'lbfgs'. A
         ``ConvergenceWarning`` says that the loss, or the score of held-out rows, still
         improved by more than ``tol`` in the last ``n_iter_no_change`` epochs.
 
@@ -126,14 +127,14 @@ class SAMMLPRegressor(FlatMinimaRegressor, MLPRegressor):
         'lbfgs'.
 
     random_state : int, RandomState instance or None, default=None
-        Source of the initial weights, the validation rows, the order of the rows, the
+        Determines the initial weights, the validation rows, the order of the rows, the
         masks of ``dropout`` and the noise of ``input_noise``. An int makes fits
-        repeatable. torch's global generator is never used, numpy's only with None, as in
-        scikit-learn.
+        repeatable. torch's global generator is never used; numpy's only with None, as
+        in scikit-learn.
 
     tol : float, default=1e-4
-        Smallest improvement: an epoch improves if the training loss falls, or the
-        validation score rises, by more than this.
+        Smallest improvement that counts: an epoch improves if the training loss falls,
+        or the validation score rises, by more than this.
 
     verbose : bool or int, default=False
         Whether to print the progress of every epoch. If several networks are trained,
@@ -151,12 +152,12 @@ class SAMMLPRegressor(FlatMinimaRegressor, MLPRegressor):
         is 'sgd'.
 
     early_stopping : bool, default=False
-        Whether to hold out ``validation_fraction`` of the rows, to stop when their score
-        no longer improves, and to keep the weights of the best epoch. With ``X_val`` in
-        ``fit``, these rows are scored instead. With ``n_members`` above 1 the fold of
-        every member is scored, every 20 steps or every epoch, whichever is longer, and a
-        member stops after ``n_iter_no_change`` scores without improvement. Not used when
-        ``solver`` is 'lbfgs'.
+        Whether to hold out ``validation_fraction`` of the rows, stop when their score
+        no longer improves, and keep the weights of the best epoch. ``X_val`` in ``fit``
+        replaces these rows. With ``n_members`` above 1, every member is scored on its
+        fold, every 20 steps or every epoch, whichever is longer, and stops after
+        ``n_iter_no_change`` scores without improvement. Not used when ``solver`` is
+        'lbfgs'.
 
     validation_fraction : float, default=0.1
         Share of the rows to hold out, in [0, 1). Only used when ``early_stopping`` is
@@ -179,8 +180,8 @@ class SAMMLPRegressor(FlatMinimaRegressor, MLPRegressor):
         'muon'.
 
     n_iter_no_change : int or inf, default=10
-        Epochs without improvement after which training stops, of members with
-        ``early_stopping`` scores without improvement. Not used when ``solver`` is
+        Number of epochs without improvement after which training stops; with
+        ``early_stopping`` of members, number of scores. Not used when ``solver`` is
         'lbfgs'.
 
     max_fun : int, default=15000
@@ -188,155 +189,155 @@ class SAMMLPRegressor(FlatMinimaRegressor, MLPRegressor):
 
     rho : float, 'auto' or array-like of float, default='auto'
         Radius of the perturbation, in the Euclidean norm over all weights and biases of
-        the network. The best value depends on the data, from 0 to about 1, and is about
-        ten times as large with 'asam' and 'msam'. Read by the sharpness-aware solvers,
-        from 'sam' to 'msam'; 'lookahead', 'ranger', 'radam', 'adamw', 'schedule_free' and
-        'muon' only read whether it is 'auto', which chooses their length of training too.
+        the network. The best value depends on the data, from 0 to about 1, or ten times
+        that with 'asam' and 'msam'. Used by the sharpness-aware solvers, from 'sam' to
+        'msam'. 'lookahead', 'ranger', 'radam', 'adamw', 'schedule_free' and 'muon' have
+        no radius, but 'auto' chooses their length of training too.
 
         - A number is the radius. 0 gives the base solver.
         - 'auto' chooses from 0, 0.1 and 0.5; from ten times these with 'asam' and 'msam'.
           With 'wsam' these are the values of ``rho * gamma / (1 - gamma)``.
-        - A list holds the radii to choose from.
+        - A list has the radii to choose from.
 
-        Chosen is the largest radius whose loss of held-out rows is at most one standard
-        error above the lowest, paired over the rows (``rho_standard_errors_``); with a
-        scorer in ``scoring``, the radius with the best score. Radii are compared early,
-        after a tenth of the epochs, and the chosen one is trained to the end. A single
-        network is then trained on all rows, for as many epochs as the folds improved, at
-        most ``max_iter``. It does not use ``tol`` and ``n_iter_no_change``, unless ``swa``
-        or ``early_stopping`` ends training. A choice also changes what
-        ``batch_size='auto'`` and ``ema_decay=None`` mean.
+        The choice takes the largest radius whose loss on held-out rows exceeds the
+        lowest by at most one standard error, paired over the rows
+        (``rho_standard_errors_``), and by at most 5 %; with a scorer in ``scoring``,
+        the radius with the best score. Radii are compared after 5 and 10 % of the
+        epochs, and the chosen one is trained to the end. A single network is then
+        trained on all rows, for as many epochs as the folds improved, at most
+        ``max_iter``, without ``tol`` and ``n_iter_no_change`` unless ``swa`` or
+        ``early_stopping`` ends training. A choice also changes ``batch_size='auto'``
+        and ``ema_decay=None``.
 
-        Without a choice, the radius is 0.05 (0.5 with 'asam' and 'msam'), or the only one
-        of a list. This is so in ``partial_fit``, unless ``fit`` chose before, and for a
-        single network with 'auto', fewer than 100 rows and no ``cv``.
+        Without a choice, the radius is 0.05 (0.5 with 'asam' and 'msam'), or the only
+        one of a list. Nothing is chosen in ``partial_fit``, which uses the radius that
+        ``fit`` chose before, and for a single network with 'auto', fewer than 100 rows
+        and no ``cv``.
 
     base_solver : str or object of :mod:`sksharp.options`, default='adam'
-        Solver that takes the step: 'adam', 'sgd', 'ranger', 'radam', 'adamw',
+        Solver of the descent step: 'adam', 'sgd', 'ranger', 'radam', 'adamw',
         'schedule_free', 'muon', or an object with options. Only used when ``solver`` is
         sharpness-aware, from 'sam' to 'msam', or 'lookahead'. 'schedule_free' does not
-        work with 'msam' and 'lookahead', nor 'ranger' with 'lookahead', which it contains.
+        work with 'msam' and 'lookahead', nor 'ranger' with 'lookahead', which it
+        contains.
 
     swa : bool or :class:`~sksharp.options.SWA`, default=False
-        Whether to end training with stochastic weight averaging, and to predict with
-        the average; an object has options. Averaging begins after three quarters of the
+        Whether to end training with stochastic weight averaging and predict with the
+        average; an object sets options. Averaging begins after three quarters of the
         training, or as soon as training would stop, and lasts for a quarter of it. With
         ``early_stopping`` the average is kept only if it scores at least as well as the
         best epoch. Needs a solver other than 'lbfgs'.
 
     ema_decay : float, 'auto' or None, default=None
         Decay of an exponential moving average of the weights, in [0, 1), updated after
-        every step. The estimator predicts with the average, and validates it. It spans
-        about ``1 / (1 - ema_decay)`` steps: choose a small part of all steps, such as
-        0.99 for some thousand.
+        every step. The estimator predicts and is validated with the average. The
+        average spans about ``1 / (1 - ema_decay)`` steps, which should be a small part
+        of the training: 0.99 suits some thousand steps.
 
         - 'auto' spans a tenth of all steps, ``1 - 10 / n_steps``, between 0.9 and 0.999.
         - 0 never averages.
-        - None is 0.99 with a choice (``rho``), without ``swa`` and ``snapshots``, and 0
-          otherwise.
+        - None is 0.99 if ``rho`` or the length is chosen, without ``swa`` and
+          ``snapshots``, and 0 otherwise.
 
         Not together with ``swa`` and ``snapshots``. Needs a solver other than 'lbfgs'.
 
     snapshots : int, :class:`~sksharp.options.Snapshots` or None, default=None
-        Number of networks to collect along one training, 2 or more, whose predictions are
-        averaged; an object has options. The learning rate falls in cycles, and a network
-        is collected at the end of each. Training lasts for all of ``max_iter`` or
-        ``max_steps``: ``tol`` and ``n_iter_no_change`` are not used. Needs
-        ``learning_rate='constant'``. Not together with ``early_stopping``, ``n_members``,
-        ``swa`` or ``ema_decay``.
+        Number of networks to collect along one training, 2 or more, and to average the
+        predictions of; an object sets options. The learning rate falls in cycles, and a
+        network is collected at the end of each. Training lasts for all of ``max_iter``
+        or ``max_steps``: ``tol`` and ``n_iter_no_change`` are not used. Needs
+        ``learning_rate='constant'``. Not together with ``early_stopping``,
+        ``n_members``, ``swa`` or ``ema_decay``.
 
     n_members : int, default=1
-        Number of networks to train and to average the predictions of. If there are
-        several, each is trained without one fold of the rows, and this fold chooses its
-        best epoch. They train for all of ``max_iter`` or ``max_steps``, or until
-        ``early_stopping`` ends them; ``validation_fraction`` is not used. With ``X_val``
-        in ``fit``, every member trains on all rows, and ``X_val`` chooses its best epoch;
-        the members then differ by their seeds alone. ``partial_fit`` trains every member
-        on all rows. Needs a solver other than 'lbfgs'.
+        Number of networks to train and to average the predictions of. Each of several
+        is trained without one fold of the rows, which chooses its best epoch. They
+        train for all of ``max_iter`` or ``max_steps``, or until ``early_stopping`` ends
+        them; ``validation_fraction`` is not used. With ``X_val`` in ``fit``, every
+        member trains on all rows, ``X_val`` chooses its best epoch, and members differ
+        by their seeds alone. ``partial_fit`` trains every member on all rows. Needs a
+        solver other than 'lbfgs'.
 
     cv : int, splitter, iterable of splits or None, default=None
-        Folds of ``n_members`` and of the choice of radius and length. None for one fold
-        per member, and for a single network for shuffled 3-fold, of which as many folds
-        are used as hold out 300 rows. For grouped or ordered rows give a splitter, or its
-        splits.
+        Folds of ``n_members`` and of the choice of radius and length. None is one fold
+        per member; for a single network it is shuffled 3-fold, with as many folds as
+        hold out 300 rows. For grouped or ordered rows pass a splitter, or its splits.
 
     max_steps : int or None, default=None
-        Maximum number of steps, in place of ``max_iter``: training lasts as many epochs
-        as they take, rounded up. For small data, whose epochs are short, a number of steps
-        is the better measure. Needs a solver other than 'lbfgs'.
+        Maximum number of steps, instead of ``max_iter``: training lasts as many epochs
+        as they take, rounded up. Suits small data, whose epochs are short. Needs a
+        solver other than 'lbfgs'.
 
     warmup : float or int, default=0
-        How long the learning rate rises linearly at the beginning: a share of the
-        training if float, a number of epochs if int. With 'onecycle' it is the length of
-        the rise, where 0 means 0.3 of the training; 'cosine' and 'cyclic' begin after it.
-        Not with ``learning_rate`` 'invscaling' or 'adaptive'. Needs a solver other than
-        'lbfgs'.
+        Length of the linear rise of the learning rate at the beginning: a share of the
+        training if float, a number of epochs if int. With 'onecycle' it is the length
+        of the rise, where 0 means 0.3 of the training; 'cosine' and 'cyclic' begin
+        after it. Not with ``learning_rate`` 'invscaling' or 'adaptive'. Needs a solver
+        other than 'lbfgs'.
 
     dropout : float or array-like of float, default=0.0
-        Share of the units of every hidden layer that a step leaves out, at random and for
-        every row anew, in [0, 1). What is left is multiplied by ``1 / (1 - dropout)``, so
-        that nothing is left out, or multiplied, after training: predictions, validation
-        scores and exported networks are those of all units. An array-like has a share per
-        hidden layer, or one more: the first is then that of the inputs. All gradients of
-        a step leave out the same units. ``random_state`` draws them. Shares are rounded
-        to multiples of ``2**-16``. Needs a solver other than 'lbfgs'.
+        Share of the units of every hidden layer that a step drops, at random for every
+        row, in [0, 1). The others are multiplied by ``1 / (1 - dropout)``. Predictions,
+        validation scores and exported networks use all units, unscaled. An array-like
+        has a share per hidden layer, or one more: the first is then that of the inputs.
+        All gradients of a step drop the same units. ``random_state`` draws them. Shares
+        are rounded to multiples of ``2**-16``. Needs a solver other than 'lbfgs'.
 
     input_noise : float or sksharp.options.InputNoise, default=0.0
-        Standard deviation of Gaussian noise that training adds to every input of every
-        row, anew in every epoch, in units of the standard deviation of the column in
-        ``X``. An object also replaces entries by the mean of their column, as where
-        missing values are imputed, and can perturb the rows held out in place of those
-        of the training, so that the radius and the length of training are chosen for
-        such rows: ``InputNoise(std=0.25, missing=0.1, on='validation')``. The inputs are
-        those of the network: after scaling and encoding, if a pipeline does that. All
-        gradients of a step are at the same noisy rows. ``random_state`` draws the noise.
-        Predictions are without. Needs dense ``X`` and a solver other than 'lbfgs'.
+        Standard deviation of Gaussian noise that training adds to every input, drawn
+        anew in every epoch, in units of the standard deviation of the column in ``X``.
+        An object can also replace entries by the mean of their column, like imputed
+        values, and can perturb held-out rows instead of training rows, so that the
+        radius and the length of training are chosen for such rows:
+        ``InputNoise(std=0.25, missing=0.1, on='validation')``. The inputs are those of
+        the network, after scaling and encoding in a pipeline. All gradients of a step
+        use the same noisy rows. ``random_state`` draws the noise. Predictions have no
+        noise. Needs dense ``X`` and a solver other than 'lbfgs'.
 
     scoring : str, callable or None, default=None
-        Score of held-out rows, the higher the better: of the rows of ``early_stopping``,
-        and of the folds of ``n_members`` and of the choice of ``rho``. A name or a scorer
+        Score of held-out rows, higher is better: of the rows of ``early_stopping``, and
+        of the folds of ``n_members`` and of the choice of ``rho``. A name or a scorer
         as in :func:`sklearn.metrics.check_scoring`, or 'loss' for minus the loss of the
-        network. A scorer is called with an estimator that has the weights of the epoch,
-        with the rows, their targets, and ``sample_weight`` if they have weights. None is
-        R² with ``early_stopping`` if ``loss`` is 'squared_error' or 'poisson', and 'loss'
+        network. A scorer gets an estimator with the weights of the epoch, the rows,
+        their targets, and ``sample_weight`` if they have weights. None is R² with
+        ``early_stopping`` if ``loss`` is 'squared_error' or 'poisson', and 'loss'
         otherwise. Only used with one of these. 'refined_loss' is for classifiers only.
 
     n_jobs : int or None, default=None
-        Number of processes that the networks are spread over, as in
-        :class:`joblib.Parallel`. With another number, weights may differ in their last
-        digits, because other networks are trained together. Only used when ``n_members``
-        is more than 1 or a radius is chosen, and for training on the CPU: on a GPU the
-        networks are trained together in one process.
+        Number of processes for the networks, as in :class:`joblib.Parallel`. Another
+        number groups the networks differently, which may change the last digits of the
+        weights. Only used when ``n_members`` is more than 1 or a radius is chosen, and
+        on the CPU: on a GPU the networks are trained together in one process.
 
     device : str, default='auto'
-        Where to train: 'cpu', 'cuda', or any other torch device. 'auto' is CUDA if there
-        is a device and the training is work enough for it, many networks at once or large
-        ones, and the CPU otherwise. It counts weights times rows of a step; from where on
-        this pays is an estimate, and was not measured on a GPU. Prediction uses numpy, on
-        the CPU. Not used when ``solver`` is 'lbfgs'.
+        Device to train on: 'cpu', 'cuda', or any other torch device. 'auto' is CUDA if
+        there is a device and the work is large enough, with many networks at once or
+        large ones, and the CPU otherwise. It counts weights times rows of a step; its
+        limit is an estimate, not measured on a GPU. Prediction uses numpy, on the CPU.
+        Not used when ``solver`` is 'lbfgs'.
 
     callbacks : list of skorch callbacks or None, default=None
-        Called on every epoch, batch and gradient of the fit, with a skorch net. They can
-        stop training. Needs a solver other than 'lbfgs'. Set scikit-learn's own callbacks
-        with ``set_callbacks``.
+        Called for every epoch, batch and gradient of the fit, with a skorch net. They
+        can stop training. Needs a solver other than 'lbfgs'. Set scikit-learn's own
+        callbacks with ``set_callbacks``.
 
     Attributes
     ----------
     coefs_ : list of ndarray of shape (fan_in, fan_out)
-        Weights of every layer, of the dtype of ``X``: the average with ``swa`` and with
-        ``ema_decay``, also with that of a choice of ``rho``.
+        Weights of every layer, in the dtype of ``X``; the average with ``swa`` or
+        ``ema_decay``, which a choice of ``rho`` turns on.
 
     intercepts_ : list of ndarray of shape (fan_out,)
         Biases of every layer.
 
     members_ : list of estimators
         The networks, each an estimator. Only set when ``n_members`` is more than 1 or
-        ``snapshots`` is on. They have ``coefs_``, ``intercepts_`` and ``n_averaged_``
-        then, with ``n_members`` also the loss curve and the scores, and this estimator
-        does not.
+        ``snapshots`` is on. ``coefs_``, ``intercepts_`` and ``n_averaged_``, and with
+        ``n_members`` the loss curve and the scores, are then attributes of the members
+        and not of this estimator.
 
     rho_ : float
-        The radius that was chosen, or that is used without a choice. Only set when
+        The chosen radius, or the one that is used without a choice. Only set when
         ``rho`` is 'auto' or a list.
 
     rho_grid_ : ndarray of shape (n_radii,)
@@ -344,52 +345,52 @@ class SAMMLPRegressor(FlatMinimaRegressor, MLPRegressor):
         next five.
 
     rho_losses_ : ndarray of shape (n_radii,)
-        Mean loss of the held-out rows with every radius, at the best epoch of each fold;
-        with ``n_members``, of the rows of the first two folds. Radii that were dropped
-        were trained for fewer epochs. Only set when ``scoring`` is None or a loss, like
-        the next two.
+        Mean loss of the held-out rows with every radius, at the best epoch of each
+        fold; with ``n_members``, of the first two folds. Dropped radii were trained for
+        fewer epochs. Only set when ``scoring`` is None or a loss, like the next two.
 
     rho_differences_ : ndarray of shape (n_radii,)
-        Loss above the lowest, in the units of the loss, when the radius was last compared
-        with others. What is dropped after 5 % of the epochs is compared there, the others
-        after 10 %.
+        Loss minus the lowest, in the units of the loss, at the last comparison of the
+        radius: after 5 % of the epochs for those dropped there, after 10 % for the
+        others.
 
     rho_standard_errors_ : ndarray of shape (n_radii,)
-        Standard errors of ``rho_differences_``, of the differences of the losses row by
-        row. With weights ``w`` of ``n`` rows and differences ``d`` of weighted mean ``m``
-        it is ``sqrt(n / (n - 1) * sum((w * (d - m))**2)) / sum(w)``. A row that is held
-        out several times counts as one.
+        Standard errors of ``rho_differences_``, from the differences of the losses of
+        every row. With weights ``w`` of ``n`` rows and differences ``d`` with weighted
+        mean ``m`` it is ``sqrt(n / (n - 1) * sum((w * (d - m))**2)) / sum(w)``. A row
+        that is held out several times counts once.
 
     rho_scores_ : ndarray of shape (n_radii,)
-        Mean score of the folds, with ``n_members`` of the first two, with every radius,
-        weighted by their rows, at the best epoch of each fold. The radius with the highest
-        is chosen, of equal ones the smallest. Only set with any other ``scoring``.
+        Score with every radius at the best epoch of each fold, averaged over the folds,
+        weighted by their rows; with ``n_members``, over the first two. The radius with
+        the highest score is chosen, and the smallest of equal ones. Only set with any
+        other ``scoring``.
 
     rho_epochs_ : ndarray of int of shape (n_radii,)
-        Epochs that every radius was trained for.
+        Number of epochs that every radius was trained for.
 
     oof_prediction_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-        Prediction for every row, from the networks that were not
-        trained on it, NaN if there is none. Only set by ``fit`` without ``X_val``, when
-        ``n_members`` is more than 1 or ``rho`` was chosen in this fit.
+        Prediction for every row, by the networks that were not trained on it; NaN if
+        there is none. Only set by ``fit`` without ``X_val``, when ``n_members`` is more
+        than 1 or ``rho`` was chosen in this fit.
 
     n_averaged_ : int
         Number of epochs that ``swa`` has averaged in ``coefs_``; 0 without ``swa``, also
         with ``ema_decay``.
 
     loss_ : float
-        Loss of the last epoch, with the penalty: the mean of the losses of the minibatches
-        before each step. It is not the perturbed loss.
+        Loss of the last epoch, with the penalty: the mean over the minibatches of the
+        loss before each step, not of the perturbed loss.
 
     loss_curve_ : list of float
-        Loss of every epoch, also of the calls before if training continued from them. Not
-        set when ``solver`` is 'lbfgs', like the next three.
+        Loss of every epoch, including those of earlier calls if training continued from
+        them. Not set when ``solver`` is 'lbfgs', like the next three.
 
     best_loss_ : float or None
         Lowest loss of an epoch. None with early stopping.
 
     validation_scores_ : list of float or None
-        Score of the validation rows after every epoch, as ``scoring`` says. None without
+        Score of the validation rows after every epoch, by ``scoring``. None without
         early stopping.
 
     best_validation_score_ : float or None
@@ -412,7 +413,7 @@ class SAMMLPRegressor(FlatMinimaRegressor, MLPRegressor):
         'ascending' with several quantiles.
 
     quantiles_ : ndarray of shape (n_quantiles,)
-        Levels of the quantiles that are predicted. Only set with the loss 'quantile'.
+        Levels of the predicted quantiles. Only set with the loss 'quantile'.
 
     n_features_in_ : int
         Number of features seen during fit.
@@ -427,9 +428,9 @@ class SAMMLPRegressor(FlatMinimaRegressor, MLPRegressor):
 
     Notes
     -----
-    With ``rho=0`` training takes scikit-learn's steps, up to rounding. A fit that fails
-    leaves the estimator as it was. With several targets, training descends on the sum of
-    their losses and reports the mean, as scikit-learn does.
+    ``rho=0`` trains with scikit-learn's steps, up to rounding. A fit that fails leaves
+    the estimator as it was. With several targets, training descends on the sum of their
+    losses and reports the mean, as in scikit-learn.
 
     References
     ----------
