@@ -288,9 +288,9 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
 
     class_weight : dict, list of dict, 'balanced' or None, default=None
         Weights of the classes, which multiply ``sample_weight``: a dict from class to
-        weight, with 1 for classes that are not in it, or 'balanced' for ``n_samples /
-        (n_classes * np.bincount(y))``. With several labels, a list of dicts, one per
-        label. They also weight the validation score of early stopping.
+        weight, with 1 for classes that are not in it, or 'balanced' for
+        ``n_samples / (n_classes * np.bincount(y))``. With several labels, a list of
+        dicts, one per label. They also weight the validation score of early stopping.
 
     scoring : str, callable or None, default=None
         Score of held-out rows, higher is better: of the rows of ``early_stopping``, and

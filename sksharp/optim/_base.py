@@ -1,4 +1,4 @@
-"""Base classes of the optimizers: descents, and wrappers around them."""
+"""Base classes of the optimizers: descent methods, and wrappers around them."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def light_step(step: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class LightOptimizer(Optimizer):
-    """A torch optimizer that is fast to make and to step.
+    """A torch optimizer that is fast to create and to step.
 
     Making it does not import ``torch._dynamo``.
     """
@@ -106,7 +106,7 @@ class LightOptimizer(Optimizer):
     _is_evaluating = False
 
     def add_param_group(self, param_group: Group) -> None:
-        """Add parameters, with hyperparameters of their own, to those that are trained.
+        """Add parameters to train, with their own hyperparameters.
 
         Parameters
         ----------
@@ -199,8 +199,8 @@ class LightOptimizer(Optimizer):
     def evaluating(self) -> Iterator[None]:
         """Context in which the parameters are the weights to evaluate the model with.
 
-        On leaving they are as before, and training goes on as if nothing had happened.
-        A context within another changes nothing.
+        On exit they are restored, and training continues as if nothing had happened.
+        Nested contexts have no further effect.
         """
         if self._is_evaluating:
             yield
@@ -224,22 +224,22 @@ class LightOptimizer(Optimizer):
     def synchronize(self) -> None:
         """Set the parameters to the weights to evaluate the model with, in place.
 
-        Training that goes on begins from them.
+        Training continues from them.
         """
         self._write(self.evaluation_params())
         self.reset_to_params()
 
     def reset_to_params(self) -> None:
-        """Begin anew from parameters that were written to from outside.
+        """Continue training from parameters that you have written to.
 
-        Moments and velocities stay; slow weights start anew from the parameters.
+        Moments and velocities stay; slow weights restart from the parameters.
         """
 
     @property
     def is_second_pass(self) -> bool:
         """Whether a step is evaluating its closure for the second time.
 
-        That is at perturbed weights, where nothing is to be counted or logged.
+        The second evaluation is at perturbed weights: do not count or log there.
         """
         return False
 
@@ -310,8 +310,8 @@ class Wrapper(LightOptimizer):
     """Optimizer around another, whose groups and state are the base optimizer's own.
 
     Learning-rate schedulers, ``state_dict`` and ``add_param_group`` reach the base
-    optimizer through the wrapper. Hyperparameters of the wrapper
-    that a checkpoint of the base optimizer lacks are those that the wrapper was made with.
+    optimizer through the wrapper. Hyperparameters of the wrapper that a checkpoint of
+    the base optimizer lacks keep their values.
     """
 
     # groups that have all hyperparameters, and how many they are
@@ -380,7 +380,7 @@ class Wrapper(LightOptimizer):
         Parameters
         ----------
         state_dict : dict
-            What :meth:`state_dict` has returned, of this optimizer or of its base
+            What :meth:`state_dict` returned, of this optimizer or of its base
             optimizer.
 
         Raises
@@ -468,7 +468,7 @@ class Wrapper(LightOptimizer):
         return super().evaluation_params()
 
     def reset_to_params(self) -> None:
-        """Begin anew from parameters that were written to from outside."""
+        """Continue training from parameters that you have written to."""
         if isinstance(self.base_optimizer, LightOptimizer):
             self.base_optimizer.reset_to_params()
 

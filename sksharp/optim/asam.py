@@ -17,7 +17,7 @@ from .sharpness_aware import SharpnessAware
 
 
 class AdaptivePerturbation(Perturbation):
-    r"""ASAM's perturbation, in units of the weights.
+    r"""ASAM's perturbation, relative to the size of each weight.
 
     .. math::
         \epsilon = \rho\, T^2 g / \|T g\|_2
@@ -34,9 +34,9 @@ class AdaptivePerturbation(Perturbation):
         Added to the size of the weights.
 
     n_scaled : int or None, default=None
-        How many leading entries of the last axis of every parameter are weights. None
-        for all of a parameter with two axes or more (beside that of the models), which
-        is a matrix of weights, and none of a vector.
+        Number of leading entries of the last axis of every parameter that are weights.
+        None is all of a parameter with two axes or more (besides that of the models),
+        which is a matrix of weights, and none of a vector.
 
     See Also
     --------
@@ -111,15 +111,15 @@ def _n_scaled(p: Tensor, group: Group, model_ndim: int) -> int:
 
 
 class ASAM(SharpnessAware):
-    r"""Adaptive SAM: the neighborhood is measured in units of the weights.
+    r"""Adaptive SAM: perturb each weight relative to its size.
 
     .. math::
         \epsilon = \rho\, T^2 g / \|T g\|_2, \qquad
         w \leftarrow \mathrm{base}(w, \nabla L(w + \epsilon))
 
     with :math:`T = \mathrm{diag}(|w_i| + \eta)` for the weights of a layer and
-    :math:`T = 1` for biases. Weights that are rescaled from layer to layer, so that the
-    network stays the same function, are perturbed to the same function.
+    :math:`T = 1` for biases. If layers are rescaled so that the network stays the same
+    function, the perturbed networks stay the same function too.
 
     Parameters
     ----------
@@ -130,17 +130,17 @@ class ASAM(SharpnessAware):
         Makes the optimizer that takes the descent step.
 
     rho : float or Tensor of shape (n_models,), default=0.5
-        Radius of the neighborhood, of :math:`T^{-1} \epsilon`: a share of the weights
-        rather than a length, and some ten times SAM's. 0 gives the base optimizer.
+        Radius of the neighborhood, of :math:`T^{-1} \epsilon`: relative to the weights,
+        about ten times SAM's. 0 gives the base optimizer.
 
     eta : float or Tensor of shape (n_models,), default=0.01
-        Added to the size of the weights, so that one of zero can be perturbed.
+        Added to the size of the weights, so that zero weights can be perturbed.
 
     n_scaled : int or None, default=None
-        How many leading entries of the last axis of every parameter are weights, for
-        modules that keep weights and biases in one vector. None for all of a parameter
-        with two axes or more (beside that of the models), and none of a vector. A group
-        may have its own.
+        Number of leading entries of the last axis of every parameter that are weights,
+        for modules that keep weights and biases in one vector. None is all of a
+        parameter with two axes or more (besides that of the models), and none of a
+        vector. A group may have its own number.
 
     **kwargs
         ``interval``, ``start``, ``max_grad_norm``, ``model_ndim`` and ``replay`` of

@@ -92,16 +92,15 @@ def _fisher(grad: Tensor, eta: Hyperparameter) -> Tensor:
 
 
 class FisherSAM(SharpnessAware):
-    r"""Fisher SAM: the neighborhood is one of the outputs, not of the weights.
+    r"""Fisher SAM: perturb weights with a large squared gradient less.
 
     .. math::
         \epsilon = \rho\, F^{-1} g / \sqrt{g^\top F^{-1} g}, \qquad
         F = \mathrm{diag}(1 + \eta\, g_i^2), \qquad
         w \leftarrow \mathrm{base}(w, \nabla L(w + \epsilon))
 
-    :math:`F` stands for the Fisher information of the outputs: the squared gradient of
-    the minibatch, damped by the identity. Where the gradient is large the weights are
-    moved less.
+    :math:`F` approximates the Fisher information of the outputs by the squared gradient
+    of the minibatch, damped by the identity.
 
     Parameters
     ----------
@@ -116,9 +115,9 @@ class FisherSAM(SharpnessAware):
         base optimizer, bit for bit.
 
     eta : float or Tensor of shape (n_models,), default=1e4
-        Weight :math:`\eta` of the squared gradient against the damping. 0 gives SAM, and
-        so does, nearly, any that is small against :math:`1 / g_i^2`, such as the paper's
-        1: search it in powers of ten.
+        Weight :math:`\eta` of the squared gradient against the damping. Values far
+        below :math:`1 / g_i^2` give SAM, such as 0 and usually the paper's 1: search in
+        powers of ten.
 
     **kwargs
         ``interval``, ``start``, ``max_grad_norm``, ``model_ndim`` and ``replay`` of

@@ -20,7 +20,7 @@ MEAN = "friendly_mean"
 
 
 class FriendlyPerturbation(Perturbation):
-    r"""Friendly SAM's perturbation, along what is noise in the gradient.
+    r"""Friendly SAM's perturbation, along the noise of the gradient.
 
     .. math::
         m \leftarrow \lambda m + (1 - \lambda) g, \qquad d = g - \sigma m, \qquad
@@ -32,7 +32,7 @@ class FriendlyPerturbation(Perturbation):
         Radius of the neighborhood, in the Euclidean norm over all parameters.
 
     sigma : float or Tensor of shape (n_models,), default=1.0
-        How much of the mean gradient is taken out.
+        Share of the mean gradient that is subtracted.
 
     decay : float or Tensor of shape (n_models,), default=0.9
         Decay of the mean gradient, in [0, 1).
@@ -120,8 +120,8 @@ class FriendlySAM(SharpnessAware):
         \epsilon = \rho\, d / \|d\|_2, \qquad
         w \leftarrow \mathrm{base}(w, \nabla L(w + \epsilon))
 
-    The mean :math:`m` stands for the gradient of all rows, along which a climb does harm,
-    as the authors find.
+    The mean :math:`m` estimates the gradient of all rows; the authors find that
+    perturbing along it does harm.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ class FriendlySAM(SharpnessAware):
         the base optimizer, bit for bit.
 
     sigma : float or Tensor of shape (n_models,), default=1.0
-        How much of the mean gradient is taken out, not negative. 0 gives SAM.
+        Share of the mean gradient that is subtracted, not negative. 0 gives SAM.
 
     decay : float or Tensor of shape (n_models,), default=0.9
         Decay :math:`\lambda` of the mean gradient, in [0, 1).

@@ -24,7 +24,7 @@ from .sharpness_aware import SharpnessAware
 
 
 class SurrogateGap(Combination):
-    r"""GSAM's combination: descend the perturbed loss and the gap to it.
+    r"""GSAM's combination: lower the perturbed loss and the surrogate gap.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ class SurrogateGap(Combination):
 
 
 class GSAM(SharpnessAware):
-    r"""SAM guided by the surrogate gap, the rise of the loss to the perturbed one.
+    r"""SAM that also reduces the surrogate gap, the perturbed loss minus the loss.
 
     With the gradients :math:`g` at the weights and :math:`\tilde g` at the perturbed
     ones,
@@ -92,9 +92,9 @@ class GSAM(SharpnessAware):
         g_\perp = g - \frac{g^\top \tilde g}{\|\tilde g\|_2^2}\, \tilde g, \qquad
         w \leftarrow \mathrm{base}(w, \tilde g - \alpha\, g_\perp)
 
-    To first order this lowers the gap, and the perturbed loss as SAM does: the gradient
-    of the gap along :math:`\tilde g` is left out. The products are over all parameters
-    of a model.
+    To first order this lowers the gap, and the perturbed loss as SAM does: the part of
+    the gap's gradient along :math:`\tilde g` is removed. Products are over all
+    parameters of a model.
 
     Parameters
     ----------

@@ -28,12 +28,12 @@ DIRECTION = "looksam_direction"
 
 
 class ReusedDirection(Combination):
-    r"""LookSAM's combination: the part of SAM's gradient that changes slowly, reused.
+    r"""LookSAM's combination: reuse the slowly changing part of SAM's gradient.
 
     Parameters
     ----------
     looksam_k : int, default=5
-        Every how many steps there is an ascent.
+        Number of steps from one ascent to the next.
 
     looksam_alpha : float or Tensor of shape (n_models,), default=0.7
         Length of the reused part, relative to the gradient.
@@ -112,7 +112,7 @@ class ReusedDirection(Combination):
 
 
 class LookSAM(SharpnessAware):
-    r"""LookSAM: an ascent every few steps, and its direction reused in between.
+    r"""LookSAM: perturb every few steps, and reuse the direction in between.
 
     In every :math:`k`-th step, with the gradients :math:`g` at the weights and
     :math:`\tilde g` at the perturbed ones,
@@ -142,7 +142,8 @@ class LookSAM(SharpnessAware):
         the base optimizer, bit for bit.
 
     looksam_k : int, default=5
-        Every how many steps there is an ascent. 1 gives SAM. The same for all models.
+        Number of steps from one ascent to the next. 1 gives SAM. The same for all
+        models.
 
     looksam_alpha : float or Tensor of shape (n_models,), default=0.7
         Length :math:`\alpha` of the reused direction relative to the gradient, not

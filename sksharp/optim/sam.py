@@ -13,7 +13,7 @@ from .sharpness_aware import SharpnessAware
 
 
 class SAM(SharpnessAware):
-    r"""Sharpness-aware minimization: descend with the gradient of the worst neighbor.
+    r"""Sharpness-aware minimization: descend with the gradient at the worst neighbor.
 
     .. math::
         \epsilon = \rho\, g / \|g\|_2, \qquad
@@ -32,7 +32,7 @@ class SAM(SharpnessAware):
 
     rho : float or Tensor of shape (n_models,), default=0.05
         Radius of the neighborhood, in the Euclidean norm over all parameters. 0 gives
-        the base optimizer, bit for bit. A group may have its own.
+        the base optimizer, bit for bit. A group may have its own radius.
 
     **kwargs
         ``interval``, ``start``, ``max_grad_norm``, ``model_ndim`` and ``replay`` of

@@ -205,7 +205,7 @@ class ScheduleFree(Descent):
                     p.copy_(state["fast"]).lerp_(state["averaged"], beta_1)
 
     def reset_to_params(self) -> None:
-        """Begin anew from parameters that were written to from outside.
+        """Continue training from parameters that you have written to.
 
         The average begins anew; the mean squares and the count of steps stay.
         """

@@ -1,4 +1,4 @@
-"""Two-gradient steps, composed of perturbation, combination and ascent schedule."""
+"""Two-gradient steps: a perturbation, a combination and a schedule of ascents."""
 
 from __future__ import annotations
 
@@ -49,18 +49,18 @@ NO_CONTEXT = contextlib.nullcontext()
 
 
 class SharpnessAware(Wrapper):
-    r"""Two-gradient optimizer of any composition.
+    r"""Two-gradient optimizer from a perturbation and a combination of gradients.
 
     With the gradient :math:`g` at the weights, a step moves the weights by a
-    perturbation, takes the gradient there, goes back, and descends with a combination of
-    the two:
+    perturbation, takes the gradient there, moves back, and descends with a combination
+    of the two:
 
     .. math::
         \tilde g = \nabla L(w + \epsilon(g)), \qquad
         w \leftarrow \mathrm{base}(w, d(g, \tilde g))
 
     :class:`SAM`, :class:`WSAM`, :class:`ASAM`, :class:`GSAM`, :class:`FisherSAM`,
-    :class:`FriendlySAM` and :class:`LookSAM` are compositions with names.
+    :class:`FriendlySAM` and :class:`LookSAM` are such combinations.
 
     Parameters
     ----------
@@ -81,26 +81,26 @@ class SharpnessAware(Wrapper):
         ``WeightedSharpness``, ``SurrogateGap`` or ``ReusedDirection``.
 
     interval : int, default=1
-        Every how many steps there is an ascent. The others are the base optimizer's, for
-        one gradient.
+        Number of steps from one ascent to the next. The others are the base
+        optimizer's, with one gradient.
 
     start : int, default=0
-        Steps of the base optimizer before the first ascent.
+        Number of steps of the base optimizer before the first ascent.
 
     max_grad_norm : float, Tensor of shape (n_models,) or None, default=None
-        Largest Euclidean norm, over all parameters, of the gradient that is descended
-        with. A longer one is scaled down: the combination, once, and not its parts.
+        Largest Euclidean norm, over all parameters, of the combined gradient. A longer
+        one is scaled down.
 
     model_ndim : int, default=0
-        How many leading axes of every parameter count models: 0 for one model, 1 for
-        parameters of shape ``(n_models, ...)``.
+        Number of leading axes of every parameter that count models: 0 for one model, 1
+        for parameters of shape ``(n_models, ...)``.
 
     replay : bool or Module, default=True
-        Whether the second evaluation replays the first: the same dropout masks, and
-        running statistics of normalization layers that count each batch once. Turn it
-        off for modules with neither, to save a little time. Give the module if it is
-        compiled, because what is compiled hides its layers. Buffers of other
-        layers change in both, such as the vectors of spectral normalization.
+        Whether the second evaluation replays the first: with the same dropout masks,
+        and running statistics of normalization layers that count each batch once. Turn
+        it off for modules with neither, to save a little time. Pass the module if it is
+        compiled, which hides its layers. Buffers of other layers change in both
+        evaluations, such as the vectors of spectral normalization.
 
     **base
         Arguments of ``base_optimizer``.
@@ -112,25 +112,23 @@ class SharpnessAware(Wrapper):
         ``state`` with this one.
 
     first_pass : callable or None
-        Returns a context in which the closure is evaluated at the weights themselves,
-        such as ``no_sync`` of a ``DistributedDataParallel`` module: every process then
-        climbs along the gradient of its own rows, and one exchange of gradients a step is
-        left, that of the second pass. None, the default, for no context. It may be set
-        at any time, and is not a part of the optimizer's state.
+        Returns a context for the evaluation at the weights themselves, such as
+        ``no_sync`` of a ``DistributedDataParallel`` module: every process then perturbs
+        along the gradient of its own rows, and gradients are exchanged only in the
+        second pass. None, the default, is no context. It may be set at any time, and is
+        not part of the optimizer's state.
 
     is_second_pass : bool
-        Whether a step is evaluating its closure at the perturbed weights: what is counted
-        or logged in both passes is a mixture. Optimizers with one gradient have it too,
-        and it is False.
+        Whether a step is evaluating its closure at the perturbed weights: do not count
+        or log there. Always False for optimizers with one gradient.
 
     Raises
     ------
     ValueError
         If a hyperparameter is out of its range, or the base optimizer has one of that
-        name or takes no step without a closure. If ``first_pass`` is set where more is
-        kept of the first gradient than the perturbation, with :class:`WSAM`,
-        :class:`GSAM`, :class:`LookSAM` and :class:`FriendlySAM`: it would differ from
-        process to process.
+        name or takes no step without a closure. If ``first_pass`` is set with
+        :class:`WSAM`, :class:`GSAM`, :class:`LookSAM` or :class:`FriendlySAM`, which
+        use the first gradient for more than the perturbation: processes would differ.
     TypeError
         If ``base_optimizer`` cannot be called, or ``interval`` or ``start`` is no
         integer.
@@ -246,7 +244,7 @@ class SharpnessAware(Wrapper):
     def is_second_pass(self) -> bool:
         """Whether a step is evaluating its closure at the perturbed weights.
 
-        What the closure counts or logs then is not of the weights that are trained.
+        Do not count or log then: the weights are not those that are trained.
         """
         return self._is_second_pass
 
@@ -277,28 +275,28 @@ class SharpnessAware(Wrapper):
         Parameters
         ----------
         closure : callable, or sequence of callables or of (callable, float)
-            Computes the loss, calls backward and returns the loss. Whether it clears the
-            gradients of earlier steps makes no difference: the optimizer sets them to None
-            before each evaluation. Those of others it has to clear itself, by None or by
-            zeros. One that returns None and leaves no gradient skips the minibatch. Several
-            are those of the micro-batches of one step: each is perturbed by itself, and the
-            gradients are averaged, weighted by the numbers, which are the sizes of the
-            micro-batches (the same for all without numbers).
+            Computes the loss, calls backward and returns the loss. The optimizer sets
+            the gradients of its own parameters to None before each evaluation; the
+            closure has to clear those of others. A closure that returns None and leaves
+            no gradient skips the minibatch. Several closures are those of the
+            micro-batches of one step: each is perturbed by itself, and the gradients
+            are averaged, weighted by the numbers, which are the sizes of the
+            micro-batches (equal without numbers).
 
         Returns
         -------
         loss : object
             What ``closure`` returned the first time: the loss at the weights before the
-            step, not at the perturbed ones. The weighted mean of several.
+            step, not at the perturbed ones. With several closures, the weighted mean.
 
         Raises
         ------
         TypeError
             If ``closure`` is missing.
         ValueError
-            If ``closure`` returns a loss without a call of backward, or adds to gradients
-            that others have left: those of earlier minibatches would be missing from the
-            second evaluation.
+            If ``closure`` returns a loss without calling backward, or adds to gradients
+            of other parameters: the second evaluation would lack those of earlier
+            minibatches.
 
         Notes
         -----

@@ -23,7 +23,7 @@ from .sharpness_aware import SharpnessAware
 
 
 class WeightedSharpness(Combination):
-    r"""WSAM's combination: the loss, and the sharpness with a weight.
+    r"""WSAM's combination: the loss plus the weighted sharpness.
 
     Parameters
     ----------
@@ -31,8 +31,8 @@ class WeightedSharpness(Combination):
         Weight of the sharpness, in [0, 1).
 
     decouple : bool or None, default=None
-        Whether the sharpness term bypasses the base optimizer. None decouples over
-        stochastic gradient descent only; the paper does so over Adam too.
+        Whether the sharpness term bypasses the base optimizer. None decouples with
+        stochastic gradient descent only; the paper does so with Adam too.
 
     See Also
     --------
@@ -103,7 +103,7 @@ def _kappa(group: Group) -> Any:
 
 
 class WSAM(SharpnessAware):
-    r"""Weighted SAM: the sharpness is a term of the objective, with a weight.
+    r"""Weighted SAM: minimize the loss plus a weighted sharpness.
 
     The objective is :math:`L + \kappa (L_{SAM} - L)` with
     :math:`\kappa = \gamma / (1 - \gamma)`. With the gradients :math:`g` at the weights
@@ -131,11 +131,10 @@ class WSAM(SharpnessAware):
         Weight of the sharpness, in [0, 1). 0 gives the base optimizer, 0.5 SAM.
 
     decouple : bool or None, default=None
-        Whether the sharpness term bypasses the base optimizer. None decouples over
-        stochastic gradient descent, as the paper does, and couples over any other base,
-        where the paper decouples over Adam too: an adaptive optimizer normalizes its own
-        step but not the decoupled term, which at its small learning rates then does next
-        to nothing.
+        Whether the sharpness term bypasses the base optimizer. None decouples with
+        stochastic gradient descent only. The paper decouples with Adam too; but an
+        adaptive optimizer normalizes its own step and not the decoupled term, which
+        then has almost no effect at its small learning rates.
 
     **kwargs
         ``interval``, ``start``, ``max_grad_norm``, ``model_ndim`` and ``replay`` of

@@ -24,8 +24,8 @@ class SWA(Option):
     .. math::
         w_{\mathrm{SWA}} = \frac{1}{n} \sum_{k=1}^{n} w_k
 
-    with the weights :math:`w_k` after every ``freq`` epochs from ``start`` on, or earlier
-    when training would stop.
+    with the weights :math:`w_k` after every ``freq`` epochs from ``start`` on, or
+    earlier if training would stop.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class SWA(Option):
         epochs if int. A call of ``partial_fit`` is one epoch.
 
     freq : int, default=1
-        Epochs between two weights that enter the average.
+        Number of epochs between two weights that enter the average.
 
     lr : float or None, default=None
         Learning rate while averaging. None leaves it to the schedule.
@@ -169,14 +169,14 @@ class SnapshotCycles(LearningRateSchedule):
 
 
 class Snapshots(Option):
-    """Networks collected along one training, whose predictions are averaged.
+    """Collect networks along one training, and average their predictions.
 
     The learning rate falls in cycles, and a network is collected at the end of each.
 
     Parameters
     ----------
     n : int, default=5
-        Networks to collect, 2 or more.
+        Number of networks to collect, 2 or more.
 
     schedule : {'cosine', 'triangular'}, default='cosine'
         Cycles of the learning rate between ``learning_rate_init`` and ``lr_min``.
@@ -186,7 +186,7 @@ class Snapshots(Option):
     start : float, int or None, default=None
         Epochs before the cycles begin: a share of the training if float, a number of
         epochs if int. None is 0 with 'cosine', and 0.8 with 'triangular', whose cycles
-        need weights that are trained already.
+        need trained weights.
 
     lr_min : float, default=0.0
         Lowest learning rate, not above ``learning_rate_init``.

@@ -30,7 +30,7 @@ class RegressionLoss(Option):
 
     @property
     def levels(self) -> tuple[float, ...]:
-        """Levels of the quantiles that are predicted, none if it is something else."""
+        """Levels of the predicted quantiles, empty for other losses."""
         return ()
 
     def losses(self, residuals: NDArray[Any]) -> NDArray[Any]:
@@ -38,7 +38,7 @@ class RegressionLoss(Option):
         raise NotImplementedError
 
     def best_constants(self, y: NDArray[Any], shares: NDArray[Any]) -> NDArray[Any]:
-        """Return the prediction of every output that is best if it is constant.
+        """Return the best constant prediction of every output.
 
         Parameters
         ----------
@@ -61,7 +61,7 @@ class AbsoluteError(RegressionLoss):
 
     .. math:: \ell(y, \hat y) = |\hat y - y|
 
-    Few large errors, as of outliers, count for less than in the squared error.
+    Outliers count for less than in the squared error.
 
     See Also
     --------
@@ -98,14 +98,14 @@ class Huber(RegressionLoss):
         \end{cases}
         \qquad r = \hat y - y
 
-    It is 'squared_error' for a large ``delta``, and ``delta`` times 'absolute_error' for a
-    small one.
+    It equals 'squared_error' for a large ``delta``, and ``delta`` times
+    'absolute_error' for a small one.
 
     Parameters
     ----------
     delta : float, default=1.0
-        Error from which on the loss is linear, in units of the target that the network is
-        given: of standard deviations if a ``StandardScaler`` transforms it, as in
+        Error beyond which the loss is linear, in units of the target that the network
+        gets: standard deviations if a ``StandardScaler`` transforms it, as in
         ``tabular_pipeline``.
 
     See Also
@@ -162,9 +162,9 @@ class Quantile(RegressionLoss):
     .. math::
         \ell_q(y, \hat y) = \max\big(q\, (y - \hat y),\; (q - 1)\, (y - \hat y)\big)
 
-    Of several levels the losses are averaged, and the network predicts all of them at
-    once, as outputs that do not cross. With the outputs :math:`z` of its last layer, the
-    middle one :math:`m` of them, and :math:`s(z) = \log(1 + e^z)`:
+    The loss is averaged over several levels. The network predicts all of them, without
+    crossing. With the outputs :math:`z` of the last layer, the middle one :math:`m` of
+    them, and :math:`s(z) = \log(1 + e^z)`:
 
     .. math::
         \hat y_m = z_m, \qquad

@@ -12,7 +12,7 @@ from ._base import Option
 
 
 class InputNoise(Option):
-    r"""Noise on the inputs, in training or where rows that are held out judge.
+    r"""Noise on the inputs of training rows, held-out rows, or both.
 
     An input :math:`x_j` becomes
 
@@ -20,10 +20,9 @@ class InputNoise(Option):
         x_j + \mathrm{std} \cdot s_j \varepsilon, \qquad
         \varepsilon \sim \mathcal{N}(0, 1)
 
-    or, with probability ``missing``, the mean of its column. Both are drawn for every
-    entry of every row on its own. :math:`s_j` is the standard deviation of column
-    :math:`j` over the rows of ``fit``, those of ``early_stopping`` and of folds included,
-    weighted by their weights. A constant column gets no noise.
+    or, with probability ``missing``, the mean of its column, drawn for every entry
+    independently. :math:`s_j` is the weighted standard deviation of column :math:`j`
+    over the rows of ``fit``, including held-out ones. A constant column gets no noise.
 
     Parameters
     ----------
@@ -32,16 +31,16 @@ class InputNoise(Option):
         short for ``input_noise=InputNoise(std=0.25)``.
 
     missing : float, default=0.0
-        Share of the entries that the mean of their column replaces, in [0, 1]. It is what
-        :class:`sklearn.impute.SimpleImputer` makes of missing values. Rounded to a
+        Share of the entries that are replaced by the mean of their column, in [0, 1],
+        as :class:`sklearn.impute.SimpleImputer` does with missing values. Rounded to a
         multiple of ``2**-16``.
 
     on : {'training', 'validation', 'both'}, default='training'
-        Which rows get it. 'training' draws anew in every epoch. 'validation' leaves
-        training as it is, and perturbs the rows that judge it: those of
+        Rows that get it. 'training' draws anew in every epoch. 'validation' leaves
+        training rows as they are and perturbs held-out rows: those of
         ``early_stopping``, ``X_val``, and the folds of members and of the choice of
-        ``rho``. The radius, the length of training and the best epoch are then chosen for
-        such rows. They are drawn once for all epochs and radii.
+        ``rho``. The radius, the length of training and the best epoch are then chosen
+        for such rows. They are drawn once for all epochs and radii.
 
     See Also
     --------
@@ -49,10 +48,9 @@ class InputNoise(Option):
 
     Notes
     -----
-    A draw of the noise is one of ``2**16`` equally likely quantiles of the normal
-    distribution, up to 4.3 standard deviations, scaled to variance 1. Rows that are held
-    out are repeated up to 10 times, each time with another draw, until there are about
-    1,000.
+    The noise takes one of ``2**16`` equally likely quantiles of the normal
+    distribution, up to 4.3 standard deviations, scaled to variance 1. Held-out rows are
+    repeated up to 10 times, each time with another draw, until there are about 1,000.
 
     References
     ----------

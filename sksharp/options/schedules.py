@@ -92,7 +92,7 @@ class Constant(LearningRateSchedule):
 
 
 class Cosine(LearningRateSchedule):
-    r"""Half a cosine, from ``learning_rate_init`` down to ``lr_min``, step by step.
+    r"""Fall along half a cosine from ``learning_rate_init`` to ``lr_min``.
 
     .. math::
         \eta_t = \eta_{\min} + (\eta_0 - \eta_{\min})
@@ -153,7 +153,7 @@ class Cosine(LearningRateSchedule):
 
 
 class OneCycle(LearningRateSchedule):
-    """A rise from a 25th of ``learning_rate_init`` to it, and a fall to a 250,000th.
+    """Rise from a 25th of ``learning_rate_init`` to it, then fall to a 250,000th.
 
     Both are half cosines, step by step. The rise lasts for ``warmup``, or 0.3 of the
     training. It does not cycle the momentum, and has no options.
@@ -193,7 +193,7 @@ class OneCycle(LearningRateSchedule):
 
 
 class Step(LearningRateSchedule):
-    """The rate is multiplied by ``gamma`` every ``size`` epochs.
+    """Multiply the rate by ``gamma`` every ``size`` epochs.
 
     Parameters
     ----------
@@ -201,7 +201,7 @@ class Step(LearningRateSchedule):
         Epochs between two drops.
 
     gamma : float, default=0.1
-        What the rate is multiplied by, in (0, 1].
+        Factor of the rate, in (0, 1].
 
     See Also
     --------
@@ -231,15 +231,16 @@ class Step(LearningRateSchedule):
 
 
 class MultiStep(LearningRateSchedule):
-    """The rate is multiplied by ``gamma`` at each of the ``milestones``.
+    """Multiply the rate by ``gamma`` at each of the ``milestones``.
 
     Parameters
     ----------
     milestones : array-like of float or int, default=(0.5, 0.75)
-        Where the rate drops: shares of the training if floats, numbers of epochs if ints.
+        When the rate drops: shares of the training if floats, numbers of epochs if
+        ints.
 
     gamma : float, default=0.1
-        What the rate is multiplied by, in (0, 1].
+        Factor of the rate, in (0, 1].
 
     See Also
     --------
@@ -318,12 +319,12 @@ class MultiStep(LearningRateSchedule):
 
 
 class Exponential(LearningRateSchedule):
-    """The rate is multiplied by ``gamma`` after every epoch.
+    """Multiply the rate by ``gamma`` after every epoch.
 
     Parameters
     ----------
     gamma : float, default=0.99
-        What the rate is multiplied by, in (0, 1].
+        Factor of the rate, in (0, 1].
 
     See Also
     --------
@@ -351,7 +352,7 @@ class Exponential(LearningRateSchedule):
 
 
 class Cyclic(LearningRateSchedule):
-    r"""Cycles between ``learning_rate_init`` and ``lr_min``, step by step.
+    r"""Cycle between ``learning_rate_init`` and ``lr_min``, step by step.
 
     With the step :math:`t` of a cycle of :math:`T` steps
 
@@ -367,7 +368,7 @@ class Cyclic(LearningRateSchedule):
     Parameters
     ----------
     shape : {'cosine', 'triangular'}, default='cosine'
-        Course of the rate in a cycle.
+        Shape of a cycle.
 
     length : float or int, default=0.2
         Length of the first cycle: a share of the training if float, a number of epochs if

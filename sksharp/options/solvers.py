@@ -1,4 +1,4 @@
-"""Solvers: their options, and how these become the arguments of an optimizer."""
+"""Solvers: their options, and the optimizer arguments that these become."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ class TwoGradients(Solver):
 
 
 class SAM(TwoGradients):
-    r"""Sharpness-aware minimization: the gradient of the worst point of a neighborhood.
+    r"""Sharpness-aware minimization: descend with the gradient at the worst neighbor.
 
     .. math::
         \epsilon = \rho\, g / \|g\|_2, \qquad
@@ -205,12 +205,12 @@ class SAM(TwoGradients):
 
     start : float or int, default=0.0
         Epochs before the first such step: a share of the training if float, a number of
-        epochs if int. A call of ``partial_fit`` is one epoch. If training stops before,
-        all steps are the base solver's.
+        epochs if int. A call of ``partial_fit`` is one epoch. If training stops
+        earlier, all steps are the base solver's.
 
     micro_batch_size : int or None, default=None
-        Rows per perturbation: the minibatch is cut into parts of this many rows, each
-        with a perturbation of its own, and their gradients are averaged. None for the
+        Rows per perturbation: the minibatch is divided into parts of this many rows,
+        each with its own perturbation, and their gradients are averaged. None is the
         whole minibatch.
 
     See Also
@@ -249,7 +249,7 @@ class SAM(TwoGradients):
 
 
 class WSAM(TwoGradients):
-    r"""Weighted SAM: the sharpness is a term of the objective, with a weight.
+    r"""Weighted SAM: minimize the loss plus a weighted sharpness.
 
     The objective is :math:`L + \kappa (L_{SAM} - L)` with
     :math:`\kappa = \gamma / (1 - \gamma)`. With the gradients :math:`g` at the weights
@@ -264,13 +264,13 @@ class WSAM(TwoGradients):
     Parameters
     ----------
     gamma : float, default=0.9
-        Weight of the sharpness, in [0, 1): 0 gives the base solver, 0.5 gives 'sam' where
-        the two are coupled, and more acts like 'sam' with a larger radius,
+        Weight of the sharpness, in [0, 1). 0 gives the base solver; 0.5 gives 'sam' if
+        coupled; more acts like 'sam' with the larger radius
         ``rho * gamma / (1 - gamma)``.
 
     decouple : bool or 'auto', default='auto'
-        Whether the term of the sharpness bypasses the base solver. 'auto' decouples over
-        'sgd' only; the paper does so over Adam too. True does not work with 'ranger' and
+        Whether the sharpness term bypasses the base solver. 'auto' decouples with 'sgd'
+        only; the paper does so with Adam too. True does not work with 'ranger' and
         'schedule_free'.
 
     interval, start, micro_batch_size
@@ -350,7 +350,7 @@ class WSAM(TwoGradients):
 
 
 class ASAM(TwoGradients):
-    r"""Adaptive SAM: the neighborhood is measured in units of the weights.
+    r"""Adaptive SAM: perturb each weight relative to its size.
 
     .. math::
         \epsilon = \rho\, T^2 g / \|T g\|_2, \qquad
@@ -411,7 +411,7 @@ class ASAM(TwoGradients):
 
 
 class GSAM(TwoGradients):
-    r"""SAM guided by the surrogate gap, the rise of the loss to the perturbed one.
+    r"""SAM that also reduces the surrogate gap, the perturbed loss minus the loss.
 
     With the gradients :math:`g` at the weights and :math:`\tilde g` at the perturbed
     ones,
@@ -468,7 +468,7 @@ class GSAM(TwoGradients):
 
 
 class FisherSAM(TwoGradients):
-    r"""Fisher SAM: the neighborhood is measured by the squared gradient.
+    r"""Fisher SAM: perturb weights with a large squared gradient less.
 
     .. math::
         \epsilon = \rho\, F^{-1} g / \sqrt{g^\top F^{-1} g}, \qquad
@@ -478,9 +478,9 @@ class FisherSAM(TwoGradients):
     Parameters
     ----------
     eta : float, default=10000.0
-        Weight of the squared gradient against the identity. 0 gives 'sam', and so does
-        any that is small against one over the squared gradient, such as the paper's 1:
-        search it in powers of ten.
+        Weight of the squared gradient against the identity. Values far below one over
+        the squared gradient give 'sam', such as 0 and usually the paper's 1: search in
+        powers of ten.
 
     interval, start, micro_batch_size
         As of :class:`SAM`.
@@ -534,8 +534,8 @@ class FriendlySAM(TwoGradients):
     Parameters
     ----------
     sigma : float, default=1.0
-        How much of the mean gradient :math:`m` is taken out of the perturbation. 0 gives
-        'sam', and is used where a minibatch holds all rows.
+        Share of the mean gradient :math:`m` that is subtracted. 0 gives 'sam', and is
+        used where a minibatch holds all rows.
 
     decay : float, default=0.9
         Decay :math:`\lambda` of the mean gradient, in [0, 1).
@@ -586,7 +586,7 @@ class FriendlySAM(TwoGradients):
 
 
 class LookSAM(TwoGradients):
-    r"""LookSAM: an ascent every few steps, and its direction reused in between.
+    r"""LookSAM: perturb every few steps, and reuse the direction in between.
 
     In every :math:`k`-th step, with the gradients :math:`g` at the weights and
     :math:`\tilde g` at the perturbed ones,
@@ -604,7 +604,7 @@ class LookSAM(TwoGradients):
     Parameters
     ----------
     k : int, default=5
-        Steps from one perturbation to the next. 1 gives 'sam'.
+        Number of steps between perturbations. 1 gives 'sam'.
 
     alpha : float, default=0.7
         Length of the reused direction relative to the gradient.
@@ -657,7 +657,7 @@ class LookSAM(TwoGradients):
 
 
 class ESAM(TwoGradients):
-    r"""Efficient SAM: the second gradient from the rows whose loss rose most.
+    r"""Efficient SAM: take the second gradient from the rows whose loss rose most.
 
     With the losses :math:`\ell_i` of the :math:`B` rows of the minibatch, SAM's
     perturbation :math:`\epsilon`, and the set :math:`S` of the
@@ -767,7 +767,7 @@ class Ranger(Solver):
         Steps between two updates of the slow weights :math:`s`.
 
     alpha : float, default=0.5
-        How far these move towards the fast ones, in [0, 1].
+        Share of the way that they move towards the fast weights, in [0, 1].
 
     See Also
     --------
@@ -819,10 +819,10 @@ class Lookahead(Solver):
     Parameters
     ----------
     k : int, default=6
-        Steps between two updates of the slow weights: Ranger's, where the paper has 5.
+        Steps between two updates of the slow weights. 6 is Ranger's; the paper has 5.
 
     alpha : float, default=0.5
-        How far the slow weights move towards the fast ones, in [0, 1].
+        Share of the way that the slow weights move towards the fast ones, in [0, 1].
 
     See Also
     --------
@@ -883,7 +883,7 @@ class RAdam(Solver):
 
 
 class Adam(Solver):
-    r"""Adaptive moment estimation, scikit-learn's.
+    r"""Adaptive moment estimation (Adam), as in scikit-learn.
 
     .. math::
         m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad
@@ -916,7 +916,7 @@ class Adam(Solver):
 
 
 class SGD(Solver):
-    r"""Stochastic gradient descent with momentum, scikit-learn's.
+    r"""Stochastic gradient descent with momentum, as in scikit-learn.
 
     .. math::
         v \leftarrow \mu v - \eta g, \qquad
@@ -954,7 +954,7 @@ class SGD(Solver):
 
 
 class AdamW(Solver):
-    r"""Adam with decoupled weight decay: the weights shrink beside the adaptive step.
+    r"""Adam with decoupled weight decay.
 
     .. math::
         w \leftarrow (1 - \eta \lambda) w
@@ -965,8 +965,8 @@ class AdamW(Solver):
     Parameters
     ----------
     weight_decay : float, default=0.01
-        Decay :math:`\lambda`. Beside it the estimator's ``alpha`` penalizes the squared
-        weights in the objective; set it to 0 for decay alone.
+        Decay :math:`\lambda`. The estimator's ``alpha`` also penalizes the squared
+        weights; set it to 0 for decay alone.
 
     See Also
     --------
@@ -1053,7 +1053,7 @@ class ScheduleFree(Solver):
 
 
 class Muon(Solver):
-    r"""Momentum for matrices, orthogonalized; AdamW for the rest.
+    r"""Orthogonalized momentum for matrices; AdamW for the rest.
 
     For the weights :math:`W` into a hidden layer, :math:`a \times b`,
 
@@ -1109,7 +1109,7 @@ class Muon(Solver):
 
 
 class YellowFin(Solver):
-    """Momentum descent that tunes its rate and its momentum by itself.
+    """Gradient descent that tunes its learning rate and its momentum.
 
     It has no options, and does not read ``learning_rate_init``.
 
