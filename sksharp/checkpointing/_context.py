@@ -1,4 +1,4 @@
-"""The context in which trainings are kept in a folder."""
+"""The context that saves trainings to a folder."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ MEASURED_BYTES = 2**16
 def checkpoints(
     folder: str | os.PathLike[str], *, interval: float = 60.0
 ) -> Iterator[None]:
-    """Context whose fits and searches go on where a killed process has left them.
+    """Context that saves fits and searches, to continue them after a kill.
 
-    Every training inside of it is saved to ``folder`` while it lasts and when it ends. A
-    script that was killed is started again as it is: what was trained is read, what was
-    being trained goes on from its last save, and everything ends bit for bit as if it had
-    never been interrupted. When the context ends, its files are removed, and the folder if
-    nothing else is in it.
+    Every training inside it is saved to ``folder`` while it runs and when it ends.
+    Start a killed script again as it is: finished trainings are read, the others
+    continue from their last save, and the result is bit for bit that of an
+    uninterrupted run. When the context ends, it removes its files, and the folder if it
+    is empty.
 
     Parameters
     ----------
     folder : str or path-like
-        Folder of the files. It is made if it is not there.
+        Folder of the files. It is created if it does not exist.
 
     interval : float, default=60.0
-        Fewest seconds between two saves of a training. Saves are less frequent where they
-        would take more than 2 % of the time.
+        Smallest number of seconds between two saves of a training. Saves are less
+        frequent if they would take more than 2 % of the time.
 
     Raises
     ------
@@ -57,13 +57,13 @@ def checkpoints(
     NotADirectoryError
         If ``folder`` is a file.
     OSError
-        If ``folder`` cannot be made.
+        If ``folder`` cannot be created.
 
     Warns
     -----
     CheckpointWarning
         If a file cannot be written or read, if files of the folder belong to another
-        training, or if a fit cannot be saved. The training itself goes on.
+        training, or if a fit cannot be saved. The training itself continues.
 
     See Also
     --------

@@ -1,4 +1,4 @@
-"""scikit-learn's searches, with all networks of a search trained together."""
+"""scikit-learn's searches, with their networks trained together."""
 
 from __future__ import annotations
 
@@ -193,26 +193,26 @@ class VectorizedSearch(VersionStamp, BaseSearchCV):
 
 
 class VectorizedGridSearchCV(VectorizedSearch, GridSearchCV):
-    """Exhaustive search whose networks are trained together.
+    """Grid search that trains its networks together.
 
-    It is :class:`sklearn.model_selection.GridSearchCV`, result for result, and takes a
-    fraction of its time where networks are small.
+    The results are those of :class:`sklearn.model_selection.GridSearchCV`, in a
+    fraction of its time for small networks.
 
     Parameters
     ----------
     estimator : estimator
-        One of this package's, alone, as the last step of a Pipeline, or inside a
-        TransformedTargetRegressor. With any other estimator this is a plain search.
+        Estimator of this package, alone, as the last step of a Pipeline, or inside a
+        TransformedTargetRegressor. Any other estimator is searched as in scikit-learn.
 
     param_grid : dict or list of dict
         Values to try, by parameter.
 
     scoring : str, callable, list, tuple or dict, default=None
-        How to score, as in scikit-learn.
+        Score, as in scikit-learn.
 
     n_jobs : int or None, default=None
-        Processes over which groups of networks, and then the scoring, are spread.
-        Groups get smaller with it, and the last digits of weights may then be others.
+        Number of processes for groups of networks, and then for the scoring. More
+        processes make smaller groups, which may change the last digits of weights.
 
     refit : bool, str or callable, default=True
         Whether, and by which score, to fit the best candidate on all rows.
@@ -221,7 +221,7 @@ class VectorizedGridSearchCV(VectorizedSearch, GridSearchCV):
         Splits, as in scikit-learn.
 
     verbose : int, default=0
-        How much to print. From 1 on, also how many networks are trained.
+        Amount to print. From 1 on, also how many networks are trained.
 
     pre_dispatch : int or str, default='2*n_jobs'
         Fits that are sent to the processes ahead.
@@ -233,10 +233,10 @@ class VectorizedGridSearchCV(VectorizedSearch, GridSearchCV):
         Whether to score on the rows of the fit too.
 
     memory_budget : int or None, default=None
-        Most bytes to use for data and networks between collection, training and scoring.
-        A training itself and scikit-learn's copies of a split come on top. None for a
-        quarter of the memory that is free when the search starts. Splits that do not fit
-        are trained one after another.
+        Largest number of bytes for data and networks that wait for training or scoring.
+        A training itself and scikit-learn's copies of a split are not counted. None is a
+        quarter of the memory that is free at the start. Splits that do not fit are
+        trained one after another.
 
     Attributes
     ----------
@@ -345,16 +345,16 @@ class VectorizedGridSearchCV(VectorizedSearch, GridSearchCV):
 
 
 class VectorizedRandomizedSearchCV(VectorizedSearch, RandomizedSearchCV):
-    """Randomized search whose networks are trained together.
+    """Randomized search that trains its networks together.
 
-    It is :class:`sklearn.model_selection.RandomizedSearchCV`, result for result, and
-    takes a fraction of its time where networks are small.
+    The results are those of :class:`sklearn.model_selection.RandomizedSearchCV`, in a
+    fraction of its time for small networks.
 
     Parameters
     ----------
     estimator : estimator
-        One of this package's, alone, as the last step of a Pipeline, or inside a
-        TransformedTargetRegressor. With any other estimator this is a plain search.
+        Estimator of this package, alone, as the last step of a Pipeline, or inside a
+        TransformedTargetRegressor. Any other estimator is searched as in scikit-learn.
 
     param_distributions : dict or list of dict
         Values or distributions to draw from, by parameter.
@@ -363,11 +363,11 @@ class VectorizedRandomizedSearchCV(VectorizedSearch, RandomizedSearchCV):
         Number of candidates.
 
     scoring : str, callable, list, tuple or dict, default=None
-        How to score, as in scikit-learn.
+        Score, as in scikit-learn.
 
     n_jobs : int or None, default=None
-        Processes over which groups of networks, and then the scoring, are spread.
-        Groups get smaller with it, and the last digits of weights may then be others.
+        Number of processes for groups of networks, and then for the scoring. More
+        processes make smaller groups, which may change the last digits of weights.
 
     refit : bool, str or callable, default=True
         Whether, and by which score, to fit the best candidate on all rows.
@@ -376,7 +376,7 @@ class VectorizedRandomizedSearchCV(VectorizedSearch, RandomizedSearchCV):
         Splits, as in scikit-learn.
 
     verbose : int, default=0
-        How much to print. From 1 on, also how many networks are trained.
+        Amount to print. From 1 on, also how many networks are trained.
 
     pre_dispatch : int or str, default='2*n_jobs'
         Fits that are sent to the processes ahead.
@@ -391,10 +391,10 @@ class VectorizedRandomizedSearchCV(VectorizedSearch, RandomizedSearchCV):
         Whether to score on the rows of the fit too.
 
     memory_budget : int or None, default=None
-        Most bytes to use for data and networks between collection, training and scoring.
-        A training itself and scikit-learn's copies of a split come on top. None for a
-        quarter of the memory that is free when the search starts. Splits that do not fit
-        are trained one after another.
+        Largest number of bytes for data and networks that wait for training or scoring.
+        A training itself and scikit-learn's copies of a split are not counted. None is a
+        quarter of the memory that is free at the start. Splits that do not fit are
+        trained one after another.
 
     Attributes
     ----------

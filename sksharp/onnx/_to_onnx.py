@@ -32,24 +32,25 @@ def to_onnx(
     dtype: DTypeLike | None = None,
     target_opset: int | None = None,
 ) -> Any:
-    """Return an ONNX model that predicts the same, of an estimator or a whole pipeline.
+    """Convert an estimator or a whole pipeline to an ONNX model.
 
     Parameters
     ----------
     estimator : SAMMLPClassifier, SAMMLPRegressor, Pipeline or search
         Fitted. A pipeline ends with one of the two, or with a
         ``TransformedTargetRegressor`` around one, such as that of
-        :func:`sksharp.tabular_pipeline`. Of a search, its ``best_estimator_``. Members and
-        snapshots are averaged as in ``predict``.
+        :func:`sksharp.tabular_pipeline`. Of a search, its ``best_estimator_`` is
+        converted. Members and snapshots are averaged as in ``predict``.
 
     X : {array-like, sparse matrix} of shape (n_samples, n_features) or list of tuples
-        Rows as ``predict`` takes them. They give the names and types of the inputs, and
-        the predictions of the model are compared on the first 100. Or only the inputs, as
-        a list of names and types of ``skl2onnx.common.data_types``, without a comparison.
+        Rows as for ``predict``. They give the names and types of the inputs, and the
+        predictions of the model are compared on the first 100. Alternatively the
+        inputs, as a list of names and types of ``skl2onnx.common.data_types``; nothing
+        is compared then.
 
     dtype : dtype or None, default=None
-        float32 or float64, for the numeric inputs and the network. None for the dtype of
-        ``X`` (float64 unless it is float32), and in the network for the result type of
+        float32 or float64, for the numeric inputs and the network. None is the dtype of
+        ``X`` (float64 unless it is float32), and for the network the result type of
         that and ``coefs_``, as in ``predict``.
 
     target_opset : int or None, default=None
@@ -58,13 +59,13 @@ def to_onnx(
     Returns
     -------
     model : onnx.ModelProto
-        A classifier has two outputs, the labels of ``predict`` and the probabilities, of
-        shape (n_samples, n_classes). The output of a regressor is that of ``predict``.
-        A DataFrame for a ``ColumnTransformer`` becomes an input of shape (n_samples, 1)
-        for each column, with its name. Any other ``X`` becomes one matrix 'X', texts one
-        of one column. Where a name is taken or has more than letters, digits and
-        underscores, the input gets another one, and the column's is in its
-        ``doc_string``.
+        A classifier has two outputs, the labels of ``predict`` and the probabilities,
+        of shape (n_samples, n_classes). The output of a regressor is that of
+        ``predict``. A DataFrame for a ``ColumnTransformer`` becomes an input of shape
+        (n_samples, 1) for each column, with its name. Any other ``X`` becomes one
+        matrix 'X', texts one column. If a name is taken or has more than letters,
+        digits and underscores, the input gets another one, and its ``doc_string`` is
+        the name of the column.
 
     Raises
     ------

@@ -40,10 +40,9 @@ def scaled_step(
 ) -> Any:
     """Take a step whose closure scales its loss, and update the scale.
 
-    It takes the place of ``scaler.step(optimizer)`` and ``scaler.update()``, for
-    optimizers that evaluate a closure. The gradients of every evaluation are unscaled by
-    themselves, so that each is what it would be without a scaler. If one is infinite or
-    NaN, the step is skipped and the scale lowered.
+    Use it instead of ``scaler.step(optimizer)`` and ``scaler.update()`` for optimizers
+    that evaluate a closure. The gradients of every evaluation are unscaled separately.
+    If one is infinite or NaN, the step is skipped and the scale lowered.
 
     Parameters
     ----------
@@ -51,13 +50,13 @@ def scaled_step(
         The scaler.
 
     optimizer : torch.optim.Optimizer
-        The optimizer, which leaves the parameters alone if a closure raises, as all of
+        The optimizer. It must restore the parameters if a closure raises, as those of
         this package do. Not :class:`ESAM`, which calls backward itself.
 
     closure : callable, or sequence of callables or of (callable, float)
-        What ``optimizer.step`` takes, with ``scaler.scale(loss).backward()`` in the place
-        of ``loss.backward()``. One that returns None and leaves no gradient skips the
-        minibatch.
+        What ``optimizer.step`` takes, with ``scaler.scale(loss).backward()`` instead of
+        ``loss.backward()``. A closure that returns None and leaves no gradient skips
+        the minibatch.
 
     Returns
     -------

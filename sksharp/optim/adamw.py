@@ -12,15 +12,15 @@ from .adam import Adam
 
 
 class AdamW(Adam):
-    r"""Adam with decoupled weight decay: the weights shrink beside the adaptive step.
+    r"""Adam with decoupled weight decay.
 
     .. math::
         w \leftarrow (1 - \eta \lambda) w
           - \eta \frac{\sqrt{1 - \beta_2^t}}{1 - \beta_1^t} \frac{m}{\sqrt{v} + \epsilon}
 
     with the moments :math:`m` and :math:`v` of :class:`Adam`. A penalty on the squared
-    weights would enter :math:`g`, and so be divided by :math:`\sqrt{v}`: weights with
-    large gradients would be decayed less. Here all are decayed alike.
+    weights would be part of :math:`g` and be divided by :math:`\sqrt{v}`, so that
+    weights with large gradients would decay less. Here all weights decay alike.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Efficient sharpness-aware minimization: the second gradient of a part of the rows."""
+"""Efficient sharpness-aware minimization: the second gradient from some rows."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class _Autograd:
 
 
 class ESAM(SharpnessAware):
-    r"""Efficient SAM: the second gradient from the rows whose loss rose most.
+    r"""Efficient SAM: take the second gradient from the rows whose loss rose most.
 
     With the losses :math:`\ell_i` of the :math:`B` rows of the minibatch, SAM's
     perturbation :math:`\epsilon`, and the set :math:`S` of the
@@ -125,12 +125,12 @@ class ESAM(SharpnessAware):
 
     rho : float or Tensor of shape (n_models,), default=0.05
         Radius of the neighborhood, in the Euclidean norm over all parameters. 0 gives
-        the base optimizer. No entry of a tensor may be 0: a model without an ascent
-        would need all rows, and the rows are counted for all models at once.
+        the base optimizer. No entry of a tensor may be 0: that model would need all
+        rows, and all models select the same number.
 
     fraction : float, default=0.5
-        Part :math:`\gamma` of the rows whose gradient is taken, in (0, 1]. 1 gives SAM,
-        bit for bit. The same for all models.
+        Share :math:`\gamma` of the rows whose second gradient is taken, in (0, 1]. 1
+        gives SAM, bit for bit. The same for all models.
 
     **kwargs
         ``interval``, ``start``, ``max_grad_norm``, ``model_ndim`` and ``replay`` of

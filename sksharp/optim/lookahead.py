@@ -37,7 +37,7 @@ class Lookahead(Wrapper):
         Steps of the base optimizer between two updates of the slow weights, >= 1.
 
     alpha : float or Tensor of shape (n_models,), default=0.5
-        How far the slow weights move towards the fast ones, in [0, 1].
+        Share of the way that the slow weights move towards the fast ones, in [0, 1].
 
     **base
         Arguments of ``base_optimizer``.
@@ -162,7 +162,7 @@ class Lookahead(Wrapper):
                 p.copy_(slow.lerp_(p, as_weight(group["alpha"], p)))
 
     def reset_to_params(self) -> None:
-        """Take parameters that were written to from outside for the slow weights."""
+        """Continue from parameters that you have written to, as slow weights."""
         for group in self.param_groups:
             group["steps_since_sync"] = 0
             for p in group["params"]:

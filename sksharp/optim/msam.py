@@ -47,10 +47,10 @@ class MSAM(Wrapper):
         \tilde w = w - \rho\, v / \|v\|_2, \qquad
         w \leftarrow \mathrm{base}(w, \nabla L(\tilde w))
 
-    after which :math:`\tilde w` is computed from the new :math:`w` and :math:`v`. Over
-    SGD :math:`v \leftarrow \mu v + g` is its velocity, over adaptive methods the mean of
-    the gradient. The norm is taken over all parameters of all groups (and per model, if
-    parameters hold many).
+    after which :math:`\tilde w` is computed from the new :math:`w` and :math:`v`. With
+    SGD :math:`v \leftarrow \mu v + g` is its velocity, with adaptive methods the mean
+    of the gradient. The norm is taken over all parameters of all groups (and per model,
+    if parameters hold many).
 
     Parameters
     ----------
@@ -68,8 +68,8 @@ class MSAM(Wrapper):
         bit for bit. A group may have its own.
 
     model_ndim : int, default=0
-        How many leading axes of every parameter count models: 0 for one model, 1 for
-        parameters of shape ``(n_models, ...)``.
+        Number of leading axes of every parameter that count models: 0 for one model, 1
+        for parameters of shape ``(n_models, ...)``.
 
     **base
         Arguments of ``base_optimizer``.
@@ -83,9 +83,9 @@ class MSAM(Wrapper):
     Raises
     ------
     ValueError
-        If ``rho`` is negative or NaN, or if ``base_optimizer`` has no momentum: if it
-        sets the parameters from weights of its own when this one is made, otherwise in
-        the first step.
+        If ``rho`` is negative or NaN. If ``base_optimizer`` has no momentum: on
+        construction if it sets the parameters from weights of its own, otherwise in the
+        first step.
     TypeError
         If ``base_optimizer`` cannot be called.
 

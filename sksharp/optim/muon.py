@@ -30,7 +30,7 @@ USUAL_STEP = 0.2
 
 
 class Muon(Descent):
-    r"""Momentum for matrices, orthogonalized by Newton-Schulz; AdamW for the rest.
+    r"""Orthogonalized momentum for matrices (Newton-Schulz); AdamW for the rest.
 
     For a hidden weight matrix :math:`W` of :math:`a \times b`
 
@@ -41,15 +41,15 @@ class Muon(Descent):
 
     where :math:`\mathrm{NS}` divides by the Frobenius norm and iterates
     :math:`X \leftarrow 3.4445 X - 4.775 X X^\top X + 2.0315 (X X^\top)^2 X` five times:
-    the singular vectors stay and all singular values become about 1. The factor before it
-    gives the step the size of one of AdamW's, so that both share a learning rate.
+    the singular vectors stay and all singular values become about 1. The factor 0.2
+    gives the step the size of AdamW's, so that both share a learning rate.
 
     Parameters
     ----------
     params : iterable of Tensor or of dict
         Parameters or parameter groups, as in :class:`torch.optim.Optimizer`. Matrices
-        are orthogonalized, all else takes :class:`AdamW`'s step. Give the matrix of the
-        output layer, and embeddings, a group with ``"use_muon": False``.
+        are orthogonalized; all else takes :class:`AdamW`'s step. Put the matrix of the
+        output layer, and embeddings, into a group with ``"use_muon": False``.
 
     lr : float or Tensor of shape (n_models,), default=1e-3
         Learning rate :math:`\eta`, not negative.
@@ -73,8 +73,8 @@ class Muon(Descent):
         Whether matrices are orthogonalized. A group may have its own.
 
     model_ndim : int, default=0
-        How many leading axes of every parameter count models: 0 for one model, 1 for
-        parameters of shape ``(n_models, ...)``.
+        Number of leading axes of every parameter that count models: 0 for one model, 1
+        for parameters of shape ``(n_models, ...)``.
 
     layout : sequence of tuple of int, default=None
         Shapes of the tensors that the last axis of every parameter holds, one after the

@@ -16,8 +16,8 @@ class Ranger(Lookahead):
         axis of every parameter may count models.
 
     lr : float or Tensor of shape (n_models,), default=1e-3
-        Learning rate, not negative. Lookahead with ``alpha=0.5`` halves the speed and
-        the rectifier slows the first steps: rates of 3e-3 to 1e-2 are usual.
+        Learning rate, not negative. Rates of 3e-3 to 1e-2 are usual: Lookahead with
+        ``alpha=0.5`` halves the speed, and rectification shortens the first steps.
 
     beta_1 : float or Tensor of shape (n_models,), default=0.95
         Decay of the mean of the gradient, in [0, 1).
@@ -32,7 +32,7 @@ class Ranger(Lookahead):
         Steps of RAdam between two updates of the slow weights, >= 1.
 
     alpha : float or Tensor of shape (n_models,), default=0.5
-        How far the slow weights move towards the fast ones, in [0, 1].
+        Share of the way that the slow weights move towards the fast ones, in [0, 1].
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Schedule-Free: averaging in the place of a learning-rate schedule."""
+"""Schedule-Free: averaging instead of a learning-rate schedule."""
 
 from typing import Any
 
@@ -207,7 +207,7 @@ class ScheduleFree(Descent):
     def reset_to_params(self) -> None:
         """Continue training from parameters that you have written to.
 
-        The average begins anew; the mean squares and the count of steps stay.
+        The average restarts; the mean squares and the count of steps stay.
         """
         for p in self._params():
             for name in ("fast", "averaged", "weight_sum"):

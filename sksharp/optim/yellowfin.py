@@ -1,4 +1,4 @@
-"""YellowFin: a tuner of the rate and the momentum of gradient descent."""
+"""YellowFin: tunes the learning rate and the momentum of gradient descent."""
 
 from math import inf
 from typing import Any
@@ -12,10 +12,10 @@ from ._models import Hyperparameter, add_scaled_, expand, global_norm, model_sum
 
 
 class YellowFin(LightOptimizer):
-    r"""Momentum descent whose rate and momentum minimize a local quadratic model.
+    r"""Gradient descent whose rate and momentum minimize a local quadratic model.
 
-    From the gradient :math:`g_t` and its squared norm :math:`h_t = \|g_t\|^2`, which
-    stands for the curvature, are measured
+    The gradient :math:`g_t` and its squared norm :math:`h_t = \|g_t\|^2`, in place of
+    the curvature, give
 
     - the range of the curvature: the largest and the smallest :math:`h` of the last
       ``window`` steps, both averaged as logarithms, :math:`h_{\max}` and
@@ -40,7 +40,7 @@ class YellowFin(LightOptimizer):
         Parameters or parameter groups, as in :class:`torch.optim.Optimizer`.
 
     lr : float or Tensor of shape (n_models,), default=1.0
-        Factor of the rate that is found, not negative.
+        Factor of the tuned rate, not negative.
 
     beta : float, default=0.999
         Decay of the averages, in [0, 1).
@@ -49,11 +49,11 @@ class YellowFin(LightOptimizer):
         Steps over which the range of the curvature is taken, >= 1.
 
     slow_start : int, default=200
-        Steps over which the rate rises to what is found, not negative: the first
-        measurements are of few gradients.
+        Steps over which the rate rises to the tuned one, not negative: the first
+        measurements use few gradients.
 
     model_ndim : int, default=0
-        How many leading axes of every parameter count models.
+        Number of leading axes of every parameter that count models.
 
     Raises
     ------

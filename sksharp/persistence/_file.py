@@ -1,4 +1,4 @@
-"""Fitted estimators in files that hold data alone: reading one runs no code of it."""
+"""Fitted estimators in files of data: reading a file runs no code from it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def save(estimator: SAMMLPClassifier | SAMMLPRegressor, path: Path) -> None:
     Parameters
     ----------
     estimator : SAMMLPClassifier or SAMMLPRegressor
-        Estimator, usually fitted. Its parameters and all of its fitted attributes are
-        stored, with what ``partial_fit`` and ``warm_start`` need to go on.
+        Estimator, usually fitted. The file has its parameters, its fitted attributes,
+        and the state that ``partial_fit`` and ``warm_start`` continue from.
 
     path : str or path-like
-        File to write. An existing one is replaced as soon as the new one is complete and
-        on disk; its mode is kept, and a link stays a link.
+        File to write. An existing file is replaced when the new one is complete and on
+        disk; it keeps its mode, and a link stays a link.
 
     Raises
     ------
@@ -90,8 +90,8 @@ def save(estimator: SAMMLPClassifier | SAMMLPRegressor, path: Path) -> None:
 def load(path: Path) -> SAMMLPClassifier | SAMMLPRegressor:
     """Return the estimator of a file that :func:`save` wrote.
 
-    The file runs no code: it holds data only, which become numbers, strings, arrays,
-    containers, random generators, options and the two estimators, and nothing else.
+    The file runs no code: it holds only numbers, strings, arrays, containers, random
+    generators, options and the two estimators.
 
     Parameters
     ----------

@@ -25,29 +25,29 @@ BINS_OF_MANY, BINS, BINS_OF_FEW = 4, 8, 32
 
 
 class PiecewiseLinearEncoder(VersionStamp, TransformerMixin, BaseEstimator):
-    r"""Encode every feature by its position between its quantiles.
+    r"""Encode every feature by ramps between its quantiles.
 
-    The quantiles of a feature, each the nearest value that occurs, are the knots
-    :math:`t_0 < \dots < t_k` of its bins. For every bin it gets a ramp, which rises from
-    0 to 1 within the bin and is constant outside:
+    The quantiles of a feature, each the nearest value in the data, are the knots
+    :math:`t_0 < \dots < t_k` of its bins. Every bin gives a ramp, which rises from 0 to
+    1 within the bin and is constant outside:
 
     .. math:: r_j(x) = \min(\max((x - t_{j-1}) / (t_j - t_{j-1}), 0), 1)
 
-    A linear function of the ramps is any function that is linear between the knots and
-    constant beyond the outer ones, so that the first layer of a network can bend each
-    feature where the data are.
+    Linear functions of the ramps are all functions that are linear between the knots
+    and constant outside, so the first layer of a network can bend each feature where
+    the data are.
 
     Parameters
     ----------
     n_bins : int or 'auto', default=8
-        Bins of every feature, with equal numbers of rows. Quantiles that coincide are one
-        knot, so that a feature with repeated values gets fewer bins. 'auto' counts the
-        features of more than two values: 4 bins for more than 12 of them, otherwise 32
-        bins where there are 90 rows a feature, and 8 where there are fewer.
+        Number of bins of every feature, with equal numbers of rows. Equal quantiles are
+        one knot, so a feature with repeated values gets fewer bins. 'auto' counts the
+        features with more than two values: 4 bins for more than 12 of them; otherwise
+        32 bins if there are 90 rows a feature, and 8 if there are fewer.
 
     height : float, default=1.0
-        Value of a ramp above its bin. A feature has many ramps, each with its own weight:
-        the lower they are, the more the scaled feature next to them counts.
+        Value of a ramp above its bin. A feature has many ramps, each with its own
+        weight: lower ramps give the scaled feature next to them more influence.
 
     center : bool, default=False
         Whether to subtract the mean over the training rows from every ramp.
@@ -55,7 +55,7 @@ class PiecewiseLinearEncoder(VersionStamp, TransformerMixin, BaseEstimator):
     Attributes
     ----------
     n_bins_ : int
-        Bins of every feature, fewer where quantiles coincide.
+        Number of bins of every feature, fewer where quantiles are equal.
 
     knots_ : list of `n_features_in_` ndarrays
         The distinct quantiles of every feature, ascending. A feature with fewer than

@@ -1,4 +1,4 @@
-"""A pipeline from a table as it is to an estimator."""
+"""A pipeline from a raw table to an estimator."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def tabular_pipeline(
     """Build a pipeline that preprocesses a raw table for an estimator.
 
     ``tabular_pipeline("classifier")`` and ``tabular_pipeline("regressor")`` end in the
-    network that is recommended for tables.
+    networks that are recommended for tables.
 
-    The pipeline takes a DataFrame of pandas or polars or a table of pyarrow, with numbers,
-    dates, booleans, words, categories and missing values, or an array of numbers, dates or
-    booleans. ``fit`` decides from the values of a column what it holds. Later columns of
-    the same name are read as that, in whatever dtype they are stored:
+    The pipeline takes a DataFrame of pandas or polars or a table of pyarrow, with
+    numbers, dates, booleans, words, categories and missing values, or an array of
+    numbers, dates or booleans. ``fit`` infers the kind of a column from its values.
+    Later columns of the same name are read as that kind, in any dtype:
 
     - **numeric**: numbers, dates and durations (in days), and empty columns. A missing
       value becomes the median, and an indicator column marks it. The value is standardized
@@ -58,64 +58,64 @@ def tabular_pipeline(
       than ``max_categories``, the rare ones share a column. A new category goes to that
       column, or becomes all zeros if there is none.
 
-    Text of numbers, dates or durations is read as these, and "?", "-", "unknown" and the
-    like in it as missing values. Whole numbers stored as text are categories if there are
-    at most 32 and they repeat.
+    Numbers, dates and durations stored as text are read as such, and "?", "-",
+    "unknown" and the like among them as missing values. Whole numbers stored as text
+    are categories if there are at most 32 and they repeat.
 
     The target of a regressor is standardized, and predictions are scaled back.
 
     Parameters
     ----------
     estimator : {'classifier', 'regressor'} or estimator
-        The last part, unfitted: a classifier or a regressor of yours, or the recommended
-        network of that kind, an ensemble of five (see Notes). 'classification' and
-        'regression' mean the same.
+        Last step: an unfitted classifier or regressor, or the name of the recommended
+        network, an ensemble of five (see Notes). 'classification' and 'regression' mean
+        the same.
 
     n_bins : int or 'auto', default='auto'
-        Bins of the piecewise-linear encoding; 'auto' chooses by the data (see
+        Number of bins of the piecewise-linear encoding; 'auto' chooses by the data (see
         :class:`PiecewiseLinearEncoder`). Only used when ``numeric`` is None.
 
     max_categories : int or None, default=32
-        Most columns per feature. None for no limit. Only used when
+        Largest number of columns per feature. None is no limit. Only used when
         ``categorical`` is None.
 
     numeric, binary, categorical : transformer, 'passthrough', 'drop' or None, \
 default=None
-        What to do with the columns of a kind instead of the above. A transformer gets the
-        columns as they are stored, missing values included.
+        Transformer of the columns of a kind, instead of the above. It gets the columns
+        as they are stored, missing values included.
 
     target : transformer, 'passthrough' or None, default=None
-        What to do with the target of a regressor. None standardizes it, except when the
+        Transformer of a regressor's target. None standardizes it, except when the
         ``loss`` of the estimator is 'poisson', whose targets must not be negative.
         'passthrough' leaves it as it is.
 
     **params : dict
-        Parameters of the recommended network, such as ``random_state=0``, in the place of
-        the recommended ones. Only with 'classifier' or 'regressor'.
+        Parameters of the recommended network that replace the recommended ones, such as
+        ``random_state=0``. Only with 'classifier' or 'regressor'.
 
     Returns
     -------
     pipeline : Pipeline
         With the steps 'columns' (a ``ColumnTransformer`` of 'numeric', 'binary' and
         'categorical'), 'precision' (which makes everything float32: a network trains in
-        the dtype of its features) and 'model'. The model
-        is the estimator, or a ``TransformedTargetRegressor`` around it, so that a
-        parameter of the estimator is ``model__rho`` or ``model__regressor__rho``, and
-        weights of the rows are given to ``fit`` as ``model__sample_weight``, or by
-        scikit-learn's metadata routing. ``y_val`` is transformed like the target.
+        the dtype of its features) and 'model'. The model is the estimator, or a
+        ``TransformedTargetRegressor`` around it, so a parameter of the estimator is
+        ``model__rho`` or ``model__regressor__rho``. Pass weights of the rows to ``fit``
+        as ``model__sample_weight``, or by scikit-learn's metadata routing. ``y_val`` is
+        transformed like the target.
 
     Warns
     -----
     sksharp.exceptions.ColumnWarning
-        In ``fit``, by name, of columns of text that are read as numbers, dates or
-        durations; of those that are read as words because some values ("$18", "12%") or
-        all are not written as such; and of those with more than 32 words, and more words
-        than half the rows, as a name or a key has. Categories that were declared, and
-        whole numbers that are read as categories, do not warn.
+        In ``fit``, about columns, by name: text that is read as numbers, dates or
+        durations; text that is read as words because some values ("$18", "12%") or all
+        have another notation; more than 32 words, and more words than half the rows, as
+        in a column of names or keys. Declared categories, and whole numbers that are
+        read as categories, do not warn.
 
-        In ``predict``, of new words of a binary column, and of a categorical column that
-        holds several new words and none of the fit, or words that differ from those of
-        the fit in case or spaces alone. Another new category does not warn.
+        In ``predict``, about new words of a binary column; of a categorical column with
+        several new words and none of the fit; and words that differ from those of the
+        fit only in case or spaces. Other new categories do not warn.
 
     See Also
     --------
