@@ -1,4 +1,4 @@
-"""Warnings of this package, to be filtered by their category."""
+"""Warnings of this package, for filters by category."""
 
 import sklearn.exceptions
 
@@ -53,7 +53,7 @@ class InconsistentVersionWarning(sklearn.exceptions.InconsistentVersionWarning):
 
 
 class UnusedParameterWarning(UserWarning):
-    """A parameter was set that the solver, the schedule or the fit does not read.
+    """A parameter was set that nothing reads.
 
     scikit-learn's own parameters never warn, as in scikit-learn.
 
@@ -66,12 +66,12 @@ class UnusedParameterWarning(UserWarning):
 
 
 class ColumnWarning(UserWarning):
-    """A column of a table was read otherwise than it is stored, or tells a model nothing.
+    """A column of a table may not be read as you expect.
 
-    Numbers and dates that are stored as text are read as what they are, and as words where
-    some of them are not written as such. Text with more than 32 words, and more words than
-    half the rows, is a name or a key. Words at prediction that seem to be those of the fit
-    in another spelling, "yes" for "Yes", are new ones.
+    Numbers and dates stored as text are read as such, and as words if some of them have
+    another notation. Text with more than 32 words, and more words than half the rows,
+    is probably a name or a key. At prediction, words in another spelling than in the
+    fit, "yes" for "Yes", are unknown to the model.
 
     Examples
     --------
@@ -82,7 +82,7 @@ class ColumnWarning(UserWarning):
 
 
 class CheckpointWarning(UserWarning):
-    """A training is not saved to, or not found in, the folder of ``checkpoints()``.
+    """A training cannot be saved to, or found in, the folder of ``checkpoints()``.
 
     Examples
     --------
@@ -93,7 +93,7 @@ class CheckpointWarning(UserWarning):
 
 
 class ScalingWarning(UserWarning):
-    """The columns of ``X``, or the targets, are of sizes that a network hardly learns.
+    """The columns of ``X``, or the targets, need scaling.
 
     Examples
     --------

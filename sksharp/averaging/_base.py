@@ -1,4 +1,4 @@
-"""What averages of weights have in common."""
+"""Base of the averages of weights."""
 
 import contextlib
 from abc import ABC, abstractmethod
@@ -12,8 +12,8 @@ from torch import Tensor
 class RunningAverage(ABC):
     """Average of weights: a subclass writes how new ones enter it.
 
-    Weights in half precision are averaged in single precision, in which a small share of
-    them is not lost.
+    Weights in half precision are averaged in single precision, which does not lose
+    small shares of them.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class RunningAverage(ABC):
         Parameters
         ----------
         params : iterable of Tensor
-            As many tensors, of the same shapes, as every update has had.
+            Tensors of the same number and shapes as in every update.
 
         Raises
         ------
@@ -69,13 +69,13 @@ class RunningAverage(ABC):
     def evaluating(self, params: Iterable[Tensor]) -> Iterator[None]:
         """Context in which ``params`` are the averaged weights.
 
-        On leaving they are as before, and training goes on as if nothing had happened.
+        On exit they are restored, and training continues as if nothing had happened.
         Buffers, such as the statistics of batch normalization, stay as they are.
 
         Parameters
         ----------
         params : iterable of Tensor
-            As many tensors, of the same shapes, as every update has had.
+            Tensors of the same number and shapes as in every update.
 
         Raises
         ------
@@ -110,7 +110,7 @@ class RunningAverage(ABC):
         Raises
         ------
         ValueError
-            If it has not the keys of one. The average is as it was.
+            If its keys are not those of an average. The average is as it was.
         """
         check_keys(self, state_dict, ("averaged", "n_averaged"))
         averaged: Sequence[Tensor] = state_dict["averaged"]

@@ -1,4 +1,4 @@
-"""Statistics of batch normalization for weights that no minibatch has seen."""
+"""Statistics of batch normalization for averaged weights."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ def update_bn(
     *,
     call: Callable[[nn.Module, Any], Any] | None = None,
 ) -> None:
-    r"""Compute the statistics of batch normalization anew, in one pass over the data.
+    r"""Recompute the statistics of batch normalization in one pass over the data.
 
-    Averaged weights have no activations of their own yet. The running mean and variance
-    of every normalization become those of its inputs :math:`x_i` over all rows (and
+    Averaged weights have not seen any rows. The running mean and variance of every
+    normalization layer become those of its inputs :math:`x_i` over all rows (and
     positions) :math:`i = 1, \dots, n` together,
 
     .. math:: \mu = \frac1n \sum_i x_i, \qquad
               \sigma^2 = \frac{1}{n - 1} \sum_i (x_i - \mu)^2
 
-    whatever the sizes of the batches.
+    independently of the batch sizes.
 
     Parameters
     ----------
     loader : iterable
-        Batches as the model takes them: Tensors, dicts of Tensors, or whatever else. Of a
-        list or tuple the model is given what comes first.
+        Batches as the model takes them: Tensors, dicts of Tensors, or anything else. Of
+        a list or tuple, the model gets the first item.
 
     model : torch.nn.Module
-        Model whose statistics are set, in place. It is left in the mode it was in. What was
-        compiled runs uncompiled here.
+        Model whose statistics are set, in place. It stays in its mode. Compiled parts
+        run uncompiled here.
 
     device : torch.device, str, int or None, default=None
-        Where to move the batches to, with all that is in them.
+        Device to move the batches to, with all that is in them.
 
     call : callable or None, default=None
-        How the model is called: a function of the model and a batch, such as
-        ``lambda model, batch: model(batch["image"], mask=batch["mask"])``. It is given
-        whole lists and tuples. None for ``model(batch)``, of lists and tuples
-        ``model(batch[0])``.
+        Function of the model and a batch that calls the model, such as
+        ``lambda model, batch: model(batch["image"], mask=batch["mask"])``. It gets
+        whole lists and tuples. None is ``model(batch)``, or ``model(batch[0])`` for
+        lists and tuples.
 
     Raises
     ------
@@ -62,9 +62,9 @@ def update_bn(
 
     Notes
     -----
-    Like :func:`torch.optim.swa_utils.update_bn`, with these differences. That function
-    gives every batch the same weight, so that a short last one counts for too much, and
-    leaves out the variance between batches. It fails where a layer is given a single row
+    Like :func:`torch.optim.swa_utils.update_bn`, except that batches are weighted by
+    their rows, so that a short last one does not count too much, and that the variance
+    between batches is included. torch's function fails where a layer gets a single row
     without positions; here such a row is normalized by the statistics of the others.
     Dropout is off and draws nothing. ``momentum`` is neither read nor written.
 

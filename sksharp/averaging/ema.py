@@ -26,7 +26,7 @@ class EMA(RunningAverage):
         Decay :math:`d`, in [0, 1].
 
     warm_up : bool, default=False
-        Whether the first weights, from before training, are soon forgotten.
+        Whether to forget the initial weights soon.
 
     Attributes
     ----------

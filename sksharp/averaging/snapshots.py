@@ -13,9 +13,9 @@ from ._base import check_alike, check_keys, check_tensors, restoring
 class Snapshots:
     r"""Weights collected along one training run, whose predictions are averaged.
 
-    With a cyclic learning rate the run visits one minimum after the other, and weights
-    are collected where the rate is lowest. Cosine cycles of :math:`C` steps begin anew at
-    the highest rate (snapshot ensembles),
+    With a cyclic learning rate the training visits one minimum after the other, and
+    weights are collected where the rate is lowest. Cosine cycles of :math:`C` steps
+    restart at the highest rate (snapshot ensembles),
 
     .. math:: \eta_s = \tfrac12 \eta_0 \left(1 + \cos \frac{\pi (s \bmod C)}{C}\right),
               \qquad s = 0, 1, \dots
@@ -94,7 +94,7 @@ class Snapshots:
         Parameters
         ----------
         params : iterable of Tensor
-            As many tensors, of the same shapes, as every update has had.
+            Tensors of the same number and shapes as in every update.
 
         member : int
             Which member, in the order of the updates.
@@ -120,13 +120,13 @@ class Snapshots:
     def evaluating(self, params: Iterable[Tensor], member: int) -> Iterator[None]:
         """Context in which ``params`` are the weights of a member.
 
-        On leaving they are as before, and training goes on as if nothing had happened.
+        On exit they are restored, and training continues as if nothing had happened.
         Buffers, such as the statistics of batch normalization, stay as they are.
 
         Parameters
         ----------
         params : iterable of Tensor
-            As many tensors, of the same shapes, as every update has had.
+            Tensors of the same number and shapes as in every update.
 
         member : int
             Which member, in the order of the updates.
@@ -164,7 +164,7 @@ class Snapshots:
         Raises
         ------
         ValueError
-            If it has not the keys of one. The members are as they were.
+            If its keys are not those of an average. The members are as they were.
         """
         check_keys(self, state_dict, ("members",))
         members: Sequence[Sequence[Tensor]] = state_dict["members"]

@@ -15,8 +15,8 @@ class SWA(RunningAverage):
 
     .. math:: \bar w \leftarrow \bar w + (w - \bar w) / (n + 1)
 
-    It is the mean of the weights that were collected; the paper's begins with the weights
-    at which averaging starts. For that, ``update`` once before the first step.
+    It is the mean of the collected weights. The paper also counts the weights at which
+    averaging starts: for that, call ``update`` once before the first step.
 
     Attributes
     ----------

@@ -114,9 +114,9 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
         Parameters
         ----------
         **params : dict
-            Parameters by their names. ``solver__eta`` sets the option ``eta`` of
-            ``solver``; a name is made an object first. The object is replaced by a copy,
-            so that other estimators that hold it do not change.
+            Parameters by name. ``solver__eta`` sets the option ``eta`` of ``solver``,
+            whether that is a name or an object. The object is replaced by a copy, so
+            that other estimators that hold it do not change.
 
         Returns
         -------
@@ -172,7 +172,7 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
         y_val: MatrixLike | None = None,
         sample_weight_val: ArrayLike | None = None,
     ) -> Self:
-        """Fit the network, with ``warm_start`` from the weights of the last call.
+        """Fit the network; ``warm_start`` continues from the weights of the last call.
 
         Parameters
         ----------
@@ -186,18 +186,18 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
             Weights of the rows.
 
         X_val : {array-like, sparse matrix} of shape (n_val, n_features), default=None
-            Rows for validation, 2 or more. They take the place of held-out rows: of
-            ``validation_fraction`` with ``early_stopping=True``, and of the folds with
-            ``n_members`` and ``rho='auto'``. All rows of ``X`` are then trained on.
-            In a Pipeline with ``transform_input=["X_val"]`` they are transformed like
+            Validation rows, 2 or more. They replace held-out rows: those of
+            ``validation_fraction`` with ``early_stopping=True``, and the folds with
+            ``n_members`` and ``rho='auto'``. All rows of ``X`` are then trained on. In
+            a Pipeline with ``transform_input=["X_val"]`` they are transformed like
             ``X``.
 
         y_val : array-like of shape (n_val,) or (n_val, n_outputs), default=None
-            Their targets. Every label must be among those of ``y``.
+            Targets of ``X_val``. Every label must be among those of ``y``.
 
         sample_weight_val : array-like of shape (n_val,), default=None
-            Their weights. They are multiplied by those of ``class_weight``, computed from
-            ``y``.
+            Weights of ``X_val``, multiplied by those of ``class_weight``, which are
+            computed from ``y``.
 
         Returns
         -------
@@ -207,9 +207,9 @@ class FlatMinimaMLP(Exports, CallbackSupport, VersionStamp, TypedPerceptron):
         Raises
         ------
         ValueError
-            If data or parameters are not valid, alone or together, if the validation rows
-            do not match the others or have no effect, or if training diverges. The
-            estimator is then as it was.
+            If data or parameters are not valid, alone or together, if the validation
+            rows do not match the others or have no effect, or if training diverges. The
+            estimator is then as it was before the call.
         """
         validation = (X_val, y_val, sample_weight_val)
         return self._fit(X, y, sample_weight=sample_weight, validation=validation)

@@ -40,7 +40,7 @@ class LossLandscapeDisplay:
         Mean losses on every set of rows.
 
     set_names : list of str, default=("train", "test")
-        Names of the sets of rows. Those too many are not used.
+        Names of the sets of rows. Surplus names are not used.
 
     names : list of str, default=("first", "second")
         Names of the two networks of a line. Only used for a line.
@@ -247,15 +247,15 @@ class LossLandscapeDisplay:
             Rows and targets of a second panel.
 
         extent : float, default=1.0
-            How far the plane reaches in every direction. 1 is as far as the weights are
-            from zero.
+            Half the width of the plane. 1 is the distance of the weights from zero.
 
         n_points : int, default=25
-            Points in either direction; their number squared is evaluated. An odd one has
-            the network itself among them.
+            Number of points in either direction; their number squared is evaluated. An
+            odd number includes the network itself.
 
         random_state : int, RandomState instance or None, default=0
-            Draws the directions. Equal ints give networks of equal layers the same.
+            Draws the directions. Equal ints give networks with equal layers the same
+            directions.
 
         ax : matplotlib Axes or array of Axes, default=None
             As in :meth:`plot`.
@@ -301,9 +301,9 @@ class LossLandscapeDisplay:
         Parameters
         ----------
         first, second : estimators
-            Fitted, with one network each, of the same layers. Those of trainings from
-            the same start are worth comparing: networks from other starts may differ by
-            the order of their units alone.
+            Fitted, with one network each, of the same layers. Compare trainings from
+            the same start: networks from other starts may differ only in the order of
+            their units.
 
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Rows, usually those of the fit.

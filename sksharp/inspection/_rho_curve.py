@@ -36,7 +36,7 @@ class RhoCurveDisplay:
         Standard deviation of the scores over the folds.
 
     errors : array-like of shape (n_radii,) or None, default=None
-        Standard errors of the scores, for a bar at every radius.
+        Standard errors of the scores, drawn as bars.
 
     chosen_rho : float or None, default=None
         Radius to mark.
@@ -50,7 +50,7 @@ class RhoCurveDisplay:
 
     is_complete : array-like of bool of shape (n_radii,) or None, default=None
         Whether a radius was trained to the end. The others have hollow marks and no
-        line: what was trained for fewer epochs is not comparable.
+        line: a loss after fewer epochs is not comparable.
 
     score_name : str, default="Score"
         Label of the axis.
@@ -318,7 +318,7 @@ class RhoCurveDisplay:
         ax: Any = None,
         **kwargs: Any,
     ) -> Self:
-        """Draw the losses, or scores, by which ``rho='auto'`` has chosen.
+        """Draw the losses, or scores, of the choice by ``rho='auto'``.
 
         Parameters
         ----------
@@ -326,12 +326,12 @@ class RhoCurveDisplay:
             Fitted with ``rho='auto'``.
 
         kind : {'loss', 'difference'}, default='loss'
-            'loss' draws the losses, or scores, at the end of the training of each radius.
-            'difference' draws what the choice was made by: how far each loss was above
-            the lowest when the radius was last compared (``rho_differences_``), with bars
-            of a standard error (``rho_standard_errors_``). Of the radii that were
-            compared last, the largest whose bar reaches 0, and whose loss is at most 5 %
-            above the lowest, is chosen.
+            'loss' draws the losses, or scores, at the end of the training of each
+            radius. 'difference' draws the criterion of the choice: each loss minus the
+            lowest at the last comparison of the radius (``rho_differences_``), with
+            bars of a standard error (``rho_standard_errors_``). Of the radii that were
+            compared last, the largest is chosen whose bar reaches 0 and whose loss is
+            at most 5 % above the lowest.
 
         ax : matplotlib Axes, default=None
             Where to draw, None for a new figure.
@@ -351,7 +351,7 @@ class RhoCurveDisplay:
             If the radius was not chosen by the estimator, or not by a loss with
             ``kind='difference'``.
         TypeError
-            If it is no network, such as a Pipeline: pass its last step.
+            If it is not a network, such as a Pipeline: pass its last step.
         """
         if not hasattr(
             estimator, "cv_results_"

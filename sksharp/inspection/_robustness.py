@@ -1,4 +1,4 @@
-"""How much a fitted model loses on rows that differ from those of the training."""
+"""Scores and losses of fitted models on perturbed rows."""
 
 from __future__ import annotations
 
@@ -180,12 +180,12 @@ def robustness(
     n_jobs: int | None = None,
     random_state: int | np.random.RandomState | None = 0,
 ) -> Robustness:
-    r"""Measure how score and loss of fitted estimators change with the rows they are given.
+    r"""Measure how score and loss of fitted estimators change on perturbed rows.
 
-    The rows are perturbed, the targets are not. With the entry :math:`x` of a column of
-    mean :math:`m` and standard deviation :math:`s` over ``X``, the strength :math:`c`, a
-    standard normal :math:`z` of every entry, and a random sign :math:`\pm` of every
-    column and repeat:
+    The rows are perturbed, the targets are not. A column of ``X`` has entries
+    :math:`x`, mean :math:`m` and standard deviation :math:`s`. With the strength
+    :math:`c`, a standard normal :math:`z` of every entry, and a random sign :math:`\pm`
+    of every column and repeat:
 
     .. math::
         \text{noise} &: x + c\, s\, z \\
@@ -193,9 +193,9 @@ def robustness(
         \text{shift} &: x \pm c\, s \\
         \text{scale} &: m + e^{\pm c} (x - m)
 
-    Four others replace entries, each with the probability :math:`c`, and two perturb the
-    networks instead. With the root mean square :math:`r` of the weights of a layer, its
-    weights and biases :math:`w`:
+    Four others replace entries, each with probability :math:`c`, and two perturb the
+    networks instead. With the root mean square :math:`r` of a layer's weights, its
+    weights and biases :math:`w` become:
 
     .. math::
         \text{weight\_noise} &: w + c\, r\, z \\
@@ -204,10 +204,10 @@ def robustness(
     Parameters
     ----------
     estimator : estimator, dict of str to estimator, or list of estimators
-        Fitted classifiers, or fitted regressors, of any library that keeps to
-        scikit-learn's interface; pipelines from the raw table on. All of them are given
-        the same perturbed rows, so that their differences are paired. A pipeline
-        transforms them once for score and loss.
+        Fitted classifiers, or fitted regressors, of any library with scikit-learn's
+        interface, also pipelines that begin with the raw table. All of them get the
+        same perturbed rows, so that their differences are paired. A pipeline transforms
+        them once for score and loss.
 
     X : {array-like, dataframe, sparse matrix} of shape (n_samples, n_features)
         Rows, usually those of a test set: an array, a DataFrame of pandas or polars, a
@@ -217,7 +217,7 @@ def robustness(
         Their targets.
 
     perturbation : str or callable, default='noise'
-        What is done to the rows. Strengths are in units of the column's standard
+        Perturbation of the rows. Strengths are in units of the column's standard
         deviation, or are shares of its entries.
 
         - 'noise' adds independent Gaussian noise to every numeric column. Unit: standard
@@ -232,8 +232,8 @@ def robustness(
           frequent value of any other. Share.
         - 'swap' replaces entries of all columns by the value of another row, drawn
           independently for every column. The only one for a sparse ``X``. Share.
-        - 'unseen' replaces entries of columns of text and categories by a category
-          that neither occurs nor is declared. Share.
+        - 'unseen' replaces entries of columns of text and categories by a category that
+          is neither present nor declared. Share.
         - 'weight_noise' adds Gaussian noise to all weights and biases of networks
           (this package's and scikit-learn's), wherever they are in an estimator. Unit:
           root mean square of the weights of the layer.
@@ -244,27 +244,28 @@ def robustness(
         and returns rows. It is not called for the strength 0.
 
     strengths : array-like of shape (n_strengths,), default=None
-        Strengths, not negative, shares at most 1. 0 is without a perturbation. None for
-        six from 0 to 0.5 of a share, and to 1 of any other.
+        Strengths, not negative; shares at most 1. 0 is without a perturbation. None is
+        six values from 0 to 0.5 for a share, and to 1 otherwise.
 
     features : list of {int, str}, default=None
-        Columns to perturb, by position or name. None for all. Numbers that are codes of
-        categories are numbers here: leave them out. Only used when the perturbation is
-        one of columns, by its name.
+        Columns to perturb, by position or name. None is all. Numbers that encode
+        categories count as numbers: leave them out. Only used for perturbations of
+        columns, given by name.
 
     scoring : str, callable or None, default=None
-        Metric, as scikit-learn's. None for the estimator's ``score``. A callable is given
-        the estimator and the rows as they are, and these predict for it once more.
+        Metric, as in scikit-learn. None is the estimator's ``score``. A callable gets
+        the estimator and the rows as they are, so the estimator predicts once more.
 
     n_repeats : int, default=5
-        How often every strength is drawn. In a repeat all strengths and estimators share
-        the random numbers. 'rounding' and 'weight_rounding' draw none.
+        Number of draws of every strength. In a repeat all strengths and estimators
+        share the random numbers. 'rounding' and 'weight_rounding' draw none.
 
     sample_weight : array-like of shape (n_samples,), default=None
-        Weights of the rows in scores and losses. Not in means and deviations of columns.
+        Weights of the rows in scores and losses, but not in means and deviations of
+        columns.
 
     n_jobs : int or None, default=None
-        Jobs that run at a time, as of joblib. The result does not depend on it.
+        Number of parallel jobs, as in joblib. The result does not depend on it.
 
     random_state : int, RandomState instance or None, default=0
         Draws the perturbations. None draws others in every call. numpy's and torch's

@@ -1,4 +1,4 @@
-"""The sharpness of the minimum that a fit has found."""
+"""The sharpness of the minimum of a fitted network."""
 
 from __future__ import annotations
 
@@ -133,8 +133,8 @@ def sharpness(
     Parameters
     ----------
     estimator : SAMMLPClassifier, SAMMLPRegressor, MLPClassifier or MLPRegressor
-        Fitted network. Of a pipeline, pass the last step, and the rows that it sees. Of
-        an ensemble (``n_members``), every network is measured by itself.
+        Fitted network. Of a pipeline, pass the last step, and the rows that it gets. In
+        an ensemble (``n_members``), every network is measured separately.
 
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
         Rows, usually those of the fit.
@@ -164,9 +164,8 @@ def sharpness(
 
     adaptive : bool, default=False
         Whether perturbations are relative to the size of each weight. The measure is
-        then the same for all networks that a rescaling of ReLU units turns into each
-        other, which predict the same. Only used when ``measure`` is 'worst_case' or
-        'average_case'.
+        then the same for networks that differ by a rescaling of ReLU units and predict
+        the same. Only used when ``measure`` is 'worst_case' or 'average_case'.
 
     sigma : float, default=0.05
         Standard deviation of the noise. Only used when ``measure`` is 'average_case'.
@@ -319,22 +318,21 @@ def module_sharpness(
     Parameters
     ----------
     module : torch.nn.Module
-        The module, on any device. Its layers are evaluated in the mode in which they are:
-        in training, dropout draws the same mask in every evaluation, and batch
-        normalization uses the statistics of the rows. Call ``module.eval()`` before for
-        the loss of the module as it predicts. Of several modules, a
-        :class:`torch.nn.ModuleList` of them.
+        The module, on any device. Its layers keep their mode: in training mode, dropout
+        draws the same mask in every evaluation, and batch normalization uses the
+        statistics of the rows. For the loss of predictions call ``module.eval()``
+        before. For several modules, pass a :class:`torch.nn.ModuleList`.
 
     closure : callable, or sequence of callables or of (callable, float)
         Computes the loss of the same rows in every call and returns it, a tensor of one
-        number, without a call of ``backward``. Several are those of micro-batches, for
-        rows that do not fit into memory: the loss is the mean of theirs, weighted by the
-        numbers, which are the sizes of the micro-batches (the same for all without
-        numbers).
+        number, without calling ``backward``. Several closures are those of
+        micro-batches, for rows that do not fit into memory: the loss is the mean of
+        theirs, weighted by the numbers, which are the sizes of the micro-batches (equal
+        without numbers).
 
     params : iterable of Tensor, default=None
-        Parameters to perturb, such as those of one layer. None are all of the module. Those
-        that require no gradient stay as they are.
+        Parameters to perturb, such as those of one layer. None is all of the module.
+        Those that require no gradient stay as they are.
 
     measure : str, default='worst_case'
         What to measure, one of four.

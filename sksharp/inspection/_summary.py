@@ -1,4 +1,4 @@
-"""What a fit has chosen and how it went, in words."""
+"""The choices and the course of a fit, as text."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ Row: TypeAlias = Sequence[str]
 
 
 def summary(estimator: Any) -> str:
-    r"""Return what a fit has chosen and how it went, as text to print.
+    r"""Return the choices and the course of a fit, as text to print.
 
     Parameters
     ----------
     estimator : estimator
         Fitted: a SAMMLPClassifier or SAMMLPRegressor, scikit-learn's MLPClassifier or
-        MLPRegressor, or what holds some of them, such as a Pipeline, a
+        MLPRegressor, or an estimator that contains some of them, such as a Pipeline, a
         TransformedTargetRegressor or a search.
 
     Returns
@@ -50,9 +50,9 @@ def summary(estimator: Any) -> str:
 
     Notes
     -----
-    The text says what fitted attributes say, and repeats parameters as they are now: one
-    that was set after the fit is shown with its new value. The rows are known where there
-    are out-of-fold predictions for them. The time that a fit took is not stored.
+    The text has the fitted attributes and the current parameters: a parameter that was
+    set after the fit is shown with its new value. The number of rows is known if there
+    are out-of-fold predictions. The time of the fit is not stored.
 
     Examples
     --------
