@@ -69,9 +69,8 @@ def check_divisor(name: str, value: float, dtype: DTypeLike) -> None:
     smallest = float(np.finfo(dtype).tiny)
     if value < smallest:
         raise ValueError(
-            f"{name} must be at least {smallest:.2g}, the smallest number that "
-            f"{np.dtype(dtype)} holds with all its digits, got {name}={value:g}. Raise "
-            f"{name}{_or_wider(dtype)}."
+            f"{name} must be at least {smallest:.2g}, the smallest normal number of "
+            f"{np.dtype(dtype)}, got {name}={value:g}. Raise {name}{_or_wider(dtype)}."
         )
 
 

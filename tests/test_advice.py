@@ -75,7 +75,7 @@ def test_the_losses_it_tells_are_those_of_the_network_and_of_the_best_constant()
     )
     ((_, message),) = said(reg, X, target)
     loss = np.mean((reg.predict(X) - target) ** 2) / 2
-    assert f"its loss is {loss:.4g} and" in message
+    assert f"its loss is {loss:.4g}," in message
     assert f"best constant {np.var(target) / 2:.4g}," in message
 
 

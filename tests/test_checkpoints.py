@@ -494,7 +494,7 @@ def test_a_forged_file_is_refused(case, kill, tmp_path):
     save.path.write_bytes(file_of([paused]))
     assert save.read() is not None
     save.path.write_bytes(file_of(FORGED[case]([paused])))
-    with pytest.warns(CheckpointWarning, match="cannot have come to"):
+    with pytest.warns(CheckpointWarning, match="training cannot reach"):
         assert save.read() is None
 
 

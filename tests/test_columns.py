@@ -636,14 +636,14 @@ def test_names_and_keys_with_numbers_are_names_and_keys(form):
     keys = [form.format(j) for j in k]
     for values in (keys, ["abc", *keys]):
         (message,) = said(pd.DataFrame({"x": values}))
-        assert "as a name or a key has" in message
+        assert "as columns of names or keys have" in message
 
 
 def test_what_is_nearly_of_numbers_is_told_from_many_words():
     prices = [f"${price}" for price in PRICES]
     many = [f"word {j}" for j in range(3000)]
     (message,) = said(pd.DataFrame({"x": many}))
-    assert "as a name" in message
+    assert "as columns of names" in message
     few = prices * 2 + [f"word {j}" for j in range(9)]
     (message,) = said(pd.DataFrame({"x": few}))
     assert "hold numbers in a notation" in message
@@ -683,7 +683,7 @@ def test_a_column_in_other_words_is_named(at_fit, later, new, old):
     with pytest.warns(
         ColumnWarning,
         match=re.escape(
-            f"columns ['x'] of X hold words that the fit had not: {new} in "
+            f"columns ['x'] of X hold words that are not those of the fit: {new} in "
         ),
     ) as caught:
         model.predict(rows)

@@ -168,7 +168,7 @@ def test_the_scikit_learn_estimator_of_another_loss_has_the_squared_error():
 
 
 def test_several_quantiles_are_not_a_network_of_scikit_learn():
-    with pytest.raises(ValueError, match="no outputs that ascend, got 2 quantiles"):
+    with pytest.raises(ValueError, match="cannot predict several quantiles, got 2"):
         fitted("two quantiles").to_sklearn()
 
 

@@ -717,15 +717,15 @@ ODD = {
     "an array before the first": (set_at(*LAYER, "array", value=-1), "no array -1"),
     "an array too many": (
         lambda manifest, arrays: arrays.append(np.ones(1)),
-        "arrays that belong to nothing",
+        "arrays that nothing uses",
     ),
     "truth values that are 2": (
         set_parameter(ARRAY, np.full(2, 2, np.uint8).view(bool)),
-        "an array of bool has values that are none",
+        "an array of bool has invalid values",
     ),
     "characters that are none": (
         set_parameter(ARRAY, np.full(3, 0x110000, np.uint32).view("U1")),
-        "an array of <U1 has values that are none",
+        "an array of <U1 has invalid values",
     ),
     "an array for a number": (
         set_parameter(SCALAR, np.ones(1)),

@@ -426,7 +426,7 @@ REFUSED = {
     ),
     "annealing and cycles": (
         {"swa": SWA(lr=0.01, cycle=1, anneal=1)},
-        r"anneal and cycle both say.*got SWA\(lr=0\.01, anneal=1, cycle=1\)",
+        r"anneal and cycle must not.*got SWA\(lr=0\.01, anneal=1, cycle=1\)",
     ),
     "cycles and a frequency": (
         {"swa": SWA(lr=0.01, cycle=1, freq=2)},

@@ -162,7 +162,7 @@ class GroupSave:
         manifest, arrays = unpack(io.BytesIO(content), FORMAT)
         results = ResultDecoder(arrays).content(manifest.get("results"))
         if not are_results(results, self.jobs):
-            raise NotReadable("it holds what the training cannot have come to.")
+            raise NotReadable("it holds a state that the training cannot reach.")
         return [
             dataclasses.replace(
                 result,

@@ -205,8 +205,8 @@ def _warn_of_radius(
     if not missed >= max((1 - SOMETHING) * at_best, 2 * gained):
         return
     warn(
-        f"The network has stayed a constant: its loss is {loss:.4g} and that of the best "
-        f"constant {at_best:.4g}, but {epochs} epochs with rho=0 bring it to "
+        f"The network has stayed a constant: its loss is {loss:.4g}, that of the best "
+        f"constant {at_best:.4g}, and {epochs} epochs with rho=0 reach "
         f"{without:.4g}. The radius {radius:g} is too large; lower rho.",
         ConvergenceWarning,
     )

@@ -77,10 +77,10 @@ def _check_dropout(plan: FitPlan) -> None:
         )
     if len(shares) not in (n_hidden, n_hidden + 1):
         raise ValueError(
-            f"dropout must be one number, or hold one for each of the {n_hidden} hidden "
-            "layers, after one for the inputs or without it, got "
-            f"{len(shares)} of them in dropout={given!r} with hidden_layer_sizes="
-            f"{plan.params['hidden_layer_sizes']!r}. Give {n_hidden} or {n_hidden + 1}."
+            f"dropout must be one number, {n_hidden} numbers (one per hidden layer) or "
+            f"{n_hidden + 1} (the first for the inputs), got {len(shares)} in "
+            f"dropout={given!r} with hidden_layer_sizes="
+            f"{plan.params['hidden_layer_sizes']!r}."
         )
 
 
@@ -194,8 +194,8 @@ def _check_lowest_rate(plan: FitPlan) -> None:
         return
     if swa.lr >= plan.learning_rate_init:
         raise ValueError(
-            "swa__lr must be below learning_rate_init with swa__cycle, whose cycles "
-            f"fall from the one to the other, got swa={plan.swa!r} with "
+            "swa__lr must be below learning_rate_init with swa__cycle, since each cycle "
+            f"falls from learning_rate_init to swa__lr, got swa={plan.swa!r} with "
             f"learning_rate_init={plan.learning_rate_init}. Lower lr."
         )
 

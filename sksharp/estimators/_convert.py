@@ -86,13 +86,13 @@ class Exports:
             raise ValueError(
                 "scikit-learn's estimators have one network, got "
                 f"{len(self.members_)} in members_. Convert each of them, "
-                "[member.to_sklearn() for member in members_], and average what they "
-                "predict, or use to_torch or sksharp.save."
+                "[member.to_sklearn() for member in members_], and average their "
+                "predictions, or use to_torch or sksharp.save."
             )
         if self.out_activation_ == ASCENDING:
             raise ValueError(
-                "scikit-learn's estimators have no outputs that ascend, got "
-                f"{self.n_outputs_} quantiles. Use to_torch or sksharp.save, or fit a "
+                "scikit-learn's estimators cannot predict several quantiles, got "
+                f"{self.n_outputs_}. Use to_torch or sksharp.save, or fit a "
                 "single quantile."
             )
         Twin = MLPClassifier if is_classifier(self) else MLPRegressor

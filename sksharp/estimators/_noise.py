@@ -51,8 +51,8 @@ def with_columns(
         scale = (noise.std * columns.spread).astype(data.dtype)
     if not np.isfinite(scale).all():
         raise ValueError(
-            f"input_noise must be representable in {data.dtype}, the dtype of X, in units "
-            f"of the standard deviation of every column, got input_noise="
+            "input_noise times the standard deviation of every column must be "
+            f"representable in {data.dtype}, the dtype of X, got input_noise="
             f"{plan.params['input_noise']!r} with a standard deviation of "
             f"{np.nan_to_num(columns.spread, nan=np.inf).max():.2g}. Lower it, or scale X."
         )

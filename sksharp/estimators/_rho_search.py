@@ -308,8 +308,8 @@ def check_scores(results: Iterable[TrainingResult]) -> None:
         raise KeyboardInterrupt  # before the rows that were left out said anything
     if without:
         raise ValueError(
-            "Solver produced non-finite parameter weights, and no finite loss or score of "
-            "the rows that were left out in any epoch. The input data may contain large "
+            "Solver produced non-finite parameter weights, and no epoch had a finite loss "
+            "or score on the held-out rows. The input data may contain large "
             "values and need to be preprocessed, or learning_rate_init is too large."
         )
 

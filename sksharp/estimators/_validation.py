@@ -409,9 +409,9 @@ def check_sum(weights: Array | None, dtype: DTypeLike, name: str) -> None:
     largest, tiny = np.abs(weights).max(initial=0), np.finfo(dtype).tiny
     if 0 < largest < tiny:
         raise ValueError(
-            f"{name} must have a weight of at least {tiny:.2g}, the smallest number that "
-            f"{dtype}, the dtype of X, holds with all its digits, class_weight included, "
-            f"got weights up to {largest:g}. Divide them by the largest."
+            f"{name} must have a weight of at least {tiny:.2g}, the smallest normal number "
+            f"of {dtype}, the dtype of X, class_weight included, got weights up to "
+            f"{largest:g}. Divide them by the largest."
         )
 
 

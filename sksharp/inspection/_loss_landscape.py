@@ -132,8 +132,8 @@ class LossLandscapeDisplay:
         if not finite.size:
             raise ValueError(
                 f"losses must hold a finite number to be drawn, got {self.losses.size} "
-                "numbers of which none is. Scale the features, or look less far from the "
-                "networks."
+                "numbers that are not finite. Scale the features, or look less far from "
+                "the networks."
             )
         low, high = finite.min(), finite.max()
         if log_scale is None:
@@ -390,7 +390,7 @@ def _single_network(estimator: Any) -> Any:
     networks = networks_of(estimator)
     if len(networks) > 1:
         raise ValueError(
-            f"A landscape is that of one network, got {len(networks)} in members_. Pass "
+            f"A landscape needs a single network, got {len(networks)} in members_. Pass "
             "one of them."
         )
     return networks[0]

@@ -80,8 +80,8 @@ class ModuleSurface:
             precision = max(precision, math.sqrt(torch.finfo(part.dtype).eps))
         if not depends:
             raise ValueError(
-                "closure must compute the loss by the parameters that are measured, got a "
-                "loss that depends on none of them. Pass the module that it calls."
+                "closure must return a loss that depends on the measured parameters, got "
+                "one that depends on none of them. Pass the module that it calls."
             )
         again = self.loss(self.start)
         if abs(again - first) > precision * max(abs(first), abs(again)):

@@ -334,8 +334,8 @@ class RowPerturbation:
         largest = np.finfo(kind if kind.kind == "f" else np.float64).max
         if (np.isfinite(values) & ~(np.abs(changed) <= largest)).any():
             raise ValueError(
-                f"strengths must leave numbers finite, got {strength:g}, by which "
-                f"perturbation={self.name!r} does not in column {column.name!r} of X. "
+                f"strengths must keep numbers finite, got {strength:g}, with which "
+                f"perturbation={self.name!r} overflows in column {column.name!r} of X. "
                 "Lower it."
             )
         return writer.numbers(column.stored, changed)
@@ -390,7 +390,7 @@ def _check_table(name: str, X: Any) -> None:
         if name not in OF_SPARSE:
             raise TypeError(
                 f"X must be dense for perturbation={name!r}, which makes most entries "
-                "other than zero, got a sparse matrix. Give X.toarray(), if that fits "
+                "nonzero, got a sparse matrix. Give X.toarray(), if that fits "
                 "into memory, perturbation='swap', or a function of your own."
             )
     else:

@@ -110,9 +110,8 @@ class RobustnessDisplay:
         shape = (len(self.names), len(self.strengths))
         if found.ndim != 3 or found.shape[:2] != shape or not found.size:
             raise ValueError(
-                f"{name} must have a row per name, a column per strength and the repeats "
-                f"behind, of shape {shape} + (n_repeats,), got an array of shape "
-                f"{found.shape}."
+                f"{name} must have the shape (n_estimators, n_strengths, n_repeats), "
+                f"{shape} + (n_repeats,), got an array of shape {found.shape}."
             )
         return found
 

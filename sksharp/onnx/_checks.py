@@ -32,7 +32,7 @@ def check_types(model: Any) -> None:
 
 
 def check_predictions(model: Any, estimator: Any, network: Any, X: Any) -> None:
-    """Raise if the model predicts otherwise than the estimator."""
+    """Raise if the predictions of the model and of the estimator differ."""
     n_rows = min(N_ROWS, X.shape[0] if hasattr(X, "shape") else len(X))
     rows = _safe_indexing(X, slice(n_rows)) if is_frame(X) else X[:n_rows]
     is_probable = is_classifier(estimator)
@@ -60,7 +60,7 @@ def check_predictions(model: Any, estimator: Any, network: Any, X: Any) -> None:
             else f"an array of shape {actual.shape} instead of {expected.shape}"
         )
         raise ValueError(
-            f"the ONNX model predicts otherwise than the estimator, {difference}. A step "
-            "may be converted inexactly by skl2onnx; give X in float64, and try the steps "
-            "one by one with skl2onnx.to_onnx."
+            "the predictions of the ONNX model differ from those of the estimator, "
+            f"{difference}. skl2onnx may convert a step inexactly; give X in float64, and "
+            "try the steps one by one with skl2onnx.to_onnx."
         )

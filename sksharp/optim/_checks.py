@@ -51,8 +51,8 @@ def check_range(group: Mapping[str, Any], params: Iterable[Tensor]) -> None:
     for name, value in group.items():
         if isinstance(value, float) and largest < abs(value) < inf:
             raise ValueError(
-                f"{name} must be representable in float32, in which parameters that are "
-                f"not float64 are computed with: at most {largest:.2g}, got {name}="
+                f"{name} must be representable in float32, in which all parameters but "
+                f"those of float64 are updated: at most {largest:.2g}, got {name}="
                 f"{value:g}. Lower {name}, or train parameters of float64."
             )
 
@@ -90,13 +90,12 @@ def refuse_empty_closure(optimizer: object) -> NoReturn:
 def refuse_gradients_before(optimizer: object) -> NoReturn:
     """Raise the error of gradients that were there before a step."""
     raise ValueError(
-        "closure must set gradients to None that are there before the step, or to zero "
-        "before it calls backward, got some that it adds to. "
-        f"{type(optimizer).__name__} evaluates it again at other weights, and "
-        "those of earlier micro-batches (gradient accumulation, accumulate_grad_batches of "
-        "Lightning) would be missing there: pass a list with the closures of all of them, "
-        "and call no backward outside. If the gradients are left over, call "
-        "optimizer.zero_grad() before the step."
+        "closure must clear the gradients of before the step, got one that adds to them. "
+        "If they are left over, call optimizer.zero_grad() before the step. If they are "
+        "those of earlier micro-batches (gradient accumulation, accumulate_grad_batches "
+        f"of Lightning), {type(optimizer).__name__} needs them at the perturbed weights "
+        "too: pass a list with the closures of all micro-batches, and call no backward "
+        "outside."
     )
 
 
@@ -199,8 +198,8 @@ def refuse_owner(wrapper: object, base_optimizer: object, does: str) -> NoReturn
 def refuse_closure_of_its_own(wrapper: object, base_optimizer: object) -> NoReturn:
     """Raise the error of a base optimizer that evaluates the closure itself."""
     raise ValueError(
-        "base_optimizer must take a step from gradients that are there, got "
-        f"{type(base_optimizer).__name__}, which needs a closure. "
+        "base_optimizer must step without a closure, got "
+        f"{type(base_optimizer).__name__}, which needs one. "
         f"{type(wrapper).__name__} evaluates the closure itself. Choose another "
         "base_optimizer."
     )

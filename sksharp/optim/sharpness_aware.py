@@ -221,10 +221,10 @@ class SharpnessAware(Wrapper):
         keeps_more = self.combination.keeps_ascent_grads or self.perturbation.remembers
         if context is not None and keeps_more:
             raise ValueError(
-                "first_pass must be None with an optimizer that keeps more of the first "
-                f"gradient than the perturbation, got {type(self).__name__}, whose "
-                "processes would drift apart. Let the first pass be 'reduced', over all "
-                "processes, or take SAM, ASAM, FisherSAM or ESAM."
+                f"first_pass must be None with {type(self).__name__}, which uses the first "
+                "gradient for more than the perturbation: processes would drift apart. "
+                "Leave it None ('reduced' in data_parallel), or use SAM, ASAM, FisherSAM "
+                "or ESAM."
             )
         self._first_pass = context
 

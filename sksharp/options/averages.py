@@ -113,8 +113,8 @@ class SWA(Option):
                 )
         if len(moves) == 2:
             raise ValueError(
-                "anneal and cycle both say how the rate moves while averaging, got "
-                f"{self!r}. Set anneal=0 or cycle=None."
+                "anneal and cycle must not be used together, since both change the rate, "
+                f"got {self!r}. Set anneal=0 or cycle=None."
             )
         if self.cycle is not None and self.freq != 1:
             raise ValueError(

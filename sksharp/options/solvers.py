@@ -343,7 +343,7 @@ class WSAM(TwoGradients):
         factor = (1 - self.gamma) / self.gamma
         if not np.isfinite(factor):
             raise ValueError(
-                "gamma must be 0 or a weight that can be divided by, for the radii of "
+                "gamma must be 0 or large enough to divide by, for the radii of "
                 f"rho='auto', got gamma={self.gamma}. Raise gamma, or set it to 0."
             )
         return radii * factor

@@ -81,8 +81,8 @@ def save(estimator: SAMMLPClassifier | SAMMLPRegressor, path: Path) -> None:
         _read(io.BytesIO(content))
     except NotReadable as error:
         raise ValueError(
-            f"estimator must be as fit leaves it to be saved: {error} Set back what was "
-            "changed, delete what was added, or store it with joblib.dump."
+            f"estimator must be as fit leaves it to be saved: {error} Undo your changes to "
+            "its attributes, or store it with joblib.dump."
         ) from error
     replace_file(path, content)
 

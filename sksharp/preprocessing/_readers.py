@@ -151,8 +151,8 @@ class WordReader(ColumnReader):
                 for name, (new, known) in unexpected.items()
             )
             warn(
-                f"columns {[*unexpected]} of X hold words that the fit had not: "
-                f"{examples}. They tell the model nothing. Where they mean the same, write "
+                f"columns {[*unexpected]} of X hold words that are not those of the fit: "
+                f"{examples}. The model ignores them. If they are other spellings, write "
                 "them as in the fit.",
                 ColumnWarning,
             )
@@ -170,8 +170,9 @@ class WordReader(ColumnReader):
         if names:
             warn(
                 f"columns {names} of X have more than {MANY_VALUES} words, and more words "
-                "than half the rows, as a name or a key has. A network learns nothing from "
-                "such a column. Leave it out, or make numbers or fewer categories of it.",
+                "than half the rows, as columns of names or keys have. A network learns "
+                "nothing from them. Drop them, or encode them as numbers or as fewer "
+                "categories.",
                 ColumnWarning,
             )
 

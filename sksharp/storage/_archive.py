@@ -121,7 +121,7 @@ def unpack(file: BinaryIO, format: Format) -> tuple[dict[str, Any], list[Array]]
         with zipfile.ZipFile(file) as archive:
             manifest = json.loads(archive.read(_stored(archive, MANIFEST, format)))
             if sum(info.file_size for info in archive.infolist()) > size:
-                raise NotReadable("its parts overlap, and would unfold.")
+                raise NotReadable("its parts overlap.")
             format.check(manifest)
             arrays = [
                 _read_array(archive, _stored(archive, _array_name(i), format))
@@ -203,4 +203,4 @@ def _check_bytes(array: Array) -> None:
         codes = array.view(array.dtype.byteorder.replace("|", "=") + "u4")
         is_sound = codes.max(initial=0) <= sys.maxunicode
     if not is_sound:
-        raise NotReadable(f"an array of {array.dtype} has values that are none.")
+        raise NotReadable(f"an array of {array.dtype} has invalid values.")

@@ -129,7 +129,7 @@ class Decoder:
         except Exception as error:
             raise NotReadable(f"its content is not valid ({error!r}).") from error
         if self.arrays:
-            raise NotReadable("it has arrays that belong to nothing.")
+            raise NotReadable("it has arrays that nothing uses.")
         return value
 
     def decode(self, tree: Any) -> Any:

@@ -96,10 +96,10 @@ def test_processes_know_their_number(ranks):
         ("sample_weight_val", "sample_weight_val must be the same in all processes"),
         ("callbacks", "callbacks must be None"),
         ("callbacks of the second", "callbacks must be None .* in process 1"),
-        ("wsam", "first_pass must be None .* got WSAM"),
-        ("gsam", "first_pass must be None .* got GSAM"),
-        ("looksam", "first_pass must be None .* got LookSAM"),
-        ("friendly_sam", "first_pass must be None .* got FriendlySAM"),
+        ("wsam", "first_pass must be None with WSAM"),
+        ("gsam", "first_pass must be None with GSAM"),
+        ("looksam", "first_pass must be None with LookSAM"),
+        ("friendly_sam", "first_pass must be None with FriendlySAM"),
     ],
 )
 def test_unlike_processes_are_all_told_and_nothing_is_left_of_the_fit(

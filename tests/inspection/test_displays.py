@@ -461,7 +461,7 @@ def test_losses_over_decades_are_drawn_on_a_logarithmic_scale():
 
 def test_a_landscape_is_that_of_one_network_and_of_equal_layers():
     ensemble = classifier(n_members=2)
-    with pytest.raises(ValueError, match="one network, got 2 in members_"):
+    with pytest.raises(ValueError, match="needs a single network, got 2 in members_"):
         LossLandscapeDisplay.from_estimator(ensemble, X, y)
     with pytest.raises(ValueError, match=r"same layers.*\(5, 5\).*\(5, 4\)"):
         LossLandscapeDisplay.from_estimators(

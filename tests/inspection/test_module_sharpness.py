@@ -416,7 +416,7 @@ BAD = {
         lambda m: bowl(OTHER),
         {},
         ValueError,
-        "closure must compute the loss by the parameters",
+        "closure must return a loss that depends on the measured",
     ),
     "another minibatch": (
         changing,

@@ -1163,14 +1163,14 @@ def test_numbers_that_the_dtype_cannot_hold_are_refused(name, dtype):
     clf = HistGradientBoostingClassifier(max_iter=1).fit(X, y)
     narrow = (np.sign(X) * np.finfo(dtype).max / 2).astype(dtype)
     narrow[::2] /= 2
-    with pytest.raises(ValueError, match=rf"strengths must leave.*{name}.*Lower it"):
+    with pytest.raises(ValueError, match=rf"strengths must keep.*{name}.*Lower it"):
         robustness(clf, narrow, y, perturbation=name, strengths=[5])
 
 
 @pytest.mark.parametrize("name", ["noise", "scale", "shift"])
 def test_strengths_beyond_all_numbers_are_refused(name):
     clf = HistGradientBoostingClassifier(max_iter=1).fit(X, y)  # takes infinite numbers
-    with pytest.raises(ValueError, match=rf"strengths must leave.*{name}.*Lower it"):
+    with pytest.raises(ValueError, match=rf"strengths must keep.*{name}.*Lower it"):
         robustness(clf, 10 * X, y, perturbation=name, strengths=[1.7e308])
 
 
@@ -1323,9 +1323,9 @@ def test_a_display_refuses_arrays_that_do_not_belong_together():
         ([0, 1], [[[1], [2]]], ["a", "b"]),
         ([0, 1], [[[], []]], ["a"]),
     ]:
-        with pytest.raises(ValueError, match="scores must have a row per name"):
+        with pytest.raises(ValueError, match="scores must have the shape"):
             RobustnessDisplay(strengths, scores, names)
-    with pytest.raises(ValueError, match="losses must have a row per name"):
+    with pytest.raises(ValueError, match="losses must have the shape"):
         RobustnessDisplay([0, 1], [[[1], [2]]], ["a"], losses=[[1, 2]])
 
 
