@@ -36,7 +36,7 @@ from ._inputs import (
     read_rows,
 )
 from ._losses import losses_and_shares, weighted
-from ._parameters import check_parameters
+from ._parameters import check_parameters, check_plan, planned_with
 from ._planned import LearningRate, Planned
 from ._solver import make_solver, postpone_ascents, solvers_of
 from ._steps import accumulated, accumulates, in_precision, take_step, takes_own_step
@@ -198,7 +198,8 @@ class FlatNet(NeuralNet):
         self.seed_ = draw_seed(self.random_state) if seed is None else seed
         self.training_ = TrainingState(self)
         self.generator_states_ = seeded_states(self.seed_, self.training_.device)
-        self.phases_, self.scaler_ = self._make_phases(), None
+        self.planned_with_, self.scaler_ = planned_with(self), None
+        self.phases_ = self._make_phases()
         for phase in self.phases_.values():
             phase.initialize()
         with self._lent():
@@ -292,6 +293,8 @@ class FlatNet(NeuralNet):
         with self._as_before_if_it_fails():
             check_parameters(self)
             goes_on = self.warm_start and self.initialized_
+            if goes_on:
+                check_plan(self)
             reset = not (goes_on and self._knows_targets)
             self.rows_ = read_rows(self, X, y, sample_weight, validation, reset=reset)
             if not goes_on:
@@ -313,6 +316,7 @@ class FlatNet(NeuralNet):
             X, y = self.rows_.X, self.rows_.y
         if not self.initialized_:
             self.initialize()
+        check_plan(self)
         try:
             with self._lent():
                 super().partial_fit(X, y, **fit_params)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from numbers import Integral, Real
 from typing import Any
@@ -70,6 +71,38 @@ def check_parameters(net: Any) -> None:
     _check_rate(net)
     _check_averages(net)
     _check_parts(net)
+
+
+# parameters that a training is planned with: they stay while it goes on
+PLANNED = (
+    "solver",
+    "base_solver",
+    "learning_rate",
+    "warmup",
+    "swa",
+    "ema_decay",
+    "snapshots",
+    "early_stopping",
+    "n_iter_no_change",
+    "tol",
+)
+
+
+def planned_with(net: Any) -> dict[str, Any]:
+    """Return copies of the parameters that a training is planned with."""
+    return {name: copy.deepcopy(getattr(net, name)) for name in PLANNED}
+
+
+def check_plan(net: Any) -> None:
+    """Raise if a training that goes on was planned with other parameters."""
+    for name, before in net.planned_with_.items():
+        now = getattr(net, name)
+        if now != before:
+            raise ValueError(
+                f"{name} must stay the same to continue training, got {name}={now!r} after "
+                f"{name}={before!r}. Set it back, or begin anew with fit; initialize makes "
+                "a new net too."
+            )
 
 
 def _check_parts(net: Any) -> None:

@@ -687,6 +687,36 @@ def test_a_warm_start_goes_on():
 
 
 @pytest.mark.parametrize("warm_start", [True, False])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"solver": "adam"},
+        {"base_solver": torch.optim.SGD},
+        {"learning_rate": "cosine"},
+        {"swa": True},
+        {"ema_decay": 0.9},
+        {"early_stopping": True},
+        {"solver": options.SAM(interval=2)},
+    ],
+    ids=str,
+)
+def test_what_a_training_is_planned_with_stays(params, warm_start):
+    net = classifier(warm_start=warm_start).fit(X, y)
+    before = weights(net)
+    goes_on = net.fit if warm_start else net.partial_fit
+    (name,) = params
+    was = net.get_params()[name]
+    net.set_params(**params)
+    with pytest.raises(ValueError, match=f"^{name} must stay the same to continue"):
+        goes_on(X, y)
+    assert_array_equal(weights(net), before)
+    net.set_params(**{name: was})
+    goes_on(X, y)
+    net.set_params(**params, warm_start=False).fit(X, y)
+    assert_array_equal(weights(net), weights(classifier(**params).fit(X, y)))
+
+
+@pytest.mark.parametrize("warm_start", [True, False])
 def test_a_net_that_is_only_initialized_can_be_trained(warm_start, tmp_path):
     module, params = Small(4, 3), {"warm_start": warm_start, "batch_size": 9}
     expected = classifier(module=module, **params).fit(X, y)
