@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 import scipy.sparse
 import torch
+from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import (
     _check_n_features,
     _check_sample_weight,
@@ -104,6 +105,7 @@ def read_rows(
     """
     X = checked_inputs(net, X, reset=reset)
     y = net._read_targets(X, y, reset=reset)
+    check_lengths(X, y)
     rows = FitRows(X, y, checked_weights(X, sample_weight))
     rows.weights = net._weigh(y, rows.sample_weight, y)
     X_val, y_val, weight_val = validation
@@ -115,6 +117,7 @@ def read_rows(
     if X_val is not None:
         X_val = checked_inputs(net, X_val, reset=False)
         y_val = net._read_targets(X_val, y_val, reset=False)
+        check_lengths(X_val, y_val)
         held = FitRows(X_val, y_val, checked_weights(X_val, weight_val))
         held.weights = net._weigh(y_val, held.sample_weight, y)
         rows.validation = held
@@ -124,6 +127,12 @@ def read_rows(
             "sample_weight or class_weight here. Leave them out, or take 'sam'."
         )
     return without_zeros(rows)
+
+
+def check_lengths(X: Any, y: Any) -> None:
+    """Raise if there is not a target for every row."""
+    if y is not None and not isinstance(X, torch.utils.data.Dataset):
+        check_consistent_length(np.empty((get_len(X), 0)), y)
 
 
 def checked_inputs(net: Any, X: Any, *, reset: bool) -> Any:

@@ -210,6 +210,20 @@ def test_rows_that_are_not_valid(arguments, message):
         net().fit(X, y, **arguments)
 
 
+@pytest.mark.parametrize("form", [np.asarray, torch.as_tensor, lambda X: {"X": X}])
+def test_rows_without_targets(form):
+    fit = net(module=Small(4, 3)).fit(form(X), y)
+    before = {name: value for name, value in vars(fit).items()}
+    for goes_on in (fit.fit, fit.partial_fit):
+        with pytest.raises(
+            ValueError, match=r"inconsistent numbers of samples: \[40, 3"
+        ):
+            goes_on(form(X), y[:3])
+    with pytest.raises(ValueError, match=r"inconsistent numbers of samples: \[40, 3"):
+        fit.fit(form(X), y, X_val=form(X), y_val=y[:3])
+    assert all(vars(fit)[name] is value for name, value in before.items())
+
+
 def test_weights_need_the_rows_that_were_given():
     other = TensorDataset(torch.as_tensor(X), torch.zeros(len(X)))
 
