@@ -2,8 +2,8 @@
 ================================================
 
 ``FTTransformer`` of the package ``rtdl_revisiting_models``, a transformer over the columns
-of a table, trained with and without a radius on the cultivars of wine. Without the package
-the script says how to get it:
+of a table, trained with and without a radius on the cultivars of wine. The difference is a
+test row or two. Without the package the script says how to get it:
 
 .. code-block:: shell
 

@@ -54,6 +54,15 @@ def plain_scalar(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
+def check_numeric(array: NDArray[Any], name: str) -> None:
+    """Raise if an array does not hold real numbers."""
+    if array.dtype.kind not in "biuf":
+        raise ValueError(
+            f"{name} must hold numbers, got dtype={array.dtype}. Convert it, dates to "
+            "numbers of days for instance."
+        )
+
+
 def check_range(name: str, value: float, dtype: DTypeLike) -> None:
     """Raise if a value exceeds the largest number of a dtype."""
     largest = float(np.finfo(dtype).max)

@@ -189,3 +189,11 @@ def test_the_table_of_schedules_is_that_of_the_registry():
     assert listed == {
         name: (cls.__name__, options_of(cls)) for name, cls in SCHEDULES.items()
     }
+
+
+def test_the_page_of_nets_has_the_tables_of_the_stored_run():
+    path = ROOT / "benchmarks" / "results" / "nets.json"
+    tables = json.loads(path.read_text(encoding="utf-8"))["tables"]
+    page = (ROOT / "docs" / "nets.md").read_text(encoding="utf-8")
+    for name, lines in tables.items():
+        assert "```text\n" + "\n".join(lines) + "\n```" in page, name

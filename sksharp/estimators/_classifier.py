@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.metrics import accuracy_score
 from sklearn.neural_network import MLPClassifier
-from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
+from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import type_of_target, unique_labels
 from sklearn.utils.validation import check_array, column_or_1d
 
@@ -20,6 +20,7 @@ from ..options.noise import InputNoise
 from ..options.schedules import LearningRateSchedule
 from ..options.solvers import Solver
 from ._base import FlatMinimaMLP
+from ._class_weights import weights_of_several
 from ._state import all_or_nothing
 from ._types import MatrixLike, if_stochastic
 from ._validation import prefix_errors
@@ -644,22 +645,12 @@ class SAMMLPClassifier(FlatMinimaMLP, MLPClassifier):
     def _class_weights(self, y: Array, labels: Array, y_train: Array | None) -> Array:
         """Return the weights of rows by their classes."""
         if labels.ndim == 2:
-            return self._weights_of_several(y, y_train)
+            return weights_of_several(self.class_weight, labels, y_train)
         trained = labels if y_train is None else self._decode(y_train)
         by_class: Array = compute_class_weight(
             self.class_weight, classes=self.classes_, y=trained
         )
         return by_class[np.searchsorted(self.classes_, labels)]
-
-    def _weights_of_several(self, y: Array, y_train: Array | None) -> Array:
-        """Return the weights of rows with several labels, by the classes of ``y_train``."""
-        if y_train is None or self.class_weight != "balanced":
-            weights: Array = compute_sample_weight(self.class_weight, self._decode(y))
-            return weights
-        both = np.vstack([y_train, y]).astype(int)
-        trained = np.arange(len(y_train))
-        of_both: Array = compute_sample_weight("balanced", both, indices=trained)
-        return of_both[len(y_train) :]
 
     def _encode_user_targets(self, y: Any) -> Array:
         """Return validation targets, encoded as those of the training."""

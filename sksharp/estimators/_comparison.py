@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -69,6 +69,51 @@ def standard_error(differences: Array, rows: Array, weights: Array) -> float:
         return 0.0
     total = np.sqrt(n / (n - 1) * np.square(deviations).sum())
     return float(unit * (total / weights.sum()))
+
+
+def compared_to_lowest(
+    radii: Sequence[int],
+    losses: Array,
+    row_losses: Callable[[int], Array],
+    rows: Array,
+    weights: Array,
+) -> tuple[Array, Array]:
+    """Return by how much losses are above the lowest, and the standard errors of this.
+
+    Parameters
+    ----------
+    radii : sequence of int
+        Indices of the radii that are compared.
+
+    losses : array of shape (n_radii,)
+        Losses of all radii, infinite where a training diverged.
+
+    row_losses : callable
+        Returns the losses of the rows at a radius, given its index.
+
+    rows : array of int of shape (n,)
+        Which rows they are.
+
+    weights : array of shape (n,)
+        Their weights.
+
+    Returns
+    -------
+    differences, standard_errors : array of shape (n_compared,)
+        In the order of ``radii``.
+    """
+    lowest = min(radii, key=lambda i: losses[i])
+    differences, errors = np.zeros((2, len(radii)))
+    for k, i in enumerate(radii):
+        if i == lowest:
+            continue
+        if np.isinf(losses[i]):  # maybe the lowest too
+            differences[k] = np.inf
+        else:
+            differences[k] = losses[i] - losses[lowest]
+            of_rows = row_losses(i) - row_losses(lowest)
+            errors[k] = standard_error(of_rows, rows, weights)
+    return differences, errors
 
 
 def largest_as_good(

@@ -11,9 +11,9 @@ import numpy as np
 
 from .._jobs import Array, TrainingJob, TrainingResult
 from ._comparison import (
+    compared_to_lowest,
     largest_as_good,
     rows_of_fold,
-    standard_error,
     validation_in,
 )
 
@@ -133,23 +133,19 @@ class Halving:
             scores = [best_score(self.results[i, j]) for j in folds]
             loss = -np.average(scores, weights=sizes)
             self.losses[i] = loss if np.isfinite(loss) else np.inf
-        self.chosen = lowest = min(self.running, key=lambda i: self.losses[i])
-        if self.is_scored or len(self.running) == 1:
+        running = list(self.running)
+        self.chosen = min(running, key=lambda i: self.losses[i])
+        if self.is_scored or len(running) == 1:
             return
-        rows = np.concatenate([self.rows[j] for j in folds])
-        weights = np.concatenate([self.weights[j] for j in folds])
-        for i in self.running:
-            self.differences[i], self.standard_errors[i] = 0.0, 0.0
-            if i == lowest:
-                continue
-            if np.isinf(self.losses[i]):  # maybe the lowest too
-                self.differences[i] = np.inf
-            else:
-                self.differences[i] = self.losses[i] - self.losses[lowest]
-                of_rows = self._row_losses(i, folds) - self._row_losses(lowest, folds)
-                self.standard_errors[i] = standard_error(of_rows, rows, weights)
+        self.differences[running], self.standard_errors[running] = compared_to_lowest(
+            running,
+            self.losses,
+            lambda i: self._row_losses(i, folds),
+            np.concatenate([self.rows[j] for j in folds]),
+            np.concatenate([self.weights[j] for j in folds]),
+        )
         self.chosen = largest_as_good(
-            list(self.running), self.losses, self.differences, self.standard_errors
+            running, self.losses, self.differences, self.standard_errors
         )
 
     def _row_losses(self, i: int, folds: Iterable[int]) -> Array:

@@ -12,6 +12,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d
 
 from .._jobs import Array, Matrix
+from .._numbers import check_numeric
 from ..options.losses import RegressionLoss, as_loss
 from ._base import FlatMinimaMLP
 from ._outputs import (
@@ -144,16 +145,9 @@ class FlatMinimaRegressor(FlatMinimaMLP):
         X, y = super()._validate_input(X, y, incremental, reset)
         if issparse(y):
             raise TypeError("y must be dense, got a sparse matrix. Give y.toarray().")
-        self._check_numbers(y, "y")
+        check_numeric(y, "y")
         self._check_counts(y, "y")
         return X, y
-
-    def _check_numbers(self, y: Array, name: str) -> None:
-        if y.dtype.kind not in "biuf":
-            raise ValueError(
-                f"{name} must hold numbers, got dtype={y.dtype}. Convert it, dates to "
-                "numbers of days for instance."
-            )
 
     def _check_counts(self, y: Array, name: str) -> None:
         if self.loss == "poisson" and y.min() < 0:
@@ -173,7 +167,7 @@ class FlatMinimaRegressor(FlatMinimaMLP):
         )
         if targets.ndim == 2 and targets.shape[1] == 1:
             targets = column_or_1d(targets, warn=True)
-        self._check_numbers(targets, "y_val")
+        check_numeric(targets, "y_val")
         if targets.size:
             self._check_counts(targets, "y_val")
         return targets

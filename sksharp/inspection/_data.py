@@ -47,12 +47,18 @@ def networks_of(estimator: Any) -> list[Any]:
 
 
 def estimators_in(estimator: Any) -> list[Any]:
-    """Return the fitted multi-layer perceptrons in an estimator, ensembles as they are.
+    """Return the fitted networks in an estimator, ensembles as they are, and nets.
 
     Where a fit has left some, those among the parameters are what it was made from, and
     are left out.
     """
     return [*_estimators(estimator, set(), templates=False)]
+
+
+def is_net(value: Any) -> bool:
+    """Return whether a value is a net of a torch module, without importing torch."""
+    names = {f"{cls.__module__}.{cls.__qualname__}" for cls in type(value).__mro__}
+    return "sksharp.nets._net.FlatNet" in names
 
 
 def networks_in(estimator: Any) -> list[Any]:
@@ -72,6 +78,9 @@ def _estimators(value: Any, seen: set[int], templates: bool) -> Iterator[Any]:
     inner: Iterable[Any] = ()
     if isinstance(value, MLPClassifier | MLPRegressor):
         if hasattr(value, "coefs_") or hasattr(value, "members_"):
+            yield value
+    elif is_net(value):
+        if value.initialized_:
             yield value
     elif isinstance(value, BaseEstimator) or hasattr(type(value), "predict_proba"):
         inner = vars(value).values()

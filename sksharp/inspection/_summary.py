@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import inspect
-import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from numbers import Real
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from sklearn.base import is_classifier
@@ -16,13 +15,18 @@ from ..estimators._outputs import loss_name
 from ..estimators._state import OUT_OF_FOLD, state_of
 from ..estimators._tempering import untempered
 from ..options.solvers import SOLVERS, Solver, solver_chain
-from ._data import estimators_in, networks_of
+from ._data import estimators_in, is_net, networks_of
+from ._net_summary import net_lines
 from ._scores import epochs_of_scores, name_of_scores
-
-WIDTH = 88
-INDENT = 15
-
-Row: TypeAlias = Sequence[str]
+from ._text import (
+    Part,
+    cells,
+    counted,
+    epochs_and_limit,
+    joined,
+    lines_of,
+    table_of_radii,
+)
 
 
 def summary(estimator: Any) -> str:
@@ -31,9 +35,9 @@ def summary(estimator: Any) -> str:
     Parameters
     ----------
     estimator : estimator
-        Fitted: a SAMMLPClassifier or SAMMLPRegressor, scikit-learn's MLPClassifier or
-        MLPRegressor, or an estimator that contains some of them, such as a Pipeline, a
-        TransformedTargetRegressor or a search.
+        Fitted: a SAMMLPClassifier or SAMMLPRegressor, a net of :mod:`sksharp.nets`,
+        scikit-learn's MLPClassifier or MLPRegressor, or an estimator that contains some of
+        them, such as a Pipeline, a TransformedTargetRegressor or a search.
 
     Returns
     -------
@@ -46,13 +50,13 @@ def summary(estimator: Any) -> str:
         If the estimator is not fitted.
 
     TypeError
-        If there is no multi-layer perceptron in it.
+        If there is no network in it.
 
     Notes
     -----
     The text has the fitted attributes and the current parameters: a parameter that was
     set after the fit is shown with its new value. The number of rows is known if there
-    are out-of-fold predictions. The time of the fit is not stored.
+    are out-of-fold predictions, and of nets. Only nets store the time of the fit.
 
     Examples
     --------
@@ -83,21 +87,23 @@ def summary(estimator: Any) -> str:
 def _no_network(estimator: Any) -> TypeError:
     name = estimator if isinstance(estimator, type) else type(estimator)
     return TypeError(
-        "estimator must be or hold a SAMMLPClassifier, SAMMLPRegressor, MLPClassifier or "
-        f"MLPRegressor, fitted, got {name.__name__} without one. Pass what you have "
-        "fitted; the nets of sksharp.nets, as skorch's, have their epochs in history."
+        "estimator must be or hold a network of this package or of scikit-learn, such as a "
+        f"SAMMLPClassifier, fitted, got {name.__name__} without one. Pass what you have "
+        "fitted; skorch's own nets have their epochs in history."
     )
 
 
 def _lines(estimator: Any) -> list[str]:
     """Return the lines about one network, or one ensemble."""
+    if is_net(estimator):
+        return net_lines(estimator)
     networks = networks_of(estimator)
-    parts: list[tuple[str, str | None, Sequence[Row]]] = [
+    parts: list[Part] = [
         ("data", _data(estimator), []),
         ("network", _network(networks[0]), []),
         ("loss", _loss(estimator), []),
         ("solver", _solver(estimator), []),
-        ("radius", _radius(estimator), _radii(estimator)),
+        ("radius", _radius(estimator), table_of_radii(estimator)),
         ("training", _training(estimator), []),
     ]
     if hasattr(estimator, "members_"):
@@ -111,37 +117,7 @@ def _lines(estimator: Any) -> list[str]:
             ("kept", _kept(estimator), []),
             ("temperature", _temperature(estimator), []),
         ]
-    lines = []
-    for label, text, rows in parts:
-        if text is not None:
-            start, rest = f"  {label:<{INDENT - 2}}", " " * INDENT
-            lines += textwrap.wrap(
-                " ".join(text.split()),  # the repr of an object may have lines
-                WIDTH,
-                initial_indent=start,
-                subsequent_indent=rest,
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
-            lines += [rest + line for line in _table(rows)]
-    return lines
-
-
-def _table(rows: Sequence[Row]) -> list[str]:
-    """Return rows of cells as lines, with columns that end at the same place."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.rjust(n) for cell, n in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-
-
-def _counted(number: int, singular: str, plural: str | None = None) -> str:
-    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
-
-
-def _joined(parts: Iterable[str | None], separator: str = ", ") -> str:
-    return separator.join(part for part in parts if part)
+    return lines_of(parts)
 
 
 # -- what was given ------------------------------------------------------------------------
@@ -154,15 +130,15 @@ def _data(estimator: Any) -> str:
             of_folds = getattr(estimator, name)
             is_held = ~np.isnan(of_folds.reshape(len(of_folds), -1)).any(axis=1)
             n_held = "all" if is_held.all() else f"{is_held.sum():,} of them"
-            rows = f"{_counted(len(of_folds), 'row')}, {n_held} held out by a fold"
-    outputs = _counted(estimator.n_outputs_, "output")
+            rows = f"{counted(len(of_folds), 'row')}, {n_held} held out by a fold"
+    outputs = counted(estimator.n_outputs_, "output")
     if is_classifier(estimator):
         binarizer = getattr(estimator, "_label_binarizer", None)
         kind = getattr(binarizer, "y_type_", "")
         is_multilabel = kind.startswith("multilabel")
         words = ("label", None) if is_multilabel else ("class", "classes")
-        outputs = _counted(len(estimator.classes_), *words)
-    return _joined([rows, _counted(estimator.n_features_in_, "feature"), outputs])
+        outputs = counted(len(estimator.classes_), *words)
+    return joined([rows, counted(estimator.n_features_in_, "feature"), outputs])
 
 
 def _network(network: Any) -> str:
@@ -207,7 +183,7 @@ def _solver(estimator: Any) -> str:
         if repr(parameters[name]) != repr(defaults[name].default):
             always.append(name)
     shown = [f"{name}={parameters[name]!r}" for name in always if name in parameters]
-    return _joined([repr(estimator.solver), *shown])
+    return joined([repr(estimator.solver), *shown])
 
 
 # -- what was chosen -----------------------------------------------------------------------
@@ -237,27 +213,6 @@ def _radius(estimator: Any) -> str | None:
     return f"rho={rho:.4g} was chosen: {why}"
 
 
-def _radii(estimator: Any) -> list[Row]:
-    """Return the table of the radii that were tried, if there are several."""
-    if len(getattr(estimator, "rho_grid_", ())) < 2:
-        return []
-    names = {
-        "rho_grid_": "rho",
-        "rho_scores_": "score",
-        "rho_losses_": "loss",
-        "rho_differences_": "above lowest",
-        "rho_standard_errors_": "standard error",
-    }
-    columns = [
-        [head, *(f"{value:.4g}" for value in getattr(estimator, name))]
-        for name, head in names.items()
-        if hasattr(estimator, name)
-    ]
-    columns.append(["epochs", *map(str, estimator.rho_epochs_)])
-    marks = ["", *("*" if r == estimator.rho_ else "" for r in estimator.rho_grid_)]
-    return [*zip(marks, *columns, strict=True)]
-
-
 # -- how it went ---------------------------------------------------------------------------
 
 
@@ -276,17 +231,16 @@ def _training(estimator: Any) -> str:
         f"all of max_iter={max_iter}" if n_last == max_iter else f"max_iter={max_iter}"
     )
     if not _has_epochs(estimator):
-        length = _counted(n_last, "iteration")
+        length = counted(n_last, "iteration")
         return f"{length} ({limit}), loss {estimator.loss_:.4g} at the end"
     if getattr(estimator, "max_steps", None) is not None:
         limit = f"max_steps={estimator.max_steps}"
     is_one = hasattr(estimator, "loss_curve_")
     networks = [estimator] if is_one else networks_of(estimator)
     n_epochs = max(len(one.loss_curve_) for one in networks)
-    return _joined(
+    return joined(
         [
-            f"{_counted(n_epochs, 'epoch')} ({limit})",
-            f"{n_last:,} of them in the last call" if n_last != n_epochs else None,
+            epochs_and_limit(n_epochs, n_last, limit),
             f"{estimator.t_:,} rows seen",
             None if is_one else "by the longest of the members",
             f"{'' if is_one else 'mean '}loss {estimator.loss_:.4g} at the end",
@@ -303,7 +257,7 @@ def _stall(estimator: Any) -> str | None:
     what = "loss" if getattr(estimator, "validation_scores_", None) is None else "score"
     return (
         f"{what} not better by more than tol={estimator.tol:g} in the last "
-        f"{_counted(count, 'epoch')}"
+        f"{counted(count, 'epoch')}"
     )
 
 
@@ -312,7 +266,7 @@ def _average(network: Any) -> str | None:
     n_averaged = getattr(network, "n_averaged_", 0)
     if not n_averaged:
         return _decay(network)
-    return f"mean of the weights after each of {_counted(n_averaged, 'epoch')}"
+    return f"mean of the weights after each of {counted(n_averaged, 'epoch')}"
 
 
 def _decay(network: Any) -> str | None:
@@ -376,29 +330,21 @@ def _members(
         "member": [str(i + 1) for i in range(len(networks))],
         "epochs": [str(len(one.loss_curve_)) for one in networks],
     }
-    text = f"{_counted(len(networks), 'network')}, whose predictions are averaged"
+    text = f"{counted(len(networks), 'network')}, whose predictions are averaged"
     if state_of(estimator).holds_snapshots:
         text += "; snapshots of one training"
     scores = [one.best_validation_score_ for one in networks]
     if any(score is not None for score in scores):
         text += f"; score: {_score_name(networks[0], is_member=True)}"
-        columns["best epoch"] = _cells(_best_epoch(one, True) for one in networks)
-        columns["score"] = _cells(scores)
+        columns["best epoch"] = cells(_best_epoch(one, True) for one in networks)
+        columns["score"] = cells(scores)
     n_averaged = [one.n_averaged_ for one in networks]
     if any(n_averaged):
-        columns["epochs averaged"] = _cells(n_averaged)
-    columns["loss at the end"] = _cells(one.loss_ for one in networks)
+        columns["epochs averaged"] = cells(n_averaged)
+    columns["loss at the end"] = cells(one.loss_ for one in networks)
     each = [_inverse_temperature(one) for one in networks]
     if any(b is not None for b in each):
-        columns["temperature"] = _cells(None if b is None else 1 / b for b in each)
+        columns["temperature"] = cells(None if b is None else 1 / b for b in each)
     return text, [
         *zip(*([name, *cells] for name, cells in columns.items()), strict=True)
-    ]
-
-
-def _cells(values: Iterable[float | None]) -> list[str]:
-    """Return the cells of a column, of what is not known a dash."""
-    return [
-        "-" if v is None else f"{v}" if isinstance(v, int) else f"{v:.4g}"
-        for v in values
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,7 +11,9 @@ import scipy.sparse
 import torch
 from skorch.dataset import Dataset
 from skorch.utils import is_pandas_ndframe, multi_indexing
-from torch.utils.data import Subset, default_collate
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.data import DataLoader, IterableDataset, Subset, default_collate
 
 from .._jobs import Array
 
@@ -34,6 +37,9 @@ class Batches:
     shuffle : bool, default=False
         Whether the order is drawn anew, from torch's generator, each time.
 
+    drop_last : bool, default=False
+        Whether a last minibatch with less rows than ``batch_size`` is left out.
+
     joins_single : bool, default=False
         Whether a last minibatch of a single row joins the one before it. Batch
         normalization needs two rows.
@@ -53,10 +59,11 @@ class Batches:
         dataset: Any,
         batch_size: int = 1,
         shuffle: bool = False,
+        drop_last: bool = False,
         joins_single: bool = False,
     ) -> None:
         self.dataset, self.batch_size, self.shuffle = dataset, batch_size, shuffle
-        self.joins_single = joins_single
+        self.drop_last, self.joins_single = drop_last, joins_single
 
     def __len__(self) -> int:
         return len(self._sizes())
@@ -64,15 +71,65 @@ class Batches:
     def __iter__(self) -> Iterator[Any]:
         n_rows = len(self.dataset)
         order = torch.randperm(n_rows) if self.shuffle else torch.arange(n_rows)
-        for rows in order.split(self._sizes()):
+        sizes = self._sizes()
+        for rows in order[: sum(sizes)].split(sizes):
             yield take(self.dataset, rows.tolist())
 
     def _sizes(self) -> list[int]:
         n_full, rest = divmod(len(self.dataset), self.batch_size)
         sizes = [self.batch_size] * n_full + [rest] * (rest > 0)
+        if self.drop_last:
+            return sizes[:n_full]
         if self.joins_single and len(sizes) > 1 and sizes[-1] == 1:
             return [*sizes[:-2], sizes[-2] + 1]
         return sizes
+
+
+def batches(
+    net: Any, iterator: Any, dataset: Any, kwargs: dict[str, Any], *, training: bool
+) -> Any:
+    """Return an iterator over minibatches, shuffled as the net says.
+
+    Parameters
+    ----------
+    net : NeuralNet
+        The net.
+
+    iterator : class
+        Makes it.
+
+    dataset : Dataset
+        The rows. Those of an ``IterableDataset`` come in the order that it has.
+
+    kwargs : dict
+        Arguments, of which the user's come first.
+
+    training : bool
+        Whether they are trained on.
+    """
+    if not inspect.isclass(iterator):
+        return iterator(dataset, **kwargs)
+    is_stream = isinstance(dataset, IterableDataset)
+    if is_stream and issubclass(iterator, Batches):
+        iterator = DataLoader
+    if training and not is_stream and issubclass(iterator, Batches | DataLoader):
+        kwargs.setdefault("shuffle", net.shuffle)
+    if issubclass(iterator, Batches):
+        unknown = kwargs.keys() - inspect.signature(iterator).parameters.keys()
+        if unknown:
+            where = "iterator_train" if training else "iterator_valid"
+            raise TypeError(
+                f"{where}__{min(unknown)} is no argument of {iterator.__name__}. Set "
+                f"{where}=torch.utils.data.DataLoader, or leave it out."
+            )
+        if training and normalizes_batches(net.module_):
+            kwargs.setdefault("joins_single", True)
+    return iterator(dataset, **kwargs)
+
+
+def normalizes_batches(module: nn.Module) -> bool:
+    """Return whether a module has a layer that needs two rows in training."""
+    return any(isinstance(m, _BatchNorm) for m in module.modules())
 
 
 class Weighted(torch.utils.data.Dataset[Any]):
@@ -120,6 +177,14 @@ def rows_of(data: Any, rows: Array) -> Any:
     if isinstance(data, torch.utils.data.Dataset):
         return Subset(data, rows.tolist())
     return multi_indexing(data, rows.tolist())
+
+
+def n_rows_of(dataset: Any) -> int | None:
+    """Return the number of rows of a dataset, None without one or if it does not know."""
+    try:
+        return len(dataset)
+    except TypeError:
+        return None
 
 
 def with_arrays(batch: Any) -> Any:

@@ -7,21 +7,26 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
+import scipy.sparse
 import torch
 from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_y
 from skorch import NeuralNetClassifier
 from skorch.utils import to_numpy
 from torch import Tensor, nn
 
 from .._jobs import Array
-from ._inputs import refuse_no_targets, refuse_shape
+from ..estimators._class_weights import weights_of_several
+from ._inputs import refuse_no_targets, refuse_outputs
+from ._losses import plain
 from ._net import FlatNet
 
-# criteria that take one output for every class, and a single one
+# criteria that take one output for every class, and one that says yes or no
 _BY_CLASS = nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss
 _BINARY = nn.BCEWithLogitsLoss, nn.BCELoss
+# those of several labels that take logits
+_OF_LOGITS = nn.BCEWithLogitsLoss, nn.MultiLabelSoftMarginLoss
 
 
 class SAMNetClassifier(FlatNet, NeuralNetClassifier):
@@ -42,7 +47,8 @@ class SAMNetClassifier(FlatNet, NeuralNetClassifier):
 
     criterion : class or object, default=torch.nn.CrossEntropyLoss
         The loss. :class:`torch.nn.NLLLoss` takes probabilities, as in skorch, and
-        :class:`torch.nn.BCEWithLogitsLoss` one output for two classes.
+        :class:`torch.nn.BCEWithLogitsLoss` one output for two classes, or one for each of
+        several labels.
 
     solver : str or :class:`sksharp.options.Solver`, default='sam'
         Name of a solver, or an object with its options.
@@ -101,11 +107,22 @@ class SAMNetClassifier(FlatNet, NeuralNetClassifier):
     tol : float, default=1e-4
         By how much the loss has to improve. Only used when ``early_stopping`` is true.
 
-    class_weight : dict or 'balanced', default=None
-        Weights of the classes, in the training and the validation loss.
+    class_weight : dict, list of dict or 'balanced', default=None
+        Weights of the classes, in the training and the validation loss. A list has a dict
+        for each of several labels.
 
     classes : list, default=None
         Labels in the order of the module's outputs. None for those of ``y``, sorted.
+
+    gradient_accumulation : int, default=1
+        Parts in which the gradient of a minibatch is computed, one after the other, and
+        summed up: a step on ``batch_size`` rows takes the memory of one part. Layers that
+        normalize batches see the parts.
+
+    mixed_precision : {'bf16', 'fp16'}, default=None
+        In which precision the module, in single precision itself, computes where
+        :class:`torch.autocast` allows it. 'fp16' scales the loss, so that gradients do not
+        underflow, and leaves out steps whose gradients are not finite.
 
     device : str, default='auto'
         Where to train. 'auto' is CUDA if there is a device.
@@ -126,7 +143,7 @@ class SAMNetClassifier(FlatNet, NeuralNetClassifier):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Labels.
+        Labels. Of several labels a row their numbers.
 
     module_, criterion_, optimizer_, callbacks_, history : object
         As in skorch.
@@ -135,7 +152,13 @@ class SAMNetClassifier(FlatNet, NeuralNetClassifier):
         Radius that the net was trained with.
 
     rho_grid_, rho_losses_ : ndarray of shape (n_radii,)
-        Radii that were tried, and their validation losses. Only set after a choice.
+        Radii that were tried, in ascending order, and their validation losses. Only set
+        after a choice.
+
+    rho_differences_, rho_standard_errors_ : ndarray of shape (n_radii,)
+        Losses less the lowest, and the standard errors of these differences, paired over
+        the validation rows. Only set after a choice with a criterion that has losses of
+        single rows.
 
     validation_loss_ : float
         Validation loss at the best epoch with ``early_stopping``, else at the last. Only
@@ -181,6 +204,9 @@ class SAMNetClassifier(FlatNet, NeuralNetClassifier):
     True
     """
 
+    # whether y has several labels a row
+    is_multilabel_ = False
+
     def __init__(
         self,
         module: type[nn.Module] | nn.Module | Callable[..., nn.Module],
@@ -204,6 +230,8 @@ class SAMNetClassifier(FlatNet, NeuralNetClassifier):
         tol: float = 1e-4,
         class_weight: Any = None,
         classes: Any = None,
+        gradient_accumulation: int = 1,
+        mixed_precision: str | None = None,
         device: Any = "auto",
         random_state: Any = None,
         verbose: int = 0,
@@ -224,6 +252,8 @@ class SAMNetClassifier(FlatNet, NeuralNetClassifier):
             "n_iter_no_change": n_iter_no_change,
             "tol": tol,
             "class_weight": class_weight,
+            "gradient_accumulation": gradient_accumulation,
+            "mixed_precision": mixed_precision,
             "random_state": random_state,
         }
         of_skorch = {
@@ -260,8 +290,9 @@ class SAMNetClassifier(FlatNet, NeuralNetClassifier):
             columns are arguments of ``forward``, and dictionaries, are passed by their
             names. Integers stay integers for a module with embeddings.
 
-        y : array-like of shape (n_samples,)
-            Labels of any kind, or None for a Dataset that has them.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Labels of any kind, or 0 and 1 for each of several labels. None for a Dataset
+            that has them.
 
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows in the loss. Rows with weight 0 are left out.
@@ -319,7 +350,7 @@ class SAMNetClassifier(FlatNet, NeuralNetClassifier):
         self : object
             The net.
         """
-        if classes is not None and not self.initialized_:
+        if classes is not None and not (self.initialized_ and self._knows_targets):
             self.given_classes_ = np.unique(classes)
         return self._partial_fit(X, y, sample_weight, fit_params)
 
@@ -334,7 +365,19 @@ class SAMNetClassifier(FlatNet, NeuralNetClassifier):
             refuse_no_targets(self, X)
             self.__dict__.pop("n_outputs_", None)  # of other rows
             return None
-        y = _check_y(to_numpy(y) if isinstance(y, Tensor) else y, estimator=self)
+        y = to_numpy(y) if isinstance(y, Tensor) else y
+        shape = y.shape if scipy.sparse.issparse(y) else np.asarray(y).shape
+        has_several = len(shape) == 2 and shape[1] > 1
+        if reset:
+            self.is_multilabel_ = has_several
+        elif has_several != self.is_multilabel_:
+            raise ValueError(
+                f"y must have {'several labels' if self.is_multilabel_ else 'one label'} a "
+                f"row, as before, got y of shape {shape}."
+            )
+        if has_several:
+            return self._read_several(y, reset=reset)
+        y = _check_y(y, estimator=self)
         check_classification_targets(y)
         if reset:
             self.classes_inferred_ = np.unique(y) if given is None else given
@@ -349,17 +392,48 @@ class SAMNetClassifier(FlatNet, NeuralNetClassifier):
             )
         return y
 
+    def _read_several(self, y: Any, *, reset: bool) -> Array:
+        if scipy.sparse.issparse(y):
+            raise TypeError("y must be dense, got a sparse matrix. Give y.toarray().")
+        y = _check_y(y, multi_output=True, estimator=self)
+        if not np.isin(y, (0, 1)).all():
+            raise ValueError(
+                "y must hold 0 and 1 in the columns of several labels, got "
+                f"{type_of_target(y)} targets of shape {y.shape}. Binarize them, or fit "
+                "a net for each column."
+            )
+        several: Array = y.astype(np.int64)
+        if self._takes(_BY_CLASS):
+            raise ValueError(
+                f"y must have one label a row for {self.criterion}, got {y.shape[1]}. Take "
+                "criterion=torch.nn.BCEWithLogitsLoss, and one output for every label."
+            )
+        if reset:
+            self.n_outputs_ = y.shape[1]
+            self.classes_inferred_ = np.arange(y.shape[1])
+        elif y.shape[1] != self.n_outputs_:
+            raise ValueError(
+                f"y must have {self.n_outputs_} labels as before, got shape {y.shape}."
+            )
+        return several
+
     def _takes_logits(self) -> bool:
+        return self._takes(_BINARY)
+
+    def _takes(self, kinds: tuple[type, ...]) -> bool:
+        """Return whether the criterion, a class or an object, is one of some kinds."""
         criterion = self.criterion
         if isinstance(criterion, nn.Module):
-            return isinstance(criterion, _BINARY)
-        return inspect.isclass(criterion) and issubclass(criterion, _BINARY)
+            return isinstance(criterion, kinds)
+        return inspect.isclass(criterion) and issubclass(criterion, kinds)
 
     def _check_two_classes(self) -> None:
-        if self._takes_logits() and len(self.classes_) != 2:
+        n_classes = len(self.classes_)
+        if self._takes_logits() and n_classes != 2:
+            got = "1 class" if n_classes == 1 else f"{n_classes} classes"
             raise ValueError(
-                f"y must have two classes for {self.criterion}, got "
-                f"{len(self.classes_)}. Take criterion=torch.nn.CrossEntropyLoss."
+                "Only binary classification is supported. y must have two classes for "
+                f"{self.criterion}, got {got}. Take criterion=torch.nn.CrossEntropyLoss."
             )
 
     def _weigh(self, y: Any, sample_weight: Any, y_train: Any) -> Any:
@@ -370,8 +444,15 @@ class SAMNetClassifier(FlatNet, NeuralNetClassifier):
                 "class_weight needs the labels as y, got a dataset that holds them. Give "
                 "fit X and y."
             )
-        each = compute_class_weight(self.class_weight, classes=self.classes_, y=y_train)
-        weights: Array = each[self._encoded(y)]
+        weights: Array
+        if self.is_multilabel_:
+            trained = None if y is y_train else y_train
+            weights = weights_of_several(self.class_weight, y, trained)
+        else:
+            each = compute_class_weight(
+                self.class_weight, classes=self.classes_, y=y_train
+            )
+            weights = each[self._encoded(y)]
         return weights if sample_weight is None else weights * sample_weight
 
     def _encoded(self, y: Any) -> Array:
@@ -385,24 +466,25 @@ class SAMNetClassifier(FlatNet, NeuralNetClassifier):
         """Return outputs and targets as the criterion takes them."""
         if not hasattr(self, "n_outputs_"):  # a dataset with labels of its own
             return y_pred, y_true
-        outputs = y_pred[0] if isinstance(y_pred, tuple) else y_pred
-        y = torch.as_tensor(self._encoded(y_true), device=outputs.device)
-        criterion, shape = self.criterion_, tuple(outputs.shape)
+        shape = getattr(y_pred, "shape", None)
+        if self.is_multilabel_:
+            y = torch.as_tensor(y_true, device=self.device)
+            if shape != y.shape:
+                wanted = f"one output for every label, (n_rows, {self.n_outputs_})"
+                refuse_outputs(self, y_pred, wanted)
+            return y_pred, y.to(y_pred.dtype)
+        y = torch.as_tensor(self._encoded(y_true), device=self.device)
+        criterion = plain(self.criterion_)
         if isinstance(criterion, _BINARY):
             if shape not in ((len(y),), (len(y), 1)):
-                refuse_shape(
-                    self, shape, "a single logit, (n_rows,) or (n_rows, 1)", ""
-                )
-            return y_pred, y.to(outputs.dtype).reshape(shape)
+                refuse_outputs(self, y_pred, "a single logit, (n_rows,) or (n_rows, 1)")
+            return y_pred, y.to(y_pred.dtype).reshape(shape)
         if isinstance(criterion, _BY_CLASS):
             classes = self.classes_
             if shape != (len(y), len(classes)):
-                refuse_shape(
-                    self,
-                    shape,
-                    f"one output for every class, (n_rows, {len(classes)})",
-                    f" for the classes {classes.tolist()[:10]}",
-                )
+                wanted = f"one output for every class, (n_rows, {len(classes)})"
+                why = f" for the classes {classes.tolist()[:10]}"
+                refuse_outputs(self, y_pred, wanted, why)
         return y_pred, y
 
     def predict_proba(self, X: Any) -> Array:
@@ -415,13 +497,20 @@ class SAMNetClassifier(FlatNet, NeuralNetClassifier):
 
         Returns
         -------
-        y_proba : ndarray of shape (n_samples, n_classes)
-            The outputs of the module, after softmax with a criterion of logits. Of
-            ``snapshots`` the mean.
+        y_proba : ndarray of shape (n_samples, n_classes) or (n_samples, n_labels)
+            The outputs of the module, after softmax, or the logistic function, with a
+            criterion of logits. Of ``snapshots`` the mean.
         """
         y_proba = self._outputs(X)
         is_column = y_proba.ndim == 3 and self._takes_logits()  # of outputs (n, 1)
         return y_proba[..., 0] if is_column else y_proba
+
+    def _get_predict_nonlinearity(self) -> Any:
+        """Return what makes probabilities of outputs, of several labels one by one."""
+        if not (self.is_multilabel_ and self.predict_nonlinearity == "auto"):
+            return super()._get_predict_nonlinearity()
+        is_logit = isinstance(plain(self.criterion_), _OF_LOGITS)
+        return torch.sigmoid if is_logit else nn.Identity()
 
     def predict(self, X: Any) -> Array:
         """Return the labels with the highest probability.
@@ -433,13 +522,18 @@ class SAMNetClassifier(FlatNet, NeuralNetClassifier):
 
         Returns
         -------
-        y_pred : ndarray of shape (n_samples,)
-            Labels.
+        y_pred : ndarray of shape (n_samples,) or (n_samples, n_labels)
+            Labels. Of several labels 1 where the probability is above one half.
         """
+        if self.is_multilabel_:
+            labels: Array = (self.predict_proba(X) > 0.5).astype(int)
+            return labels
         best: Array = self.predict_proba(X).argmax(axis=1)
         return self.classes_[best] if hasattr(self, "n_outputs_") else best
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.classifier_tags.multi_class = not self._takes_logits()
+        tags.classifier_tags.multi_label = self._takes_logits()
         return tags

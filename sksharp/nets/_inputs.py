@@ -5,20 +5,28 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import scipy.sparse
 import torch
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils import check_consistent_length
+from sklearn.utils.validation import (
+    _check_n_features,
+    _check_sample_weight,
+    validate_data,
+)
 from skorch.dataset import get_len
 from skorch.utils import is_pandas_ndframe
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import Subset
 
 from .._jobs import Array
 from ._batches import rows_of
+from ._solver import solvers_of
+
+# arguments of a module's constructor that a net fills in, and its attributes
+SHAPE = {"n_features_in": "n_features_in_", "n_outputs": "n_outputs_"}
 
 
 @dataclass
@@ -62,6 +70,70 @@ class FitRows:
                 return np.asarray(weights[np.asarray(dataset.indices)])
         return None
 
+    def held_weights_of(self, dataset: Any) -> Array | None:
+        """Return the weights of a dataset of validation rows, of these or of their own."""
+        held = self.validation
+        if held is not None and dataset is held.dataset:
+            return held.weights
+        return self.weights_of(dataset)
+
+
+def read_rows(
+    net: Any,
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    validation: tuple[Any, Any, Any] = (None, None, None),
+    *,
+    reset: bool,
+) -> FitRows:
+    """Return the rows of a fit, checked.
+
+    Parameters
+    ----------
+    net : SAMNetClassifier or SAMNetRegressor
+        The net.
+
+    X, y, sample_weight : object
+        What ``fit`` was given.
+
+    validation : tuple of object
+        ``X_val``, ``y_val`` and ``sample_weight_val``.
+
+    reset : bool
+        Whether the net learns features and classes from them.
+    """
+    X = checked_inputs(net, X, reset=reset)
+    y = net._read_targets(X, y, reset=reset)
+    check_lengths(X, y)
+    rows = FitRows(X, y, checked_weights(X, sample_weight))
+    rows.weights = net._weigh(y, rows.sample_weight, y)
+    X_val, y_val, weight_val = validation
+    if (X_val is None) != (y_val is None):
+        raise ValueError(
+            "X_val and y_val must be given together, got only "
+            f"{'y_val' if X_val is None else 'X_val'}."
+        )
+    if X_val is not None:
+        X_val = checked_inputs(net, X_val, reset=False)
+        y_val = net._read_targets(X_val, y_val, reset=False)
+        check_lengths(X_val, y_val)
+        held = FitRows(X_val, y_val, checked_weights(X_val, weight_val))
+        held.weights = net._weigh(y_val, held.sample_weight, y)
+        rows.validation = held
+    if rows.weights is not None and solvers_of(net)[0].chooses_rows:
+        raise ValueError(
+            f"solver={net.solver!r} chooses rows by their loss and takes no "
+            "sample_weight or class_weight here. Leave them out, or take 'sam'."
+        )
+    return without_zeros(rows)
+
+
+def check_lengths(X: Any, y: Any) -> None:
+    """Raise if there is not a target for every row."""
+    if y is not None and not isinstance(X, torch.utils.data.Dataset):
+        check_consistent_length(np.empty((get_len(X), 0)), y)
+
 
 def checked_inputs(net: Any, X: Any, *, reset: bool) -> Any:
     """Return inputs as the module is given them.
@@ -85,6 +157,8 @@ def checked_inputs(net: Any, X: Any, *, reset: bool) -> Any:
         if reset:
             for name in ("n_features_in_", "feature_names_in_"):
                 vars(net).pop(name, None)
+        if isinstance(X, Tensor) and X.ndim > 1:
+            _check_n_features(net, X, reset=reset)
         return X
     X = validate_data(net, X, reset=reset, accept_sparse="csr", allow_nd=True)
     # of whose rows skorch makes arrays, as it does not of csr_array
@@ -152,25 +226,27 @@ def cast(module: Any, X: Any) -> Any:
     Integers become floats too, unless they are in a dictionary or list, or the module has
     a layer that looks them up.
     """
-    dtype = _dtype_of(module)
+    dtype = dtype_of(module)
     if dtype is None:
         return X
     if isinstance(X, Tensor) and not X.is_floating_point() and not X.is_complex():
         return X if _looks_up(module) else X.to(dtype)
-    return _floats(X, dtype)
+    return cast_floats(X, dtype)
 
 
-def _floats(X: Any, dtype: torch.dtype) -> Any:
+def cast_floats(X: Any, dtype: torch.dtype) -> Any:
+    """Return tensors, also in lists and dictionaries, with all floats in a dtype."""
     if isinstance(X, Tensor):
         return X.to(dtype) if X.is_floating_point() else X
     if isinstance(X, Mapping):
-        return {name: _floats(x, dtype) for name, x in X.items()}
+        return {name: cast_floats(x, dtype) for name, x in X.items()}
     if isinstance(X, list | tuple) and not hasattr(X, "_fields"):
-        return type(X)(_floats(x, dtype) for x in X)
+        return type(X)(cast_floats(x, dtype) for x in X)
     return X
 
 
-def _dtype_of(module: Any) -> torch.dtype | None:
+def dtype_of(module: Any) -> torch.dtype | None:
+    """Return the dtype of a module's parameters, None if none is a float."""
     dtypes = (p.dtype for p in module.parameters() if p.is_floating_point())
     return next(dtypes, None)
 
@@ -179,9 +255,20 @@ def _looks_up(module: nn.Module) -> bool:
     return any(isinstance(m, nn.Embedding | nn.EmbeddingBag) for m in module.modules())
 
 
-def normalizes_batches(module: nn.Module) -> bool:
-    """Return whether a module has a layer that needs two rows in training."""
-    return any(isinstance(m, _BatchNorm) for m in module.modules())
+def check_signature(module: Any, arguments: Mapping[str, Any]) -> None:
+    """Raise for a module that needs to know the shape of rows that the net has not seen."""
+    needed = {
+        name
+        for name, parameter in inspect.signature(module).parameters.items()
+        if parameter.default is parameter.empty and name in SHAPE
+    }
+    missing = sorted(needed - arguments.keys())
+    if missing:
+        raise ValueError(
+            f"module needs {' and '.join(missing)}, which fit knows of X and y that are "
+            "arrays, got none. Set "
+            f"{' and '.join(f'module__{name}' for name in missing)}."
+        )
 
 
 def refuse_no_targets(net: Any, X: Any) -> None:
@@ -193,10 +280,16 @@ def refuse_no_targets(net: Any, X: Any) -> None:
         )
 
 
-def refuse_shape(net: Any, shape: tuple[int, ...], wanted: str, why: str) -> None:
+def refuse_outputs(net: Any, outputs: Any, wanted: str, why: str = "") -> NoReturn:
     """Raise for outputs of a module that do not fit the targets."""
+    if not isinstance(outputs, Tensor):
+        raise TypeError(
+            f"module must return a Tensor, {wanted}{why}, got a {type(outputs).__name__} "
+            f"from {type(net.module_).__name__}. Return what the criterion takes, or take "
+            "it from the outputs in a get_loss of your own, in a subclass of the net."
+        )
     raise ValueError(
-        f"module must return {wanted}{why}, got outputs of shape {shape} from "
-        f"{type(net.module_).__name__}. Change its last layer; an argument n_outputs of "
-        "its constructor is given the number."
+        f"module must return {wanted}{why}, got outputs of shape {tuple(outputs.shape)} "
+        f"from {type(net.module_).__name__}. Change its last layer; an argument n_outputs "
+        "of its constructor is given the number."
     )

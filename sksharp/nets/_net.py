@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import inspect
 from collections.abc import Iterator
 from numbers import Real
@@ -20,25 +21,25 @@ from .._numbers import plain_scalar
 from ..estimators._parameters import HOLD_OPTIONS, RHO_UNTIL_CHOSEN, with_objects
 from ..options.averages import as_snapshots, as_swa
 from ..options.schedules import Constant, as_schedule
-from ..options.solvers import TwoGradients
 from ..training._device import has_cuda
-from ._batches import Batches, with_arrays
+from ._batches import Batches, batches, n_rows_of, with_arrays
 from ._callbacks import Snapshots, WeightAveraging
-from ._choice import DivergenceError, choose_radius, split_of
+from ._choice import DivergenceError, HeldOutLosses, choose_radius, split_of
 from ._evaluation import EvaluationWeights, reset_to_params
 from ._generators import draw_seed, lent_generators, seeded_states, states_now
 from ._inputs import (
+    SHAPE,
     FitRows,
     cast,
+    check_signature,
     checked_inputs,
-    checked_weights,
-    normalizes_batches,
-    without_zeros,
+    read_rows,
 )
-from ._parameters import check_parameters
+from ._losses import losses_and_shares, weighted
+from ._parameters import check_parameters, check_plan, planned_with
 from ._planned import LearningRate, Planned
 from ._solver import make_solver, postpone_ascents, solvers_of
-from ._steps import step_by_rows, step_in_parts
+from ._steps import accumulated, accumulates, in_precision, take_step, takes_own_step
 from ._stopping import BestWeights, explained_keys, valid_loss
 from ._training import TrainingState
 from ._weights import weighted_batches
@@ -53,6 +54,12 @@ class FlatNet(NeuralNet):
     # the rows of the fit that runs, and the weights of the minibatch
     rows_: FitRows | None = None
     batch_weights_: Any = None
+    # of a net that is fitted to compare radii
+    held_out_: HeldOutLosses | None = None
+    # of the last training: to train and to validate with, None where it is not known
+    n_rows_: tuple[int | None, ...] = (None, None)
+    # of 'fp16'
+    scaler_: torch.amp.GradScaler | None = None
 
     def _set_up(self, own: dict[str, Any], of_skorch: dict[str, Any]) -> None:
         """Store the parameters of a constructor."""
@@ -191,6 +198,7 @@ class FlatNet(NeuralNet):
         self.seed_ = draw_seed(self.random_state) if seed is None else seed
         self.training_ = TrainingState(self)
         self.generator_states_ = seeded_states(self.seed_, self.training_.device)
+        self.planned_with_, self.scaler_ = planned_with(self), None
         self.phases_ = self._make_phases()
         for phase in self.phases_.values():
             phase.initialize()
@@ -210,6 +218,7 @@ class FlatNet(NeuralNet):
         if isinstance(self.module, nn.Module) and not arguments:
             self.module_ = copy.deepcopy(self.module)
         else:
+            check_signature(self.module, arguments)
             super().initialize_module()
         return self
 
@@ -231,12 +240,12 @@ class FlatNet(NeuralNet):
         arguments: dict[str, Any] = super().get_params_for(prefix)
         if prefix != "module" or isinstance(self.module, nn.Module):
             return arguments
-        shape = {
-            "n_features_in": getattr(self, "n_features_in_", None),
-            "n_outputs": getattr(self, "n_outputs_", None),
-        }
         taken = inspect.signature(self.module).parameters
-        known = {n: v for n, v in shape.items() if n in taken and v is not None}
+        known = {
+            name: getattr(self, attribute)
+            for name, attribute in SHAPE.items()
+            if name in taken and hasattr(self, attribute)
+        }
         return {**known, **arguments}
 
     def initialize_optimizer(self, triggered_directly: Any = None) -> Self:
@@ -284,7 +293,10 @@ class FlatNet(NeuralNet):
         with self._as_before_if_it_fails():
             check_parameters(self)
             goes_on = self.warm_start and self.initialized_
-            self.rows_ = self._read(X, y, sample_weight, validation, reset=not goes_on)
+            if goes_on:
+                check_plan(self)
+            reset = not (goes_on and self._knows_targets)
+            self.rows_ = read_rows(self, X, y, sample_weight, validation, reset=reset)
             if not goes_on:
                 if "next_seed_" not in vars(self):  # that of another net
                     self.next_seed_ = draw_seed(self.random_state)
@@ -299,17 +311,23 @@ class FlatNet(NeuralNet):
         """Go on for ``max_epochs`` epochs."""
         if fit_params.get("_routing_method") != "fit":  # skorch's fit has read the rows
             check_parameters(self)
-            reset = not self.initialized_
-            self.rows_ = self._read(X, y, sample_weight, (None,) * 3, reset=reset)
+            reset = not (self.initialized_ and self._knows_targets)
+            self.rows_ = read_rows(self, X, y, sample_weight, reset=reset)
             X, y = self.rows_.X, self.rows_.y
         if not self.initialized_:
             self.initialize()
+        check_plan(self)
         try:
             with self._lent():
                 super().partial_fit(X, y, **fit_params)
         finally:
             self._forget_rows()
         return self
+
+    @property
+    def _knows_targets(self) -> bool:
+        """Whether a fit has seen targets; ``initialize`` alone has not."""
+        return "n_outputs_" in vars(self)
 
     def _forget_rows(self) -> None:
         for name in ("rows_", "batch_weights_"):
@@ -340,40 +358,6 @@ class FlatNet(NeuralNet):
                 training.is_lent = False
                 self.generator_states_ = states_now(training.device)
 
-    def _read(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any,
-        validation: tuple[Any, Any, Any],
-        *,
-        reset: bool,
-    ) -> FitRows:
-        """Return the rows of a fit, checked."""
-        X = checked_inputs(self, X, reset=reset)
-        y = self._read_targets(X, y, reset=reset)
-        rows = FitRows(X, y, checked_weights(X, sample_weight))
-        rows.weights = self._weigh(y, rows.sample_weight, y)
-        X_val, y_val, weight_val = validation
-        if (X_val is None) != (y_val is None):
-            raise ValueError(
-                "X_val and y_val must be given together, got only "
-                f"{'y_val' if X_val is None else 'X_val'}."
-            )
-        if X_val is not None:
-            X_val = checked_inputs(self, X_val, reset=False)
-            y_val = self._read_targets(X_val, y_val, reset=False)
-            rows.validation = FitRows(X_val, y_val, checked_weights(X_val, weight_val))
-            weights = rows.validation.sample_weight
-            rows.validation.weights = self._weigh(y_val, weights, y)
-        is_weighted = rows.weights is not None
-        if is_weighted and solvers_of(self)[0].chooses_rows:
-            raise ValueError(
-                f"solver={self.solver!r} chooses rows by their loss and takes no "
-                "sample_weight or class_weight here. Leave them out, or take 'sam'."
-            )
-        return without_zeros(rows)
-
     def _weigh(self, y: Any, sample_weight: Any, y_train: Any) -> Any:
         """Return the weights of rows with those of their classes."""
         return sample_weight
@@ -382,7 +366,12 @@ class FlatNet(NeuralNet):
     def validation_loss_(self) -> float:
         """Validation loss of the net: at the best epoch, or at the last."""
         best = self.phases_.get("best")
-        return valid_loss(self) if best is None else float(best.loss_)
+        try:
+            return valid_loss(self) if best is None else float(best.loss_)
+        except (KeyError, IndexError):
+            raise AttributeError(
+                "validation_loss_ is only set by a fit with validation rows."
+            ) from None
 
     @property
     def n_averaged_(self) -> int:
@@ -394,6 +383,11 @@ class FlatNet(NeuralNet):
 
     def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
         """Return the datasets to train and to validate with."""
+        parts = self._split(X, y, **fit_params)
+        self.n_rows_ = tuple(map(n_rows_of, parts))
+        return parts
+
+    def _split(self, X: Any, y: Any, **fit_params: Any) -> Any:
         rows = self.rows_
         if rows is None:
             return super().get_split_datasets(X, y, **fit_params)
@@ -404,7 +398,7 @@ class FlatNet(NeuralNet):
             return dataset, held.dataset
         split = self.train_split
         if split is None and self.early_stopping:
-            split = split_of(self, self.seed_)
+            split = split_of(self, y, self.seed_)
         if not split:
             return dataset, None
         args = () if y is None else (y,)
@@ -417,12 +411,7 @@ class FlatNet(NeuralNet):
         kwargs.setdefault("batch_size", self.batch_size)
         if kwargs["batch_size"] == -1:
             kwargs["batch_size"] = len(dataset)
-        kinds = Batches, torch.utils.data.DataLoader
-        if training and inspect.isclass(iterator) and issubclass(iterator, kinds):
-            kwargs.setdefault("shuffle", self.shuffle)
-            if issubclass(iterator, Batches) and normalizes_batches(self.module_):
-                kwargs.setdefault("joins_single", True)
-        return iterator(dataset, **kwargs)
+        return batches(self, iterator, dataset, kwargs, training=training)
 
     def fit_loop(
         self, X: Any, y: Any = None, epochs: int | None = None, **fit_params: Any
@@ -440,9 +429,11 @@ class FlatNet(NeuralNet):
         """Call what averages, sets the rate and stops, then the callbacks."""
         if "batch" in cb_kwargs:
             cb_kwargs["batch"] = with_arrays(cb_kwargs["batch"])
-        if method_name == "on_epoch_begin" and not self.phases_["plan"].done_:
-            n_steps = len(self.get_iterator(cb_kwargs["dataset_train"], training=True))
-            postpone_ascents(self, n_steps, self.max_epochs)
+        if method_name == "on_epoch_begin":
+            if not self.phases_["plan"].done_:
+                postpone_ascents(self, cb_kwargs["dataset_train"])
+            if self.held_out_ is not None:
+                self.held_out_.dataset = cb_kwargs["dataset_valid"]
         elif method_name == "on_batch_end" and self.batch_weights_ is not None:
             # by which skorch averages the losses of minibatches
             prefix = "train" if cb_kwargs["training"] else "valid"
@@ -460,6 +451,11 @@ class FlatNet(NeuralNet):
             raise KeyboardInterrupt  # skorch's way to end a training
 
     def _check_losses(self) -> None:
+        if not self.history[-1]["batches"]:
+            raise ValueError(
+                "An epoch must have a minibatch, got none. Lower batch_size, or leave "
+                "drop_last of the iterator at False."
+            )
         losses = self.history[-1, "batches", :, "train_loss"]
         if not np.isfinite(losses).all():
             raise DivergenceError(
@@ -484,6 +480,8 @@ class FlatNet(NeuralNet):
             best.restore(self)
             self.phases_["weights"].forget()
             reset_to_params(self)
+        if self.held_out_ is not None:
+            self.held_out_.measure(self)
         self.training_.is_loaded = False
 
     def run_single_epoch(
@@ -506,18 +504,23 @@ class FlatNet(NeuralNet):
 
     def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """Take a step, as the solver needs it."""
-        outer = solvers_of(self)[0]
-        if outer.chooses_rows:
-            return step_by_rows(self, batch, **fit_params)
-        if isinstance(outer, TwoGradients) and outer.micro_batch_size is not None:
-            return step_in_parts(self, batch, outer.micro_batch_size, **fit_params)
+        if takes_own_step(self):
+            return take_step(self, batch, **fit_params)
         step: dict[str, Any] = super().train_step(batch, **fit_params)
+        return step
+
+    def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        """Compute the gradient of a minibatch."""
+        if accumulates(self):
+            return accumulated(self, batch, **fit_params)
+        step: dict[str, Any] = super().train_step_single(batch, **fit_params)
         return step
 
     def infer(self, x: Any, **fit_params: Any) -> Any:
         """Return the outputs of the module, in whose dtype the inputs are."""
         x = cast(self.module_, to_tensor(x, device=self.device))
-        return super().infer(x, **fit_params)
+        with in_precision(self) as restored:
+            return restored(super().infer(x, **fit_params))
 
     def get_loss(
         self, y_pred: Any, y_true: Any, X: Any = None, training: bool = False
@@ -525,9 +528,8 @@ class FlatNet(NeuralNet):
         """Return the loss of a minibatch, weighted if its rows have weights."""
         weights = self.batch_weights_
         if weights is not None:
-            losses = self.row_losses(y_pred, y_true)
-            w = torch.as_tensor(weights).to(losses)
-            return (losses * w).sum() / w.sum()
+            losses, shares = self._losses_and_shares(y_pred, y_true)
+            return weighted(self.criterion_, losses, shares, weights)
         y_pred, y_true = self._matched(y_pred, y_true)
         loss: Tensor = super().get_loss(y_pred, y_true, X=X, training=training)
         return loss
@@ -546,29 +548,15 @@ class FlatNet(NeuralNet):
         Returns
         -------
         losses : Tensor of shape (n_rows,)
-            The losses, of several outputs their mean.
+            The losses, of several outputs their mean. Their mean is the loss.
         """
+        losses, shares = self._losses_and_shares(y_pred, y_true)
+        return losses / shares.mean()
+
+    def _losses_and_shares(self, y_pred: Any, y_true: Any) -> tuple[Tensor, Tensor]:
         y_pred, y_true = self._matched(y_pred, y_true)
-        criterion = self.criterion_
-        before = getattr(criterion, "reduction", None)
-        if before is None:
-            raise ValueError(
-                "criterion must have an attribute 'reduction' for the losses of single "
-                f"rows, which weights and 'esam' need, got {type(criterion).__name__}. "
-                "Write it as torch's losses are, or leave the weights out."
-            )
-        criterion.reduction = "none"
-        try:
-            losses: Tensor = super().get_loss(y_pred, y_true)
-        finally:
-            criterion.reduction = before
-        if not losses.ndim or len(losses) != len(y_true):
-            raise ValueError(
-                "criterion must return a loss for every row when its reduction is 'none', "
-                f"got a tensor of shape {tuple(losses.shape)} for {len(y_true)} rows of "
-                f"{type(criterion).__name__}."
-            )
-        return losses.flatten(1).mean(1) if losses.ndim > 1 else losses
+        evaluate = functools.partial(super().get_loss, y_pred, y_true)
+        return losses_and_shares(self.criterion_, evaluate, y_true)
 
     # -- prediction ------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from numbers import Integral, Real
 from typing import Any
@@ -42,6 +43,8 @@ NET_CONSTRAINTS: dict[str, Any] = {
     "validation_fraction": [Number(Real, 0, 1, closed="neither")],
     "n_iter_no_change": [Number(Real, 1, None, closed="left")],
     "tol": [Number(Real, 0, None, closed="left")],
+    "gradient_accumulation": [Number(Integral, 1, None, closed="left")],
+    "mixed_precision": [Choice({"bf16", "fp16"}), None],
     "random_state": ["random_state"],
 }
 
@@ -67,6 +70,61 @@ def check_parameters(net: Any) -> None:
     _check_rho(net)
     _check_rate(net)
     _check_averages(net)
+    _check_parts(net)
+
+
+# parameters that a training is planned with: they stay while it goes on
+PLANNED = (
+    "solver",
+    "base_solver",
+    "learning_rate",
+    "warmup",
+    "swa",
+    "ema_decay",
+    "snapshots",
+    "early_stopping",
+    "n_iter_no_change",
+    "tol",
+)
+
+
+def planned_with(net: Any) -> dict[str, Any]:
+    """Return copies of the parameters that a training is planned with."""
+    return {name: copy.deepcopy(getattr(net, name)) for name in PLANNED}
+
+
+def check_plan(net: Any) -> None:
+    """Raise if a training that goes on was planned with other parameters."""
+    for name, before in net.planned_with_.items():
+        now = getattr(net, name)
+        if now != before:
+            raise ValueError(
+                f"{name} must stay the same to continue training, got {name}={now!r} after "
+                f"{name}={before!r}. Set it back, or begin anew with fit; initialize makes "
+                "a new net too."
+            )
+
+
+def _check_parts(net: Any) -> None:
+    outer = solvers_of(net)[0]
+    if outer.chooses_rows and net.mixed_precision == "fp16":
+        raise ValueError(
+            f"mixed_precision='fp16' scales losses, which solver={net.solver!r} compares. "
+            "Take 'bf16', or solver='sam'."
+        )
+    if net.gradient_accumulation == 1:
+        return
+    if outer.chooses_rows:
+        raise ValueError(
+            "gradient_accumulation must be 1 for a solver that chooses rows, got "
+            f"{net.gradient_accumulation} with solver={net.solver!r}. Take 'sam'."
+        )
+    if getattr(outer, "micro_batch_size", None) is not None:
+        raise ValueError(
+            "gradient_accumulation must be 1 with solver__micro_batch_size="
+            f"{outer.micro_batch_size}, whose parts have a perturbation each, got "
+            f"{net.gradient_accumulation}. Set one of them."
+        )
 
 
 def _check_module(module: Any) -> None:

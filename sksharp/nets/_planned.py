@@ -17,6 +17,18 @@ def groups_of(net: Any) -> list[dict[str, Any]]:
     return [group for optimizer in optimizers(net) for group in optimizer.param_groups]
 
 
+def steps_of(net: Any, dataset: Any, what: str) -> int:
+    """Return how many minibatches a dataset has, for what needs to know."""
+    iterator = net.get_iterator(dataset, training=True)
+    try:
+        return len(iterator)
+    except TypeError:
+        raise TypeError(
+            f"{what} needs to know the number of minibatches of an epoch, got rows without "
+            f"a length from {type(iterator).__name__}. Give the dataset a __len__."
+        ) from None
+
+
 class Planned(Callback):
     """Counts the epochs of a training and sets the learning rate of every step.
 
@@ -56,7 +68,7 @@ class Planned(Callback):
             self.plan(net)
         self.rates_, self.step_ = [], 0
         if self.moves_rate:
-            n_steps = len(net.get_iterator(dataset_train, training=True))
+            n_steps = steps_of(net, dataset_train, "A learning rate that changes")
             self.rates_ = self.rates(now, n_steps)
 
     def on_batch_begin(self, net: Any, training: Any = None, **kwargs: Any) -> None:

@@ -14,7 +14,9 @@ from skorch.utils import to_numpy
 from torch import Tensor, nn
 
 from .._jobs import Array
-from ._inputs import refuse_no_targets, refuse_shape
+from .._numbers import check_numeric
+from ._inputs import refuse_no_targets, refuse_outputs
+from ._losses import plain
 from ._net import FlatNet
 
 # criteria that compare outputs and targets one by one
@@ -49,7 +51,7 @@ class SAMNetRegressor(FlatNet, NeuralNetRegressor):
     swa, ema_decay, snapshots, early_stopping, validation_fraction, n_iter_no_change, tol
         As of :class:`SAMNetClassifier`.
 
-    device, random_state, verbose, **kwargs
+    gradient_accumulation, mixed_precision, device, random_state, verbose, **kwargs
         As of :class:`SAMNetClassifier`.
 
     Attributes
@@ -57,7 +59,10 @@ class SAMNetRegressor(FlatNet, NeuralNetRegressor):
     module_, criterion_, optimizer_, callbacks_, history : object
         As in skorch.
 
-    rho_, rho_grid_, rho_losses_, validation_loss_, n_averaged_, n_outputs_, n_features_in_
+    rho_, rho_grid_, rho_losses_, rho_differences_, rho_standard_errors_
+        As of :class:`SAMNetClassifier`.
+
+    validation_loss_, n_averaged_, n_outputs_, n_features_in_
         As of :class:`SAMNetClassifier`.
 
     See Also
@@ -104,6 +109,8 @@ class SAMNetRegressor(FlatNet, NeuralNetRegressor):
         validation_fraction: float = 0.1,
         n_iter_no_change: float = 10,
         tol: float = 1e-4,
+        gradient_accumulation: int = 1,
+        mixed_precision: str | None = None,
         device: Any = "auto",
         random_state: Any = None,
         verbose: int = 0,
@@ -123,6 +130,8 @@ class SAMNetRegressor(FlatNet, NeuralNetRegressor):
             "validation_fraction": validation_fraction,
             "n_iter_no_change": n_iter_no_change,
             "tol": tol,
+            "gradient_accumulation": gradient_accumulation,
+            "mixed_precision": mixed_precision,
             "random_state": random_state,
         }
         of_skorch = {
@@ -218,6 +227,7 @@ class SAMNetRegressor(FlatNet, NeuralNetRegressor):
             return None
         y = to_numpy(y) if isinstance(y, Tensor) else y
         y = _check_y(y, multi_output=True, y_numeric=True, estimator=self)
+        check_numeric(y, "y")
         if reset:
             self.n_outputs_ = 1 if y.ndim == 1 else y.shape[1]
             self.is_flat_ = y.ndim == 1
@@ -229,7 +239,12 @@ class SAMNetRegressor(FlatNet, NeuralNetRegressor):
 
     def _matched(self, y_pred: Any, y_true: Any) -> tuple[Any, Any]:
         """Return outputs and targets as the criterion takes them."""
-        if isinstance(y_pred, tuple) or not hasattr(self, "n_outputs_"):
+        if not hasattr(self, "n_outputs_"):  # a dataset with targets of its own
+            return y_pred, y_true
+        wanted = f"one output for every target, (n_rows, {self.n_outputs_})"
+        if not isinstance(y_pred, Tensor):
+            if isinstance(plain(self.criterion_), _ELEMENTWISE):
+                refuse_outputs(self, y_pred, wanted)
             return y_pred, y_true
         y = torch.as_tensor(y_true, device=y_pred.device).to(y_pred.dtype)
         # (n, 1) and (n,) would be broadcast to (n, n)
@@ -237,10 +252,8 @@ class SAMNetRegressor(FlatNet, NeuralNetRegressor):
             y = y[:, None]
         elif y_pred.ndim == 1 and y.ndim == 2 and y.shape[1] == 1:
             y = y[:, 0]
-        if isinstance(self.criterion_, _ELEMENTWISE) and y_pred.shape != y.shape:
-            n = self.n_outputs_
-            wanted = f"one output for every target, (n_rows, {n})"
-            refuse_shape(self, tuple(y_pred.shape), wanted, "")
+        if isinstance(plain(self.criterion_), _ELEMENTWISE) and y_pred.shape != y.shape:
+            refuse_outputs(self, y_pred, wanted)
         return y_pred, y
 
     @available_if(lambda net: False)

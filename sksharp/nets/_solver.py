@@ -10,8 +10,9 @@ import torch
 
 from .._jobs import OptimizerSpec
 from ..options._base import epochs_before
-from ..options.solvers import Solver, TwoGradients, as_solver
-from ..training._optimizer import make_optimizer
+from ..options.solvers import SOLVERS, Solver, TwoGradients, as_solver
+from ..training._optimizer import make_optimizer, optimizer_class
+from ._planned import steps_of
 
 
 def solvers_of(net: Any) -> list[Solver]:
@@ -62,6 +63,7 @@ def make_solver(net: Any, groups: Any, arguments: Mapping[str, Any]) -> Any:
     foreign = (
         net.base_solver if outer.takes_base and is_foreign(net.base_solver) else None
     )
+    _check_arguments(net, solvers[-1], foreign, arguments)
     reads = {name for solver in solvers for name in solver.reads.values()}
     is_given = "optimizer__lr" in vars(net)
     if foreign is None and "learning_rate_init" not in reads and not is_given:
@@ -108,6 +110,38 @@ def _without_decay(groups: Any, spec: OptimizerSpec) -> Any:
     return [part for part in parts if part["params"]]
 
 
+def _check_arguments(
+    net: Any, solver: Solver, foreign: Any, arguments: Mapping[str, Any]
+) -> None:
+    """Raise for arguments that the optimizer with the descent step does not have."""
+    name = foreign.__name__ if foreign else f"{solver.name!r}"
+    known = _arguments_of(foreign or optimizer_class(type(solver)))
+    unknown = [each for each in arguments if known and each not in known]
+    if not unknown:
+        return
+    word = unknown[0]
+    having = [
+        other
+        for other in sorted(as_solver(net.solver).allowed_bases())
+        if word in _arguments_of(optimizer_class(SOLVERS[other]))
+    ]
+    way_out = f"Its arguments are {sorted(known)}."
+    if having and as_solver(net.solver).takes_base:
+        way_out += f" For {word} set base_solver to one of {having}."
+    raise TypeError(
+        f"optimizer__{word} must be an argument of {name}, got optimizer__{word}="
+        f"{arguments[word]!r}. {way_out}"
+    )
+
+
+def _arguments_of(optimizer: Any) -> set[str]:
+    """Return the names of an optimizer's arguments, none if it takes any."""
+    parameters = inspect.signature(optimizer).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return set()
+    return {p.name for p in parameters} - {"params", "base_optimizer", "defaults"}
+
+
 def _refuse_own(specs: list[OptimizerSpec], arguments: Mapping[str, Any]) -> None:
     for spec, holder in zip(specs, ("solver", "base_solver"), strict=False):
         for name in arguments:
@@ -119,7 +153,7 @@ def _refuse_own(specs: list[OptimizerSpec], arguments: Mapping[str, Any]) -> Non
                 )
 
 
-def postpone_ascents(net: Any, n_steps: int, epochs: int) -> None:
+def postpone_ascents(net: Any, dataset: Any) -> None:
     """Let two-gradient steps begin where ``solver__start`` says.
 
     Parameters
@@ -127,13 +161,10 @@ def postpone_ascents(net: Any, n_steps: int, epochs: int) -> None:
     net : SAMNetClassifier or SAMNetRegressor
         The net.
 
-    n_steps : int
-        Steps of an epoch.
-
-    epochs : int
-        Epochs of the training.
+    dataset : Dataset
+        The rows to train with.
     """
-    outer = solvers_of(net)[0]
+    outer, epochs = solvers_of(net)[0], net.max_epochs
     if not isinstance(outer, TwoGradients):
         return
     before = epochs_before(outer.start, epochs)
@@ -143,6 +174,7 @@ def postpone_ascents(net: Any, n_steps: int, epochs: int) -> None:
             f"{outer.start}. No step would be sharpness-aware; lower it or raise "
             "max_epochs."
         )
+    start = steps_of(net, dataset, "solver__start") * before if before else 0
     for group in net.optimizer_.param_groups:
         if not group["n_steps"]:
-            group["start"] = n_steps * before
+            group["start"] = start

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from ._generators import set_states, states_now
+from ._steps import scaler_of
 
 
 class TrainingState:
@@ -47,6 +48,7 @@ class TrainingState:
             "generators": states,
             "phases": {name: p.state_dict() for name, p in net.phases_.items()},
             "seed": net.seed_,
+            "scaler": None if net.scaler_ is None else net.scaler_.state_dict(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -70,6 +72,9 @@ class TrainingState:
                 "the parameters that it was written with."
             )
         net.seed_ = state_dict["seed"]
+        scaler = scaler_of(net)
+        if scaler is not None and state_dict["scaler"] is not None:
+            scaler.load_state_dict(state_dict["scaler"])
         states = [state.cpu() for state in state_dict["generators"]]
         net.generator_states_ = states
         if self.is_lent:

@@ -209,7 +209,7 @@ def test_a_regressor_that_went_on():
       solver       'sam', base_solver='adam', learning_rate_init=0.001, batch_size='auto',
                    alpha=0.0001
       radius       rho=0.1, as given
-      training     5 epochs (max_steps=100), 2 of them in the last call, 5,000 rows seen,
+      training     5 epochs, 2 of them in the last call (max_steps=100), 5,000 rows seen,
                    loss 0.5 at the end
       average      mean of the weights after each of 3 epochs
         """
@@ -307,7 +307,7 @@ def test_snapshots_are_those_of_one_training():
 def test_partial_fit_counts_all_epochs():
     clf = classifier(rho="auto").partial_fit(X, y, classes=[0, 1])
     clf.partial_fit(X, y)
-    expected = "2 epochs (max_iter=6), 1 of them in the last call, 120 rows seen, loss"
+    expected = "2 epochs, 1 of them in the last call (max_iter=6), 120 rows seen, loss"
     assert line_of("training", clf).startswith(expected)
     assert line_of("radius", clf) == "rho='auto', of which none is chosen yet"
 
@@ -374,13 +374,3 @@ def test_a_parameter_that_no_fit_takes_does_not_hide_the_fit():
     clf = classifier().fit(X, y).set_params(solver="sma", base_solver=None)
     assert line_of("training", clf).startswith("6 epochs")
     assert line_of("solver", clf).startswith("'sma', ")
-
-
-def test_a_net_of_torch_is_refused_with_the_place_of_its_epochs():
-    nn = pytest.importorskip("torch").nn
-    from sksharp.nets import SAMNetClassifier
-
-    net = SAMNetClassifier(nn.Linear(5, 2), max_epochs=1, rho=0.1, verbose=0)
-    net.fit(X.astype(np.float32), y)
-    with pytest.raises(TypeError, match="history"):
-        summary(net)

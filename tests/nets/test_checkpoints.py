@@ -52,6 +52,7 @@ VARIANTS = [
     {"solver": "schedule_free", "early_stopping": True},
     {"solver": "msam"},
     {"rho": [0.0, 0.2]},
+    {"mixed_precision": "fp16", "module__dtype": torch.float32},
 ]
 
 

@@ -17,7 +17,12 @@ from .modules import Small
 
 # some checks ask for a good score
 QUICK = {"max_epochs": 8, "lr": 0.1, "device": "cpu"}
-NETS = [SAMNetClassifier(Small, **QUICK), SAMNetRegressor(Small, **QUICK)]
+OF_LABELS = {"criterion": nn.BCEWithLogitsLoss, "random_state": 0}
+NETS = [
+    SAMNetClassifier(Small, **QUICK),
+    SAMNetClassifier(Small, **OF_LABELS, **QUICK),
+    SAMNetRegressor(Small, **QUICK),
+]
 EXPECTED = {"check_no_attributes_set_in_init": "skorch's constructor sets some"}
 
 
@@ -26,7 +31,7 @@ def test_the_nets_pass_the_checks(estimator, check):
     check(estimator)
 
 
-@pytest.mark.parametrize("net", NETS, ids=["classifier", "regressor"])
+@pytest.mark.parametrize("net", NETS, ids=["classifier", "labels", "regressor"])
 def test_the_nets_read_the_names_of_columns(net):
     check_dataframe_column_names_consistency(type(net).__name__, net)
 

@@ -66,6 +66,23 @@ def net(**params):
             {"base_solver": "adamw", "optimizer__weight_decay": 0.1},
             "it is base_solver__weight_decay here",
         ),
+        (
+            {"optimizer__weight_decay": 0.1},
+            r"must be an argument of 'adam'.*set base_solver to one of \['adamw'",
+        ),
+        ({"solver": "sgd", "optimizer__betas": 1}, r"argument of 'sgd'.*'momentum'"),
+        (
+            {"base_solver": torch.optim.AdamW, "optimizer__beta_1": 0.8},
+            "optimizer__beta_1 must be an argument of AdamW.*'betas'",
+        ),
+        (
+            {"iterator_train__num_workers": 2},
+            "num_workers is no argument of Batches. Set iterator_train=torch.utils",
+        ),
+        (
+            {"iterator_train__drop_last": True},
+            "An epoch must have a minibatch, got none",
+        ),
         ({"module__n_hiden": 3}, "n_hiden"),
         ({"betas": (0.9, 0.9)}, "unexpected argument.*betas"),
         ({"callbacks": 3}, "callbacks must be a list of skorch's"),
@@ -107,6 +124,30 @@ def test_outputs_of_a_regressor_that_do_not_fit(n_outputs, n_targets):
     message = rf"one output for every target, \(n_rows, {n_targets}\), got outputs of "
     with pytest.raises(ValueError, match=message):
         regressor.fit(X, targets)
+
+
+class Several(Small):
+    as_one = dict
+
+    def forward(self, X):
+        outputs = super().forward(X)
+        return self.as_one(a=outputs) if self.as_one is dict else (outputs, X)
+
+
+@pytest.mark.parametrize("kind", [dict, tuple])
+@pytest.mark.parametrize("Net", [SAMNetClassifier, SAMNetRegressor])
+def test_outputs_that_are_no_tensor(Net, kind, monkeypatch):
+    monkeypatch.setattr(Several, "as_one", kind)
+    targets = y if Net is SAMNetClassifier else X[:, 0]
+    with pytest.raises(
+        TypeError, match=f"must return a Tensor.* got a {kind.__name__}"
+    ):
+        Net(Several, **COMMON).fit(X, targets)
+
+
+def test_targets_that_are_no_numbers():
+    with pytest.raises(ValueError, match="y must hold numbers, got dtype=<U1"):
+        SAMNetRegressor(Small, **COMMON).fit(X, y)
 
 
 def test_outputs_that_are_images_do_not_fit():
@@ -167,6 +208,20 @@ def test_weights_need_the_losses_of_rows(criterion, message):
 def test_rows_that_are_not_valid(arguments, message):
     with pytest.raises(ValueError, match=message):
         net().fit(X, y, **arguments)
+
+
+@pytest.mark.parametrize("form", [np.asarray, torch.as_tensor, lambda X: {"X": X}])
+def test_rows_without_targets(form):
+    fit = net(module=Small(4, 3)).fit(form(X), y)
+    before = {name: value for name, value in vars(fit).items()}
+    for goes_on in (fit.fit, fit.partial_fit):
+        with pytest.raises(
+            ValueError, match=r"inconsistent numbers of samples: \[40, 3"
+        ):
+            goes_on(form(X), y[:3])
+    with pytest.raises(ValueError, match=r"inconsistent numbers of samples: \[40, 3"):
+        fit.fit(form(X), y, X_val=form(X), y_val=y[:3])
+    assert all(vars(fit)[name] is value for name, value in before.items())
 
 
 def test_weights_need_the_rows_that_were_given():

@@ -16,10 +16,11 @@ from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback, EpochScoring, LRScheduler
 from skorch.dataset import ValidSplit
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import sksharp
 from sksharp import options
+from sksharp.estimators._comparison import standard_error
 from sksharp.nets import SAMNetClassifier, SAMNetRegressor
 
 from .modules import RANDOM, Small, rows, weights
@@ -233,6 +234,62 @@ def test_a_dataset_with_its_own_labels():
     assert_array_equal(weights(net), weights(expected))
 
 
+CODES = np.unique(y, return_inverse=True)[1]
+DATASET = TensorDataset(torch.as_tensor(X), torch.as_tensor(CODES))
+
+
+@pytest.mark.parametrize("more", [{"early_stopping": True}, {"rho": [0.0, 0.3]}])
+def test_rows_of_a_dataset_are_held_out_too(more):
+    net = classifier(module=Small(4, 3), **more).fit(DATASET, None)
+    losses = net.rho_losses_ if "rho" in more else net.history[:, "valid_loss"]
+    assert np.isfinite(losses).all()
+
+
+class Stream(IterableDataset):
+    """Rows without a length."""
+
+    def __iter__(self):
+        yield from DATASET
+
+
+def test_a_dataset_without_a_length_is_trained_in_its_order():
+    params = {"module": Small(4, 3), "batch_size": 7, "shuffle": False}
+    net = classifier(**params).fit(Stream(), None)
+    assert_array_equal(weights(net), weights(classifier(**params).fit(X, CODES)))
+    assert_array_equal(net.predict(Stream()), net.predict(X))
+    for more in ({"learning_rate": "cosine"}, {"solver": options.SAM(start=1)}):
+        with pytest.raises(TypeError, match="needs to know the number of minibatches"):
+            classifier(**params, **more).fit(Stream(), None)
+
+
+def test_a_tensor_tells_the_module_its_columns():
+    net = classifier(batch_size=7).fit(torch.as_tensor(X), torch.as_tensor(CODES))
+    assert_array_equal(weights(net), weights(classifier(batch_size=7).fit(X, CODES)))
+    with pytest.raises(
+        ValueError, match="X has 2 features, but SAMNetClassifier is ex"
+    ):
+        net.predict(torch.as_tensor(X[:, :2]))
+
+
+def test_a_last_minibatch_that_is_not_full_can_be_left_out():
+    net = classifier(batch_size=15, iterator_train__drop_last=True).fit(X, y)
+    assert [b["train_batch_size"] for b in net.history[-1, "batches"]] == [15, 15]
+
+
+class Pair(Small):
+    def forward(self, X):
+        return super().forward(X), X
+
+
+def test_a_get_loss_of_the_users_own_takes_what_it_needs():
+    class OfPairs(SAMNetClassifier):
+        def get_loss(self, y_pred, y_true, *args, **kwargs):
+            return super().get_loss(y_pred[0], y_true, *args, **kwargs)
+
+    net = OfPairs(Pair, gradient_accumulation=2, **COMMON).fit(X, y)
+    assert_array_equal(net.predict(X), classifier().fit(X, y).predict(X))
+
+
 @pytest.mark.parametrize("shape", [(-1,), (-1, 1), (-1, 2)])
 def test_predictions_of_a_regressor_have_the_shape_of_the_targets(shape):
     targets = X[:, :2] if shape == (-1, 2) else X[:, 0].reshape(shape)
@@ -317,6 +374,36 @@ def test_weights_go_through_a_dataloader(iterator):
     assert_array_equal(weights(ours), weights(theirs))
 
 
+OF_CLASS = torch.tensor([1.0, 2.0, 7.0]).double()
+CRITERIA = {
+    "mean": {},
+    "of_class": {"criterion__weight": OF_CLASS},
+    "smooth": {"criterion__weight": OF_CLASS, "criterion__label_smoothing": 0.1},
+    "sum": {"criterion__reduction": "sum"},
+}
+# steps that are as long as the gradient
+PLAIN = {"base_solver": "sgd", "optimizer__momentum": 0.0, "batch_size": 7, "lr": 0.01}
+
+
+def assert_same_fit(net, other):
+    assert_allclose(weights(net), weights(other), rtol=0, atol=1e-13)
+    losses = (each.history[:, "train_loss"] for each in (net, other))
+    assert_allclose(*losses, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+def test_weights_of_one_change_nothing(name):
+    net = classifier(**PLAIN, **CRITERIA[name])
+    assert_same_fit(clone(net).fit(X, y, np.ones(len(X))), net.fit(X, y))
+
+
+@pytest.mark.parametrize("name", ["mean", "of_class", "smooth"])
+def test_the_losses_of_all_rows_make_the_loss(name):
+    net = classifier(**PLAIN, **CRITERIA[name])
+    of_rows = clone(net).set_params(solver=options.ESAM(fraction=1.0))
+    assert_same_fit(of_rows.fit(X, y), net.fit(X, y))
+
+
 def test_adaboost_weighs_the_rows():
     boosted = AdaBoostClassifier(classifier(), n_estimators=2, random_state=0).fit(X, y)
     assert len(boosted.estimators_) == 2
@@ -372,6 +459,7 @@ def test_a_radius_is_chosen_by_the_validation_loss(more):
     radii = [0.0, 0.3, 2.0]
     net = classifier(rho=radii, batch_size=9, **more).fit(X, y)
     assert_array_equal(net.rho_grid_, radii)
+    assert_allclose(net.rho_differences_, net.rho_losses_ - net.rho_losses_.min())
     assert net.rho_ == radii[np.argmin(net.rho_losses_)]
     expected = classifier(rho=net.rho_, batch_size=9, **more).fit(X, y)
     assert_array_equal(weights(net), weights(expected))
@@ -381,10 +469,60 @@ def test_a_radius_is_chosen_by_the_validation_loss(more):
 
 
 def test_every_radius_begins_with_the_same_weights():
-    net = classifier(rho=[0.2, 0.2], random_state=None, **RANDOM)
-    with torch.random.fork_rng(devices=[]):
-        net.fit(X, y)
-    assert net.rho_losses_[0] == net.rho_losses_[1]
+    losses = []
+    for radii in ([0.7, 0.2], [0.9, 0.7]):
+        net = classifier(rho=radii, random_state=None, **RANDOM)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            net.fit(X, y)
+        assert_array_equal(net.rho_grid_, sorted(radii))
+        losses.append(dict(zip(net.rho_grid_, net.rho_losses_, strict=True)))
+    assert losses[0][0.7] == losses[1][0.7]
+
+
+@pytest.mark.parametrize("callbacks", [None, "disable"])
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("own_rows", [True, False])
+def test_the_losses_of_radii_are_compared_row_by_row(own_rows, weighted, callbacks):
+    weight = 1.0 + np.arange(len(X)) % 3 if weighted else None
+    validation, kept = {}, np.arange(15)
+    if own_rows:
+        validation = {"X_val": X[:15], "y_val": y[:15]}
+        if weighted:
+            validation["sample_weight_val"] = weight[:15]
+    params = {"batch_size": 7, "swa": True, "max_epochs": 6, **RANDOM}
+    net = classifier(rho=[0.0, 1.0], callbacks=callbacks, **params)
+    net.fit(X, y, weight, **validation)
+    losses = []
+    for rho in net.rho_grid_:
+        one = classifier(rho=rho, **params)
+        if not own_rows:
+            split = ValidSplit(0.1, stratified=True, random_state=net.seed_)
+            one.set_params(train_split=split)
+            kept = split(X, y)[1].indices
+        proba = one.fit(X, y, weight, **validation).predict_proba(X[kept])
+        codes = np.searchsorted(net.classes_, y[kept])
+        losses.append(-np.log(proba[np.arange(len(kept)), codes]))
+    w = np.ones(len(kept)) if weight is None else weight[kept]
+    means = [np.average(of_rows, weights=w) for of_rows in losses]
+    assert_allclose(net.rho_losses_, means, rtol=1e-9)
+    better = int(np.argmin(means))
+    difference = losses[1 - better] - losses[better]
+    expected = standard_error(difference, np.arange(len(kept)), w)
+    assert_allclose(net.rho_standard_errors_[1 - better], expected, rtol=1e-6)
+
+
+def test_a_criterion_without_losses_of_rows_has_no_standard_errors():
+    class Summed(nn.Module):
+        def forward(self, y_pred, y):
+            return nn.functional.cross_entropy(y_pred, y)
+
+    params = {"rho": [0.0, 0.3, 2.0], "batch_size": 9}
+    net = classifier(**params).fit(X, y)
+    assert net.rho_differences_.any()
+    net.set_params(criterion=Summed).fit(X, y)
+    assert net.rho_ == net.rho_grid_[np.argmin(net.rho_losses_)]
+    assert not hasattr(net, "rho_differences_")
 
 
 def test_the_radii_of_auto_are_the_estimators():
@@ -546,6 +684,66 @@ def test_a_warm_start_goes_on():
     assert len(net.history) == 6
     other = classifier(batch_size=9).fit(X, y).partial_fit(X, y)
     assert_array_equal(weights(net), weights(other))
+
+
+@pytest.mark.parametrize("warm_start", [True, False])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"solver": "adam"},
+        {"base_solver": torch.optim.SGD},
+        {"learning_rate": "cosine"},
+        {"swa": True},
+        {"ema_decay": 0.9},
+        {"early_stopping": True},
+        {"solver": options.SAM(interval=2)},
+    ],
+    ids=str,
+)
+def test_what_a_training_is_planned_with_stays(params, warm_start):
+    net = classifier(warm_start=warm_start).fit(X, y)
+    before = weights(net)
+    goes_on = net.fit if warm_start else net.partial_fit
+    (name,) = params
+    was = net.get_params()[name]
+    net.set_params(**params)
+    with pytest.raises(ValueError, match=f"^{name} must stay the same to continue"):
+        goes_on(X, y)
+    assert_array_equal(weights(net), before)
+    net.set_params(**{name: was})
+    goes_on(X, y)
+    net.set_params(**params, warm_start=False).fit(X, y)
+    assert_array_equal(weights(net), weights(classifier(**params).fit(X, y)))
+
+
+@pytest.mark.parametrize("warm_start", [True, False])
+def test_a_net_that_is_only_initialized_can_be_trained(warm_start, tmp_path):
+    module, params = Small(4, 3), {"warm_start": warm_start, "batch_size": 9}
+    expected = classifier(module=module, **params).fit(X, y)
+    net = classifier(module=module, **params).initialize()
+    (net.fit if warm_start else net.partial_fit)(X, y)
+    assert_array_equal(net.predict(X), expected.predict(X))
+    # and with weights that were loaded
+    expected.save_params(f_params=str(tmp_path / "w.pt"))
+    net = classifier(module=module, **params).initialize()
+    net.load_params(f_params=str(tmp_path / "w.pt"))
+    net.set_params(lr=1e-30).partial_fit(X[:9], y[:9], classes=["a", "b", "c"])
+    assert_array_equal(net.predict_proba(X), expected.predict_proba(X))
+
+
+def test_a_module_that_needs_the_shape_of_rows_says_so():
+    with pytest.raises(ValueError, match="module needs n_features_in and n_outputs"):
+        classifier().initialize()
+    shape = {"module__n_features_in": 4, "module__n_outputs": 3}
+    assert classifier(**shape).initialize().module_.layers[0].in_features == 4
+
+
+def test_a_net_is_shown_with_what_it_has():
+    net = classifier().fit(X, y)
+    assert "Small" in repr(net)
+    assert "SAMNetClassifier" in net._repr_html_()
+    assert not hasattr(net, "validation_loss_")
+    assert not hasattr(classifier(), "validation_loss_")
 
 
 def test_classes_that_come_later_are_named_in_the_first_call():
