@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import repeat
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,33 +12,12 @@ from torch import Tensor
 
 from .._jobs import Array, TrainingJob, state_key
 from ._bridge import to_canonical, to_sparse_tensor, to_tensor
+from ._chunk import Chunk, Weights
 from ._dropout import Drawn, Dropout, Masks
-from ._gradient import Batch
 from ._noise import InputNoise
 
 # bytes of rows that are gathered at once
 CHUNK_BYTES = 2**21
-
-
-@dataclass(slots=True)
-class Chunk:
-    """Consecutive minibatches of an epoch, whose rows are gathered at once.
-
-    Parameters
-    ----------
-    batches : sequence of Batch
-        The minibatches, in order.
-
-    y : Tensor of shape (n_samples, n_outputs) or (n_models, n_samples, n_outputs)
-        Targets of all their rows.
-
-    row_scale : float or Tensor of shape (n_samples,) or (n_models, n_samples)
-        Weight of a row's loss in the loss of the epoch.
-    """
-
-    batches: Sequence[Batch]
-    y: Tensor
-    row_scale: float | Tensor
 
 
 class Stream:
@@ -231,37 +208,32 @@ class Batches:
             s.index(start, min(stop, s.n_samples), self.device) for s in self.streams
         ]
         y = self._rows([s.y for s in self.streams], indices, start, stop)
-        weights: Iterable[Tensor | None] = repeat(None)
+        weights: Weights = None
         row_scale: float | Tensor = 1 / self._longest
         if self.is_weighted:
-            chunk_weights = self._weights(indices, start, stop)
-            weights = torch.split(chunk_weights, size, dim=-1)
-            row_scale = self._row_scale(batches) * chunk_weights
+            weights = self._weights(indices, start, stop)
+            row_scale = self._row_scale(batches) * weights
         elif len(self.streams) > 1:
             row_scale = self._row_scale(batches)
-            weights = self._filled(batches)
-        masks: Iterable[Masks] = repeat(())
+            weights = [*self._filled(batches)]
+        masks: Masks = ()
         drawn: Drawn | None = None
         counts = [min(stop, s.n_samples) - start for s in self.streams]
         if self.dropout is not None:
             drawn = self.dropout.draw(counts, self._index)
-            masks = drawn.of_hidden(size)
-        X: Iterable[Tensor]
+            masks = drawn.of_hidden()
+        X: Tensor | Sequence[Tensor]
         if self.streams[0].is_sparse:
-            X = self._sparse_rows(start, stop, drawn)
+            X = [*self._sparse_rows(start, stop, drawn)]
         else:
-            dense = self._gather([s.X for s in self.streams], indices, start, stop)
+            X = self._gather([s.X for s in self.streams], indices, start, stop)
             if self.noise is not None:
-                dense = self.noise.of(dense, counts)
-            dense = self._of_models(dense)
+                X = self.noise.of(X, counts)
+            X = self._of_models(X)
             if drawn is not None:
-                dense = drawn.of_inputs(dense)
-            X = torch.split(dense, size, dim=-2)
-        parts = torch.split(y, size, dim=-2)
-        sums = self._batch_weight_sums(batches)
-        all_of_them = repeat(None)
-        made = map(Batch, X, parts, weights, sums, all_of_them, masks)
-        return Chunk(list(made), y, row_scale)
+                X = drawn.of_inputs(X)
+        sums = [*self._batch_weight_sums(batches)]
+        return Chunk(X, y, weights, sums, masks, row_scale, size)
 
     def _rows(
         self,

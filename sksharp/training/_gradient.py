@@ -294,10 +294,9 @@ class Backprop:
             X = X.expand(*self.model_shape, *X.shape)
         return X
 
-    def weight_norm(self) -> Tensor:
-        """Return the Euclidean norm of all weights, one per model."""
-        norm: Tensor = torch.linalg.vector_norm(self.weights, dim=-1)
-        return norm
+    def write_weight_norm(self, out: Tensor) -> None:
+        """Write the Euclidean norm of all weights, one per model."""
+        torch.linalg.vector_norm(self.weights, dim=-1, out=out)
 
     def scratch(self, n_samples: int) -> Tensor:
         """Return memory for a prediction that is not read.

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from .._jobs import Settings
 from ..optim._models import Hyperparameter
+from ..optim._tape import advance
 from ..options.solvers import SOLVERS
 from ._values import shared_or_each
 
@@ -47,10 +48,10 @@ class Rates:
         values[k] = value
         self._write_all(values)
 
-    def write(self, lr: Hyperparameter) -> None:
+    def take(self, lrs: Sequence[Hyperparameter], i: int) -> None:
         """Set the learning rate of the next step, one of those that were planned."""
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            advance(group, "lr", lrs.__getitem__, i)
 
     def plan(
         self, each: Sequence[Sequence[float] | None]
@@ -90,7 +91,8 @@ class Rates:
     def _write_all(self, values: list[float]) -> None:
         lr = shared_or_each(values, self.optimizer.param_groups[0]["params"][0])
         self._remember(lr, values)
-        self.write(lr)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
 
     def _remember(self, lr: Hyperparameter, values: list[float]) -> None:
         if isinstance(lr, Tensor) and lr.dtype == torch.float32:

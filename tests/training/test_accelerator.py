@@ -258,8 +258,8 @@ def test_rates_of_many_models_are_planned_and_kept_without_a_wait(accelerator):
         each = [[0.3, 0.2, 0.1], [0.1, 0.2, 0.3]]
         lrs = rates.plan(each)
         assert {lr.device for lr in lrs} == {accelerator}
-        for lr in lrs:
-            rates.write(lr)
+        for i in range(len(lrs)):
+            rates.take(lrs, i)
         assert [rates.get(k) for k in range(2)] == pytest.approx([0.1, 0.3])
         rates.set(1, 0.7)
         assert [rates.get(k) for k in range(2)] == pytest.approx([0.1, 0.7])
