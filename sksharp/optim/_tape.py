@@ -2,9 +2,10 @@
 
 A step is Python that counts, computes numbers from the counts (a rate with its bias
 correction) and launches kernels with them. A graph that was captured on the device
-launches the kernels alone. What Python did in between goes through the functions here:
-they call what they are given and, while a tape records, note it. The tape plays it again
-before every replay and writes the numbers to where the kernels read them.
+launches the kernels alone. What Python did in between goes through the functions here.
+They call what they are given, and while a tape records it notes that. In a capture the
+steps then read their numbers from the memory of the tape, and before every replay the
+tape is played, which gives the numbers for that memory.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ Function: TypeAlias = Callable[..., Any]
 def changing(function: Function, *args: Any) -> Any:
     """Return a value that may differ from step to step: ``function(*args)``.
 
-    While a tape records, a float or a tensor comes in memory that the tape writes to
-    before every replay, the float as a tensor of the precision of the parameters. Any
-    other value, such as a decision, must be the same in a step that is to be replayed.
+    In a capture a float comes as a tensor of the precision of the parameters, and a
+    tensor in memory that the tape writes to. Any other value, such as a decision, must be
+    the same in a step that is to be replayed.
 
     Parameters
     ----------
@@ -38,16 +39,17 @@ def changing(function: Function, *args: Any) -> Any:
     *args
         Objects that stay in place from step to step, such as the state of a parameter.
     """
-    tape = _recording.tape
-    return function(*args) if tape is None else tape.note(function, args)
+    tape = _active.tape
+    return function(*args) if tape is None else tape.value(function, args)
 
 
 def advance(container: Container, key: str, function: Function, *args: Any) -> None:
     """Set ``container[key]`` to ``function(*args)``, in this step and when replayed."""
-    tape = _recording.tape
-    if tape is not None:
-        tape.note_advance(container, key, function, args)
-    container[key] = function(*args)
+    tape = _active.tape
+    if tape is None:
+        container[key] = function(*args)
+    else:
+        tape.advance(container, key, function, args)
 
 
 def count(container: Container, key: str) -> None:
@@ -60,122 +62,177 @@ def _successor(container: Container, key: str) -> int:
     return number + 1
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where the host keeps what a step changes."""
-
-    container: Container
-    key: str
-
-
-@dataclass(frozen=True)
-class _Number:
-    """A float, whose memory kernels read."""
-
-    memory: Tensor
-
-
-class Tape:
-    """What the steps of a graph work out on the host, in order.
+@dataclass
+class _Note:
+    """A value that was worked out.
 
     Parameters
     ----------
-    like : Tensor
-        Of the dtype and device of the parameters.
+    function, args
+        How.
 
-    capacity : int
-        How many floats there may be.
+    value : object
+        What came out, None for what the host keeps.
+
+    place : tuple of (dict, str) or None
+        Where the host keeps it, None for what kernels read.
+
+    memory : Tensor or None
+        Where kernels read it, None outside of a capture and for decisions.
+    """
+
+    function: Function
+    args: Any
+    value: Any = None
+    place: tuple[Container, str] | None = None
+    memory: Tensor | None = None
+
+
+class Tape:
+    """What steps work out on the host, in order.
 
     Attributes
     ----------
-    numbers : Tensor of shape (capacity,)
-        The floats, where kernels read them.
+    numbers : Tensor of shape (n_numbers,) or None
+        The floats, where kernels read them. None before :meth:`lending`.
     """
 
-    def __init__(self, like: Tensor, capacity: int) -> None:
-        self.numbers = like.new_zeros(capacity)
-        self._free = iter(self.numbers.unbind())
-        self._largest = torch.finfo(like.dtype).max
-        self._notes: list[tuple[Function, Any, Any]] = []
-        self._places: dict[tuple[int, str], _Place] = {}
+    def __init__(self) -> None:
+        self.numbers: Tensor | None = None
+        self._notes: list[_Note] = []
+        self._places: dict[tuple[int, str], tuple[Container, str]] = {}
+        self._before: list[Any] = []
+        # in a capture, the notes whose values are still to be lent
+        self._lent: Iterator[_Note] | None = None
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Context in which the steps of this thread are noted."""
-        _recording.tape = self
+        """Context in which what steps of this thread work out is noted."""
+        self._notes.clear()
+        with self._active_for_thread():
+            yield
+
+    @contextmanager
+    def lending(self) -> Iterator[None]:
+        """Context in which the same steps read the memory of the tape.
+
+        The host keeps what it has. :meth:`allocate` comes before.
+        """
+        self._lent = iter(self._notes)
+        try:
+            with self._active_for_thread():
+                yield
+        finally:
+            self._lent = None
+
+    @contextmanager
+    def _active_for_thread(self) -> Iterator[None]:
+        _active.tape = self
         try:
             yield
         finally:
-            _recording.tape = None
+            _active.tape = None
 
-    def note(self, function: Function, args: Any) -> Any:
-        """Note a value that may change, and return it as kernels read it."""
+    def allocate(self, like: Tensor) -> None:
+        """Make the memory from which kernels read, of the precision of a tensor.
+
+        Not in the capture, whose memory is used for several things.
+        """
+        floats = [note for note in self._notes if isinstance(note.value, float)]
+        self.numbers = like.new_zeros(len(floats))
+        for note, memory in zip(floats, self.numbers.unbind(), strict=True):
+            note.memory = memory
+        for note in self._notes:
+            if isinstance(note.value, Tensor):
+                note.memory = torch.zeros_like(note.value)
+
+    def value(self, function: Function, args: Any) -> Any:
+        """Return a value that may change, noted or lent."""
+        if self._lent is not None:
+            note = self._next(function)
+            return note.value if note.memory is None else note.memory
         value = function(*args)
-        if isinstance(value, float):
-            memory = next(self._free, None)
-            if memory is None:
-                raise RuntimeError(f"no room for more than {len(self.numbers)} numbers")
-            self._notes.append((function, args, _Number(memory)))
-            return memory
-        if isinstance(value, Tensor):
-            value = value.clone()
-        self._notes.append((function, args, value))
+        self._notes.append(_Note(function, args, value))
         return value
 
-    def note_advance(
+    def advance(
         self, container: Container, key: str, function: Function, args: Any
     ) -> None:
-        """Note a change of what the host keeps."""
-        place = self._places.setdefault((id(container), key), _Place(container, key))
-        self._notes.append((function, args, place))
+        """Change what the host keeps and note it, or leave it in a capture."""
+        if self._lent is not None:
+            self._next(function)
+            return
+        place = self._places.setdefault((id(container), key), (container, key))
+        self._notes.append(_Note(function, args, place=place))
+        container[key] = function(*args)
+
+    def _next(self, function: Function) -> _Note:
+        assert self._lent is not None
+        note = next(self._lent, None)
+        if note is None or note.function != function:
+            raise RuntimeError(f"{function} was not noted here")
+        return note
 
     def advances(self, container: Container, key: str) -> bool:
         """Return whether a change of ``container[key]`` was noted."""
         return (id(container), key) in self._places
 
-    def play(self) -> list[float] | None:
+    def play(self, largest: float) -> list[float] | None:
         """Do on the host what the steps did, and return the floats for the kernels.
+
+        Parameters
+        ----------
+        largest : float
+            Largest number of the precision of the parameters.
 
         Returns
         -------
         numbers : list of float or None
             As many as were noted. None if these are not the steps that were noted,
-            because a decision is another one, or if a float is too large for the
-            precision: the host is then as before.
+            because a decision is another one, or if a float is too large: the host is
+            then as before.
         """
-        before = [
-            (p.container, p.key, p.container[p.key]) for p in self._places.values()
-        ]
+        self._before = [container[key] for container, key in self._places.values()]
         numbers: list[float] = []
         is_same = False
         try:
-            is_same = self._play(numbers)
+            is_same = self._play(numbers, largest)
         finally:
             if not is_same:
-                for container, key, value in before:
-                    container[key] = value
+                self.rewind()
         return numbers if is_same else None
 
-    def _play(self, numbers: list[float]) -> bool:
-        for function, args, noted in self._notes:
-            value = function(*args)
-            if isinstance(noted, _Number):
-                if not isinstance(value, float) or abs(value) > self._largest:
+    def _play(self, numbers: list[float], largest: float) -> bool:
+        for note in self._notes:
+            value, noted = note.function(*note.args), note.value
+            if note.place is not None:
+                container, key = note.place
+                container[key] = value
+            elif isinstance(noted, float):
+                if not isinstance(value, float) or abs(value) > largest:
                     return False
                 numbers.append(value)
-            elif isinstance(noted, _Place):
-                noted.container[noted.key] = value
             elif isinstance(noted, Tensor):
-                noted.copy_(value)
+                if not isinstance(value, Tensor):
+                    return False
+                if note.memory is not None:
+                    note.memory.copy_(value)
             elif isinstance(value, Tensor) or value != noted:
                 return False
         return True
 
+    def rewind(self) -> None:
+        """Undo what playing the tape has changed on the host."""
+        for (container, key), value in zip(
+            self._places.values(), self._before, strict=True
+        ):
+            container[key] = value
 
-class _Recording(threading.local):
-    """The tape that records in a thread, if one does."""
+
+class _Active(threading.local):
+    """The tape that is at work in a thread, if one is."""
 
     tape: Tape | None = None
 
 
-_recording = _Recording()
+_active = _Active()

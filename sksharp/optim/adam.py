@@ -71,6 +71,8 @@ class Adam(Descent):
     1.5
     """
 
+    capturable = True
+
     def __init__(
         self,
         params: Params,

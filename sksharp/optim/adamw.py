@@ -76,6 +76,8 @@ class AdamW(Adam):
     1.4
     """
 
+    capturable = True
+
     def __init__(
         self,
         params: Params,

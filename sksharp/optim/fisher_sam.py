@@ -161,6 +161,8 @@ class FisherSAM(SharpnessAware):
     0.875
     """
 
+    capturable = True
+
     def __init__(
         self,
         params: Params,

@@ -87,6 +87,8 @@ class Lookahead(Wrapper):
     0.905
     """
 
+    capturable = True
+
     def __init__(
         self,
         params: Params,

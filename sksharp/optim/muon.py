@@ -115,6 +115,8 @@ class Muon(Descent):
     -0.028
     """
 
+    capturable = True
+
     def __init__(
         self,
         params: Params,

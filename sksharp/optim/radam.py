@@ -73,6 +73,8 @@ class RAdam(Adam):
     1.0
     """
 
+    capturable = True
+
     def update(self, p: Tensor, grad: Tensor, state: State, group: Group) -> None:
         """Move ``p`` in place by one rectified step."""
         beta_1, beta_2 = expand(decay_of(group), p), expand(group["beta_2"], p)

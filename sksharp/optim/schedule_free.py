@@ -103,6 +103,8 @@ class ScheduleFree(Descent):
     [tensor([-0.7500])]
     """
 
+    capturable = True
+
     owns_params = True
 
     def __init__(

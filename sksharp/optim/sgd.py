@@ -66,6 +66,8 @@ class SGD(Descent):
     1.52
     """
 
+    capturable = True
+
     takes_sparse = True
 
     def __init__(

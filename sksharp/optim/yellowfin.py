@@ -90,6 +90,8 @@ class YellowFin(LightOptimizer):
     -0.25
     """
 
+    capturable = True
+
     def __init__(
         self,
         params: Params,

@@ -24,11 +24,14 @@ class StepAverage(EMA):
     @torch.no_grad()
     def update(self, params: Iterable[Tensor]) -> None:
         """Add the current weights to the average."""
-        if not self.n_averaged:
+        if not changing(self._has_begun):
             super().update(params)
             return
         self._approach(params, changing(self._share))
         count(vars(self), "n_averaged")
+
+    def _has_begun(self) -> bool:
+        return self.n_averaged > 0
 
 
 class AveragingPhase:

@@ -19,6 +19,11 @@ from ._noise import InputNoise
 # bytes of rows that are gathered at once
 CHUNK_BYTES = 2**21
 
+# Steps of a chunk that becomes one graph, and bytes of its rows. What a chunk costs the
+# host, some twenty launches, is then less than one launch per step.
+STEPS_PER_GRAPH = 64
+GRAPH_BYTES = 2**26
+
 
 class Stream:
     """Rows that one or more models are trained on in the same order.
@@ -97,9 +102,20 @@ class Batches:
 
     device : torch.device
         Where the batches are made.
+
+    for_graphs : bool, default=False
+        Whether the steps of a chunk are replayed: all numbers that change from epoch to
+        epoch are then tensors.
     """
 
-    def __init__(self, jobs: Sequence[TrainingJob], device: torch.device) -> None:
+    def __init__(
+        self,
+        jobs: Sequence[TrainingJob],
+        device: torch.device,
+        *,
+        for_graphs: bool = False,
+    ) -> None:
+        self.for_graphs = for_graphs
         settings = jobs[0].settings
         self.device, self.batch_size = device, settings.batch_size
         tensors = _Tensors(device)
@@ -128,7 +144,7 @@ class Batches:
         if self.noise is not None:
             width += n_features * len(self.streams)
         row_bytes = first.y.element_size() * width
-        per_chunk = max(1, CHUNK_BYTES // (row_bytes * self.batch_size))
+        per_chunk = self._steps_per_chunk(row_bytes * self.batch_size)
         self._chunk_size = per_chunk * self.batch_size
         self._longest = max(stream.n_samples for stream in self.streams)
         starts = np.arange(0, self._longest, self.batch_size)
@@ -144,6 +160,11 @@ class Batches:
         self._index: Tensor | None = None
         if len(self.stream_of) > len(self.streams) > 1:
             self._index = to_tensor(self.stream_of, device=self.device)
+
+    def _steps_per_chunk(self, bytes_of_batch: int) -> int:
+        if self.for_graphs:
+            return max(1, min(STEPS_PER_GRAPH, GRAPH_BYTES // bytes_of_batch))
+        return max(1, CHUNK_BYTES // bytes_of_batch)
 
     def __len__(self) -> int:
         return int(self.sizes.shape[1])
@@ -284,6 +305,9 @@ class Batches:
             yield to_tensor(mask, dtype=self.streams[0].y.dtype, device=self.device)
 
     def _batch_weight_sums(self, batches: slice) -> Iterator[float | Tensor]:
+        if self.for_graphs and self.is_weighted:
+            yield from self._weight_sum_tensors(self.weight_sums[:, batches])
+            return
         if len(self.streams) == 1:
             yield from self.weight_sums[0, batches].tolist()
             return
@@ -296,6 +320,16 @@ class Batches:
                     dtype=self.streams[0].y.dtype,
                     device=self.device,
                 )
+
+    def _weight_sum_tensors(self, sums: Array) -> Iterator[Tensor]:
+        """Yield a number of double precision that models share, else one for each."""
+        shared = to_tensor(sums[0], device=self.device).unbind()
+        each = to_tensor(
+            sums[self.stream_of].T, dtype=self.streams[0].y.dtype, device=self.device
+        ).unbind()
+        is_shared = (sums == sums[0]).all(axis=0)
+        for is_one, one, several in zip(is_shared, shared, each, strict=True):
+            yield one if is_one else several
 
     def _row_scale(self, batches: slice) -> Tensor:
         """Return the factor from weight to loss of every row: one copy per chunk."""

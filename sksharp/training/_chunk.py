@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import repeat
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -73,3 +73,43 @@ class Chunk:
         of_layers: Iterable[Masks] = zip(*layers, strict=False) if masks else repeat(())
         y, sums = torch.split(self.y, size, -2), self.weight_sums
         return [*map(Batch, X, y, of_batches, sums, repeat(None), of_layers)]
+
+    @property
+    def kind(self) -> Any:
+        """Equal for chunks that can be copied over one another."""
+        return _map(lambda t: (t.dtype, t.shape), self._parts), self.batch_size
+
+    def copy(self) -> Chunk:
+        """Return a chunk of the same minibatches, in memory of its own."""
+        X, y, weights, sums, masks = _map(torch.clone, self._parts)
+        return replace(
+            self, X=X, y=y, sample_weight=weights, weight_sums=sums, masks=masks
+        )
+
+    def copy_from(self, other: Chunk) -> None:
+        """Take the minibatches of a chunk of the same kind, in place."""
+        # in a few kernels for all of them
+        torch._foreach_copy_([*_tensors(self._parts)], [*_tensors(other._parts)])
+
+    @property
+    def _parts(self) -> Any:
+        """What the minibatches are cut from."""
+        return self.X, self.y, self.sample_weight, self.weight_sums, self.masks
+
+
+def _map(function: Any, parts: Any) -> Any:
+    """Apply a function to the tensors of a nested sequence."""
+    if isinstance(parts, Tensor):
+        return function(parts)
+    if isinstance(parts, Sequence):
+        return tuple(_map(function, part) for part in parts)
+    return parts
+
+
+def _tensors(parts: Any) -> Iterator[Tensor]:
+    """Yield the tensors of a nested sequence."""
+    if isinstance(parts, Tensor):
+        yield parts
+    elif isinstance(parts, Sequence):
+        for part in parts:
+            yield from _tensors(part)

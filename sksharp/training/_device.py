@@ -94,6 +94,26 @@ def deserved_threads(
 
 
 @contextlib.contextmanager
+def own_stream(device: torch.device) -> Iterator[None]:
+    """Launch kernels on a stream of their own where graphs are captured.
+
+    CUDA captures no graph on the default stream. Memory that was made on one stream and
+    is freed on another may be used too early, so a whole training is on this one.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.cuda.current_stream(device)
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream.wait_stream(before)
+    try:
+        with torch.cuda.stream(stream):
+            yield
+    finally:
+        before.wait_stream(stream)
+
+
+@contextlib.contextmanager
 def flushed_denormals() -> Iterator[None]:
     """Compute with zero for numbers too small to have all their digits.
 

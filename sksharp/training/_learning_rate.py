@@ -13,6 +13,7 @@ from .._jobs import Settings
 from ..optim._models import Hyperparameter
 from ..optim._tape import advance
 from ..options.solvers import SOLVERS
+from ._bridge import to_device
 from ._values import shared_or_each
 
 SMALLEST_ADAPTIVE_RATE = 1e-6
@@ -83,7 +84,7 @@ class Rates:
             # one copy to the device for all steps
             like = self.optimizer.param_groups[0]["params"][0]
             rows = list(zip(*columns, strict=True))
-            lrs = torch.tensor(rows, dtype=like.dtype).to(like.device).unbind()
+            lrs = to_device(torch.tensor(rows, dtype=like.dtype), like.device).unbind()
         # no rate is read before the epoch ends
         self._remember(lrs[-1], [column[-1] for column in columns])
         return lrs

@@ -21,12 +21,13 @@ from .._jobs import (
 from ..optim._models import Hyperparameter
 from ._batches import Batches
 from ._bridge import state_to_arrays, unflatten
-from ._epoch import EpochLoss, new_trace
+from ._epoch import EpochLoss
+from ._graphs import StepGraphs, graphs_for
 from ._learning_rate import LearningRate, Rates
 from ._model_run import Epoch, ModelRun
 from ._networks import Networks
 from ._ranks import Ranks
-from ._step import StepHooks, Steps
+from ._step import StepHooks
 from ._stopping import StopTraining
 from ._validation import Score, Validator
 
@@ -76,7 +77,9 @@ class Loop:
         jobs, device = networks.jobs, networks.device
         self.networks, self.observer, self.hooks = networks, observer, hooks
         self.saver, self.is_stopped = saver, False
-        self.batches = Batches(jobs, device)
+        self._new_graph = graphs_for(networks, hooks)
+        has_graphs = self._new_graph is not None
+        self.batches = Batches(jobs, device, for_graphs=has_graphs)
         self.validator = Validator(jobs, networks.module, networks.loss, device)
         self._set_up()
         n_steps = len(self.batches)
@@ -92,7 +95,7 @@ class Loop:
         """Make what depends on which networks remain."""
         networks = self.networks
         self.rates = Rates(networks.optimizer, len(networks.jobs))
-        self.steps = Steps(networks, self.rates, self.hooks)
+        self.steps = StepGraphs(networks, self.rates, self.hooks, self._new_graph)
 
     def run(self) -> None:
         """Train until rules or the user have stopped every model."""
@@ -163,11 +166,8 @@ class Loop:
         loss = EpochLoss(networks.loss, alphas, networks.ranks)
         n_steps, is_of_model = 0, False
         for chunk in self.batches:
-            trace = new_trace(networks.gradient, chunk)
-            if networks.ranks is not None:
-                trace.y_pred.zero_()  # the rows of the others
             end = n_steps + len(chunk)
-            self.steps(chunk, trace, None if lrs is None else lrs[n_steps:end])
+            trace = self.steps(chunk, None if lrs is None else lrs[n_steps:end])
             loss.add(chunk, trace)
             n_steps, is_of_model = end, is_of_model or trace.is_of_model
         return loss.values(self.batches), is_of_model
