@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import functools
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -104,13 +105,18 @@ def own_stream(device: torch.device) -> Iterator[None]:
         yield
         return
     before = torch.cuda.current_stream(device)
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream = _stream_of_thread(device, threading.get_ident())
     stream.wait_stream(before)
     try:
         with torch.cuda.stream(stream):
             yield
     finally:
         before.wait_stream(stream)
+
+
+@functools.cache  # memory that a stream has freed is used again by the same one only
+def _stream_of_thread(device: torch.device, thread: int) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 @contextlib.contextmanager

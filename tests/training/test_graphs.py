@@ -27,6 +27,8 @@ from sksharp.options import (
 from sksharp.options.schedules import SCHEDULES
 from sksharp.options.solvers import SOLVERS
 from sksharp.training import _batches, _graphs, fit_models
+from sksharp.training._epoch import EpochLoss
+from sksharp.training._loop import Loop
 from sksharp.training._optimizer import optimizer_class
 
 from ..solvers import PAIRS_WITH_A_RATE, every_solver, pair_params
@@ -397,6 +399,14 @@ def test_what_the_host_keeps_beside_the_tape_is_not_captured(train, make, monkey
 # -- on CUDA ---------------------------------------------------------------------------
 
 
+def assert_close(results, expected, tolerance):
+    for result, wanted in zip(results, expected, strict=True):
+        found = [*result.weights.coefs, *result.weights.intercepts]
+        arrays = [*wanted.weights.coefs, *wanted.weights.intercepts]
+        for array, other in zip(found, arrays, strict=True):
+            np.testing.assert_allclose(array, other, rtol=0, atol=tolerance)
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -414,31 +424,28 @@ def test_graphs_of_cuda_come_to_what_launches_come_to(
         results, (graphs,) = train(jobs, _graphs.CudaGraph)
         assert graphs.n_replays > 0
         tolerance = 1e-4 if dtype is np.float32 else 1e-10
-        for result, wanted in zip(results, expected, strict=True):
-            for name in ("coefs", "intercepts"):
-                pairs = zip(
-                    getattr(result.weights, name),
-                    getattr(wanted.weights, name),
-                    strict=True,
-                )
-                for array, other in pairs:
-                    np.testing.assert_allclose(array, other, rtol=0, atol=tolerance)
+        assert_close(results, expected, tolerance)
 
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
-def test_steps_on_cuda_do_not_wait_for_the_device(train, make, monkeypatch):
+def test_an_epoch_on_cuda_does_not_wait_for_the_device(train, make, monkeypatch):
     jobs = make({"device": "cuda", "dropout": 0.2, "learning_rate": "cosine"})
-    call = _graphs.StepGraphs.__call__
+    train_epoch, values = Loop.train_epoch, EpochLoss.values
 
-    def without_waiting(self, *args):
+    def without_waiting(loop, lrs):
         torch.cuda.set_sync_debug_mode("error")
         try:
-            return call(self, *args)
+            return train_epoch(loop, lrs)
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
+    def waiting(loss, batches):
+        torch.cuda.set_sync_debug_mode("default")
+        return values(loss, batches)
+
     expected, _ = train(jobs)
-    monkeypatch.setattr(_graphs.StepGraphs, "__call__", without_waiting)
+    monkeypatch.setattr(Loop, "train_epoch", without_waiting)
+    monkeypatch.setattr(EpochLoss, "values", waiting)
     results, _ = train(jobs, _graphs.CudaGraph)
-    assert_same(results, expected)
+    assert_close(results, expected, 1e-10)
