@@ -163,7 +163,7 @@ class StepGraphs:
         for program in programs:
             numbers = program.play(lrs)
             if numbers is not None:
-                return self._replay(program, numbers, chunk, lrs)
+                return self._replay(program, numbers, chunk)
         if not self._n_left:
             return self._launch(chunk, lrs)
         self._n_left -= 1
@@ -181,11 +181,7 @@ class StepGraphs:
         return trace
 
     def _replay(
-        self,
-        program: Program,
-        numbers: list[float],
-        chunk: Chunk,
-        lrs: Sequence[Hyperparameter] | None,
+        self, program: Program, numbers: list[float] | None, chunk: Chunk
     ) -> Trace:
         """Train on a chunk by a program that was played for it."""
         assert self.new_graph is not None
@@ -196,8 +192,9 @@ class StepGraphs:
             except Exception:  # the device's, of any kind; one of the steps comes again
                 self.new_graph = None
                 self._programs.clear()
-                return self._launch(chunk, lrs)
-            program.play(lrs)
+                return self._launch(chunk, program.lrs)
+            numbers = program.play(program.lrs)
+        assert numbers is not None
         self.n_replays += 1
         return program.replay(numbers, chunk)
 
@@ -289,10 +286,14 @@ class Program:
         captured, memory = self.captured, self.tape.numbers
         assert captured is not None
         assert memory is not None
-        # rounded once, as kernels round a number that they are given
-        values = torch.tensor(numbers, dtype=torch.float64).to(memory.dtype)
-        memory.copy_(to_device(values, memory.device))
-        captured.chunk.copy_from(chunk)
+        try:
+            # rounded once, as kernels round a number that they are given
+            values = torch.tensor(numbers, dtype=torch.float64).to(memory.dtype)
+            memory.copy_(to_device(values, memory.device))
+            captured.chunk.copy_from(chunk)
+        except BaseException:  # the user's interrupt, for one
+            self.tape.rewind()
+            raise
         captured.graph.replay()
         trace = captured.trace
         norms = None if trace.norms is None else trace.norms.clone()

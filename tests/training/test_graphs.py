@@ -27,6 +27,7 @@ from sksharp.options import (
 from sksharp.options.schedules import SCHEDULES
 from sksharp.options.solvers import SOLVERS
 from sksharp.training import _batches, _graphs, fit_models
+from sksharp.training._chunk import Chunk
 from sksharp.training._epoch import EpochLoss
 from sksharp.training._loop import Loop
 from sksharp.training._optimizer import optimizer_class
@@ -326,8 +327,33 @@ NOT_CAPTURED = {
 @pytest.mark.parametrize("case", NOT_CAPTURED)
 def test_what_cannot_be_captured_is_launched(case, train, make):
     params, data = NOT_CAPTURED[case]
-    jobs = make(params, **data)
-    assert_replays_as_launched(train, jobs, n_replays=0)
+    jobs, made = make(params, **data), []
+
+    def new_graph():
+        made.append(Recorder())
+        return made[-1]
+
+    results, _ = train(jobs, new_graph)
+    assert made == []
+    assert_same(results, train(jobs)[0])
+
+
+def test_an_interrupt_before_a_replay_leaves_counts_as_they_were(
+    train, make, monkeypatch
+):
+    jobs = make({"solver": "adam", "max_iter": 1})
+    (launched,), _ = train([dataclasses.replace(jobs[0])])
+
+    def interrupt(chunk, other):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Chunk, "copy_from", interrupt)
+    (result,), _ = train(jobs, Recorder)
+    # the first chunk was launched, the second one would have been replayed
+    counts = [
+        r.optimizer_state.state_dict["state"][0]["step"] for r in (launched, result)
+    ]
+    assert counts == [7, STEPS]
 
 
 def test_a_step_of_much_work_is_launched(train, make, monkeypatch):
