@@ -10,6 +10,7 @@ that change from step to step, which the steps work out on the host by
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
@@ -51,21 +52,28 @@ class Graph(Protocol):
 NewGraph: TypeAlias = Callable[[], Graph]
 
 
+# torch captures one graph at a time in a process
+_one_capture = threading.Lock()
+
+
 class CudaGraph:
     """A graph of the kernels of the current stream."""
 
     def __init__(self) -> None:
         self._graph = torch.cuda.CUDAGraph()
 
-    def capture(self) -> contextlib.AbstractContextManager[object]:
-        """Return a context whose kernels are captured, and not run."""
-        context: contextlib.AbstractContextManager[object] = torch.cuda.graph(
-            self._graph,
-            stream=torch.cuda.current_stream(),
-            # what other threads do meanwhile does no harm
-            capture_error_mode="thread_local",
-        )
-        return context
+    @contextlib.contextmanager
+    def capture(self) -> Iterator[None]:
+        """Context whose kernels are captured, and not run."""
+        stream = torch.cuda.current_stream()
+        # what other threads do meanwhile does no harm, unless they capture too
+        with (
+            _one_capture,
+            torch.cuda.graph(
+                self._graph, stream=stream, capture_error_mode="thread_local"
+            ),
+        ):
+            yield
 
     def replay(self) -> None:
         """Run the kernels that were captured."""

@@ -4,6 +4,7 @@ On the CPU a recorder takes the place of a CUDA graph: it runs the operations of
 capture again, on the same memory and with the same numbers.
 """
 
+import contextlib
 import copy
 import dataclasses
 
@@ -423,6 +424,31 @@ def test_what_the_host_keeps_beside_the_tape_is_not_captured(train, make, monkey
 
 
 # -- on CUDA ---------------------------------------------------------------------------
+
+
+def test_a_graph_of_cuda_is_of_the_current_stream_and_one_at_a_time(monkeypatch):
+    log = []
+
+    class CUDAGraph:
+        def replay(self):
+            log.append("replay")
+
+    @contextlib.contextmanager
+    def graph(graph, *, stream, capture_error_mode):
+        assert isinstance(graph, CUDAGraph)
+        log.append((stream, capture_error_mode, _graphs._one_capture.locked()))
+        yield
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", CUDAGraph)
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: "own")
+    graph_of_steps = _graphs.graph_of_device(torch.device("cuda", 0))()
+    with graph_of_steps.capture():
+        log.append("steps")
+    graph_of_steps.replay()
+    assert log == [("own", "thread_local", True), "steps", "replay"]
+    assert not _graphs._one_capture.locked()
+    assert _graphs.graph_of_device(torch.device("cpu")) is None
 
 
 def assert_close(results, expected, tolerance):
