@@ -78,7 +78,10 @@ def test_large_weights_choose_the_radius_of_small_ones():
 def test_radii_that_all_diverge_are_an_error_and_nothing_of_numpys():
     served = InputNoise(std=1e300, on="validation")
     reg = SAMMLPRegressor(**SMALL, input_noise=served)
-    with np.errstate(all="raise"), pytest.raises(ValueError, match="no epoch had a finite loss"):
+    with (
+        np.errstate(all="raise"),
+        pytest.raises(ValueError, match="no epoch had a finite loss"),
+    ):
         reg.fit(X, TARGETS)
     assert not hasattr(reg, "coefs_")
 

@@ -91,7 +91,16 @@ class EMA(RunningAverage):
         if not n:
             self._begin(weights)
         else:
-            decay = min(self.decay, (1 + n) / (10 + n)) if self.warm_up else self.decay
-            for mean, w in zip(self.averaged, weights, strict=True):
-                mean.lerp_(w if w.dtype == mean.dtype else w.to(mean.dtype), 1 - decay)
+            self._approach(weights, self._share())
         self.n_averaged = n + 1
+
+    def _share(self) -> float:
+        """Return the share of the weights that come next, in the average."""
+        n = self.n_averaged
+        decay = min(self.decay, (1 + n) / (10 + n)) if self.warm_up else self.decay
+        return 1 - decay
+
+    def _approach(self, weights: Iterable[Tensor], share: float | Tensor) -> None:
+        """Move the average by a share of the way to weights."""
+        for mean, w in zip(self.averaged, weights, strict=True):
+            mean.lerp_(w if w.dtype == mean.dtype else w.to(mean.dtype), share)

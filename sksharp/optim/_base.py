@@ -98,6 +98,10 @@ class LightOptimizer(Optimizer):
     state_dict = inspect.unwrap(Optimizer.state_dict)
     _load_state_dict = inspect.unwrap(Optimizer.load_state_dict)
 
+    # whether a step may be captured in a CUDA graph: what changes from step to step goes
+    # through _tape. Of the class that says so alone, not of those that derive from it.
+    capturable = False
+
     # whether a step computes the parameters from weights of the optimizer's own, so that
     # what is written to them between two steps is lost
     owns_params = False

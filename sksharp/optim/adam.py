@@ -8,6 +8,7 @@ from torch import Tensor
 from ._base import Descent, Group, Params, State
 from ._checks import check_interval
 from ._models import PLAIN_TENSORS, Hyperparameter, as_weight, expand
+from ._tape import changing, count
 
 # what a scheduler that cycles the momentum sets in the place of beta_1
 CYCLED = {"momentum": None}
@@ -70,6 +71,8 @@ class Adam(Descent):
     1.5
     """
 
+    capturable = True
+
     def __init__(
         self,
         params: Params,
@@ -88,9 +91,19 @@ class Adam(Descent):
     def update(self, p: Tensor, grad: Tensor, state: State, group: Group) -> None:
         """Move ``p`` in place by one step of adaptive moments."""
         beta_1, beta_2 = expand(decay_of(group), p), expand(group["beta_2"], p)
-        t = count_step(state, p)
-        lr = expand(group["lr"], p) * ((1 - beta_2**t) ** 0.5 / (1 - beta_1**t))
+        count_step(state, p)
+        lr = changing(corrected_rate, state, group, p)
         adaptive_step_(p, grad, state, lr, beta_1, beta_2, expand(group["eps"], p))
+
+
+def corrected_rate(state: State, group: Group, p: Tensor) -> Hyperparameter:
+    """Return the rate of the step that was counted, with both bias corrections."""
+    beta_1, beta_2 = expand(decay_of(group), p), expand(group["beta_2"], p)
+    t = state["step"]
+    lr: Hyperparameter = expand(group["lr"], p) * (
+        (1 - beta_2**t) ** 0.5 / (1 - beta_1**t)
+    )
+    return lr
 
 
 def decay_of(group: Group) -> Hyperparameter:
@@ -100,13 +113,11 @@ def decay_of(group: Group) -> Hyperparameter:
     return beta_1 if momentum is None else momentum
 
 
-def count_step(state: State, p: Tensor) -> int:
-    """Return the number of the step that begins, and make the moments at the first."""
+def count_step(state: State, p: Tensor) -> None:
+    """Count the step that begins, and make the moments at the first."""
     if "mean" not in state:
         state.update(step=0, mean=torch.zeros_like(p), mean_sq=torch.zeros_like(p))
-    state["step"] += 1
-    step: int = state["step"]
-    return step
+    count(state, "step")
 
 
 def update_moments(
@@ -137,7 +148,7 @@ def adaptive_step_(
     """Update the moments and subtract ``lr * mean / (sqrt(mean_sq) + eps)``, in place."""
     mean, mean_sq = state["mean"], state["mean_sq"]
     differs_by_model = (
-        isinstance(lr, Tensor)
+        (isinstance(lr, Tensor) and not _is_rate_of_kernel(lr, p))
         or isinstance(beta_1, Tensor)
         or isinstance(beta_2, Tensor)
         or isinstance(eps, Tensor)
@@ -166,6 +177,16 @@ def adaptive_step_(
         p.addcdiv_(mean * lr, denominator, value=-1)
     else:
         p.addcdiv_(mean, denominator, value=-lr)
+
+
+def _is_rate_of_kernel(lr: Tensor, p: Tensor) -> bool:
+    """Return whether the fused kernel takes a tensor for the rate: one, if it is exact.
+
+    On CUDA that is one of single precision.
+    """
+    return (
+        not lr.ndim and lr.dtype == p.dtype and (p.is_cpu or p.dtype == torch.float32)
+    )
 
 
 def _has_kernel(p: Tensor, grad: Tensor, mean: Tensor, mean_sq: Tensor) -> bool:

@@ -8,6 +8,7 @@ from ._base import Group, Params, State
 from ._checks import check_interval, check_range
 from ._layout import Layout, check_layout, weight_slices
 from ._models import Hyperparameter, expand
+from ._tape import changing
 from .adam import Adam
 
 
@@ -75,6 +76,8 @@ class AdamW(Adam):
     1.4
     """
 
+    capturable = True
+
     def __init__(
         self,
         params: Params,
@@ -100,22 +103,22 @@ class AdamW(Adam):
 
     def update(self, p: Tensor, grad: Tensor, state: State, group: Group) -> None:
         """Move ``p`` in place by one step of adaptive moments, and decay it."""
-        decay_(p, group["lr"], group["weight_decay"], self.layout)
+        decay_(p, group, self.layout)
         super().update(p, grad, state, group)
 
 
-def decay_(
-    p: Tensor,
-    lr: Hyperparameter,
-    weight_decay: Hyperparameter,
-    layout: Layout | None = None,
-) -> None:
+def decay_(p: Tensor, group: Group, layout: Layout | None = None) -> None:
     """Multiply the weights in ``p`` by ``1 - lr * weight_decay``, in place."""
+    weight_decay = group["weight_decay"]
     if not isinstance(weight_decay, Tensor) and weight_decay == 0:
         return
-    factor = expand(1 - lr * weight_decay, p)
+    factor = changing(_kept_share, group, p)
     if layout is None:
         p.mul_(factor)
         return
     for part in weight_slices(layout):
         p[..., part].mul_(factor)
+
+
+def _kept_share(group: Group, p: Tensor) -> Hyperparameter:
+    return expand(1 - group["lr"] * group["weight_decay"], p)

@@ -91,7 +91,7 @@ class AdaptivePerturbation(Perturbation):
                 # whole vectors: a copy of the biases is cheaper than a view of the rest
                 scale = p.abs().add_(expand(group["eta"], p))
                 if n_scaled < p.shape[-1]:
-                    scale[..., n_scaled:] = 1
+                    scale[..., n_scaled:].fill_(1)
                 vector = grad * scale
                 scaled.append((vector, scale))
             vectors.append(vector)
@@ -184,6 +184,8 @@ class ASAM(SharpnessAware):
     >>> round(w.item(), 3)  # 2 - 0.1 * (2 + 0.5 * 2)
     1.7
     """
+
+    capturable = True
 
     def __init__(
         self,

@@ -183,6 +183,8 @@ class ESAM(SharpnessAware):
     0.76
     """
 
+    capturable = True
+
     def __init__(
         self,
         params: Params,

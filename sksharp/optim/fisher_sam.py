@@ -160,6 +160,8 @@ class FisherSAM(SharpnessAware):
     0.875
     """
 
+    capturable = True
+
     def __init__(
         self,
         params: Params,

@@ -186,6 +186,8 @@ class FriendlySAM(SharpnessAware):
     0.815
     """
 
+    capturable = True
+
     def __init__(
         self,
         params: Params,

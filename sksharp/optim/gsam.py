@@ -153,6 +153,8 @@ class GSAM(SharpnessAware):
     [0.899, 0.671]
     """
 
+    capturable = True
+
     def __init__(
         self,
         params: Params,

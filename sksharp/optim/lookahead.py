@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
-from ._base import Closure, Params, Wrapper, each_closure, light_step
+from ._base import Closure, Group, Params, Wrapper, each_closure, light_step
 from ._checks import check_count, check_interval
 from ._models import Hyperparameter, as_weight
+from ._tape import advance, changing, count
 from .adam import Adam
 
 
@@ -86,6 +87,8 @@ class Lookahead(Wrapper):
     0.905
     """
 
+    capturable = True
+
     def __init__(
         self,
         params: Params,
@@ -141,8 +144,8 @@ class Lookahead(Wrapper):
             if p.grad is not None:
                 self.state[p]["slow"] = weights
         for group in self.param_groups:
-            group["steps_since_sync"] += 1
-            if group["steps_since_sync"] >= group["k"]:
+            count(group, "steps_since_sync")
+            if changing(_is_due, group):
                 self._synchronize(group)
         return loss
 
@@ -154,7 +157,7 @@ class Lookahead(Wrapper):
                 self._synchronize(group)
 
     def _synchronize(self, group: dict[str, Any]) -> None:
-        group["steps_since_sync"] = 0
+        advance(group, "steps_since_sync", int)
         for p in group["params"]:
             if "slow" in self.state.get(p, {}):
                 # in the current precision: the module may have been converted
@@ -173,7 +176,7 @@ class Lookahead(Wrapper):
     def is_synchronized(self) -> bool:
         """Whether the parameters are the slow weights."""
         return self._is_evaluating or not any(
-            group["steps_since_sync"] for group in self.param_groups
+            changing(_is_ahead, group) for group in self.param_groups
         )
 
     @property
@@ -194,11 +197,21 @@ class Lookahead(Wrapper):
             return self._params()
         return [
             self.state[p]["slow"].to(p).lerp(p, as_weight(group["alpha"], p))
-            if group["steps_since_sync"] and "slow" in self.state.get(p, {})
+            if changing(_is_ahead, group) and "slow" in self.state.get(p, {})
             else p
             for group in self.param_groups
             for p in group["params"]
         ]
+
+
+def _is_due(group: Group) -> bool:
+    is_due: bool = group["steps_since_sync"] >= group["k"]
+    return is_due
+
+
+def _is_ahead(group: Group) -> bool:
+    """Return whether the fast weights have moved since they were the slow ones."""
+    return bool(group["steps_since_sync"])
 
 
 def _then_keep(

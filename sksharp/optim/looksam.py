@@ -196,6 +196,8 @@ class LookSAM(SharpnessAware):
     6
     """
 
+    capturable = True
+
     def __init__(
         self,
         params: Params,

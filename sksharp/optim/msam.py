@@ -119,6 +119,8 @@ class MSAM(Wrapper):
     [0.4, 0.9]
     """
 
+    capturable = True
+
     owns_params = True
 
     def __init__(

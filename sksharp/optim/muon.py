@@ -18,6 +18,7 @@ from ._models import (
     expand,
     share_as,
 )
+from ._tape import changing
 from .adam import adaptive_step_, count_step
 from .adamw import decay_
 
@@ -114,6 +115,8 @@ class Muon(Descent):
     -0.028
     """
 
+    capturable = True
+
     def __init__(
         self,
         params: Params,
@@ -154,16 +157,16 @@ class Muon(Descent):
 
     def update(self, p: Tensor, grad: Tensor, state: State, group: Group) -> None:
         """Move ``p`` in place: its matrices by Muon, the rest by AdamW."""
-        step = count_step(state, p)
+        count_step(state, p)
         ndim = p.ndim - self.model_ndim
         if self.layout is not None or ndim > 1:
-            decay_(p, group["lr"], group["weight_decay"], self.layout)
+            decay_(p, group, self.layout)
         tensors = (p, grad, state["mean"], state["mean_sq"])
         if self.layout is None:
             if group["use_muon"] and ndim == 2:
                 orthogonal_step_(p, grad, state["mean"], group)
             else:
-                adam_step_(*tensors, step, group)
+                adam_step_(*tensors, state, group)
             return
         layout = tuple(map(tuple, self.layout))
         matrices, rest = _parts(layout, use_muon=group["use_muon"])
@@ -172,7 +175,7 @@ class Muon(Descent):
             orthogonal_step_(views[0], views[1], views[2], group)
         for part in rest:
             w, g, mean, mean_sq = (tensor[..., part] for tensor in tensors)
-            adam_step_(w, g, mean, mean_sq, step, group)
+            adam_step_(w, g, mean, mean_sq, state, group)
 
 
 @functools.lru_cache  # called in every step
@@ -193,18 +196,28 @@ def orthogonal_step_(p: Tensor, grad: Tensor, mean: Tensor, group: Group) -> Non
     mean.lerp_(grad, 1 - momentum)
     # the rows of a matrix that processes share are made orthogonal together
     direction = orthogonalize(as_plain(grad.lerp(mean, momentum)))
-    scale = USUAL_STEP * sqrt(max(p.shape[-2:]))
-    add_scaled_(p, share_as(direction, p), -expand(group["lr"], p) * scale)
+    add_scaled_(p, share_as(direction, p), changing(_step_size, group, p))
+
+
+def _step_size(group: Group, p: Tensor) -> Any:
+    return -expand(group["lr"], p) * (USUAL_STEP * sqrt(max(p.shape[-2:])))
 
 
 def adam_step_(
-    p: Tensor, grad: Tensor, mean: Tensor, mean_sq: Tensor, step: int, group: Group
+    p: Tensor, grad: Tensor, mean: Tensor, mean_sq: Tensor, state: State, group: Group
 ) -> None:
     """Move ``p`` by the step of :class:`Adam`."""
     beta_1, beta_2 = expand(group["beta_1"], p), expand(group["beta_2"], p)
-    lr = expand(group["lr"], p) * ((1 - beta_2**step) ** 0.5 / (1 - beta_1**step))
+    lr = changing(_corrected_rate, state, group, p)
     moments = {"mean": mean, "mean_sq": mean_sq}
     adaptive_step_(p, grad, moments, lr, beta_1, beta_2, expand(group["eps"], p))
+
+
+def _corrected_rate(state: State, group: Group, p: Tensor) -> Any:
+    # not that of Adam: the momentum of the group is that of the matrices
+    step = state["step"]
+    beta_1, beta_2 = expand(group["beta_1"], p), expand(group["beta_2"], p)
+    return expand(group["lr"], p) * ((1 - beta_2**step) ** 0.5 / (1 - beta_1**step))
 
 
 def orthogonalize(matrix: Tensor) -> Tensor:

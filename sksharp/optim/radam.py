@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ._base import Group, State
 from ._models import Hyperparameter, add_scaled_, expand
+from ._tape import changing
 from .adam import Adam, adaptive_step_, count_step, decay_of, update_moments
 
 
@@ -72,32 +73,57 @@ class RAdam(Adam):
     1.0
     """
 
+    capturable = True
+
     def update(self, p: Tensor, grad: Tensor, state: State, group: Group) -> None:
         """Move ``p`` in place by one rectified step."""
         beta_1, beta_2 = expand(decay_of(group), p), expand(group["beta_2"], p)
         eps = expand(group["eps"], p)
-        t = count_step(state, p)
-        lr = expand(group["lr"], p) / (1 - beta_1**t)
-        rectify, is_rectified = rectification(t, beta_2)
+        count_step(state, p)
+        is_rectified = changing(_is_rectified, state, beta_2)
         if is_rectified is True:
-            adaptive_step_(p, grad, state, lr * rectify, beta_1, beta_2, eps)
+            lr = changing(_rectified_rate, state, group, p)
+            adaptive_step_(p, grad, state, lr, beta_1, beta_2, eps)
             return
         mean, mean_sq = update_moments(grad, state, beta_1, beta_2)
         if is_rectified is not False:  # one answer per model
+            rectify = changing(_rectifier, state, beta_2)
             adapted = rectify * mean / mean_sq.sqrt().add_(eps)
             mean = torch.where(is_rectified, adapted, mean)
-        add_scaled_(p, mean, -lr)
+        add_scaled_(p, mean, changing(_step_size, state, group, p))
 
 
-def rectification(t: int, beta_2: Hyperparameter) -> tuple[Any, Any]:
-    r"""Factor :math:`r_t \sqrt{1 - \beta_2^t}`, and whether step ``t`` has one."""
-    length_max = 2 / (1 - beta_2) - 1
-    length = length_max - 2 * t * beta_2**t / (1 - beta_2**t)
-    is_rectified = length > 5
-    if not isinstance(is_rectified, Tensor):
-        is_rectified = bool(is_rectified)  # a Python scalar
-    if is_rectified is False:
-        return 0.0, False
+def _rectified_rate(state: State, group: Group, p: Tensor) -> Any:
+    rectify = _rectifier(state, expand(group["beta_2"], p))
+    return _rate(state, group, p) * rectify
+
+
+def _step_size(state: State, group: Group, p: Tensor) -> Any:
+    return -_rate(state, group, p)
+
+
+def _rate(state: State, group: Group, p: Tensor) -> Any:
+    return expand(group["lr"], p) / (1 - expand(decay_of(group), p) ** state["step"])
+
+
+def _is_rectified(state: State, beta_2: Hyperparameter) -> Any:
+    is_rectified = _length(state["step"], beta_2) > 5
+    return is_rectified if isinstance(is_rectified, Tensor) else bool(is_rectified)
+
+
+def _rectifier(state: State, beta_2: Hyperparameter) -> Any:
+    r"""Return the factor :math:`r_t \sqrt{1 - \beta_2^t}` of a step that has one."""
+    t, length_max = state["step"], _length_max(beta_2)
+    length = _length(t, beta_2)
     squared = (length - 4) * (length - 2) * length_max
     squared = squared / ((length_max - 4) * (length_max - 2) * length)
-    return (squared * (1 - beta_2**t)) ** 0.5, is_rectified
+    return (squared * (1 - beta_2**t)) ** 0.5
+
+
+def _length(t: int, beta_2: Hyperparameter) -> Any:
+    r"""Return :math:`\rho_t`."""
+    return _length_max(beta_2) - 2 * t * beta_2**t / (1 - beta_2**t)
+
+
+def _length_max(beta_2: Hyperparameter) -> Any:
+    return 2 / (1 - beta_2) - 1

@@ -77,6 +77,8 @@ class Ranger(Lookahead):
     0.9
     """
 
+    capturable = True
+
     def __init__(
         self,
         params: Params,

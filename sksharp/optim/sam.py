@@ -77,6 +77,8 @@ class SAM(SharpnessAware):
     0.85
     """
 
+    capturable = True
+
     def __init__(
         self,
         params: Params,

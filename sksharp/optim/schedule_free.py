@@ -9,6 +9,7 @@ from ._base import Descent, Group, Params, State
 from ._checks import check_interval
 from ._layout import Layout, check_layout, weight_slices
 from ._models import Hyperparameter, add_scaled_, as_weight, expand
+from ._tape import advance, changing, count
 from .adam import CYCLED, adaptive_step_, decay_of
 
 
@@ -102,6 +103,8 @@ class ScheduleFree(Descent):
     [tensor([-0.7500])]
     """
 
+    capturable = True
+
     owns_params = True
 
     def __init__(
@@ -145,26 +148,27 @@ class ScheduleFree(Descent):
         """Move the iterate and its average, and ``p`` between them, in place."""
         if "fast" not in state:
             state.update(fast=p.clone(), averaged=p.clone(), weight_sum=0.0)
-        state["step"] = state.get("step", 0) + 1
-        lr = group["lr"] * ramp(state["step"], group["warmup"])
+        count(state, "step")
         fast, averaged = state["fast"], state["averaged"]
-        self._decay_(fast, p, lr * group["weight_decay"])
+        self._decay_(fast, p, state, group)
         if group["adaptive"]:
-            adapted_step_(fast, grad, state, lr, group)
+            adapted_step_(fast, grad, state, group)
         else:
-            add_scaled_(fast, grad, -expand(lr, p))
-        state["weight_sum"] = state["weight_sum"] + lr * lr
-        averaged.lerp_(fast, as_weight(share(lr * lr, state["weight_sum"]), p))
+            add_scaled_(fast, grad, changing(_step_size, state, group, p))
+        advance(state, "weight_sum", _weight_sum, state, group)
+        averaged.lerp_(fast, as_weight(changing(_share_of_step, state, group), p))
         torch.lerp(fast, averaged, as_weight(decay_of(group), p), out=p)
 
-    def _decay_(self, fast: Tensor, p: Tensor, scale: Hyperparameter) -> None:
-        if not isinstance(scale, Tensor) and scale == 0:
+    def _decay_(self, fast: Tensor, p: Tensor, state: State, group: Group) -> None:
+        weight_decay = group["weight_decay"]
+        if not isinstance(weight_decay, Tensor) and weight_decay == 0:
             return
+        scale = changing(_shrinkage, state, group, p)
         if self.layout is None:
-            add_scaled_(fast, p, -expand(scale, p))
+            add_scaled_(fast, p, scale)
             return
         for part in weight_slices(self.layout):
-            add_scaled_(fast[..., part], p[..., part], -expand(scale, p))
+            add_scaled_(fast[..., part], p[..., part], scale)
 
     @property
     def is_synchronized(self) -> bool:
@@ -228,15 +232,47 @@ def share(weight: Any, total: Any) -> Any:
     return weight / total if total else 1.0
 
 
-def adapted_step_(
-    w: Tensor, grad: Tensor, state: State, lr: Hyperparameter, group: Group
-) -> None:
-    """Subtract ``lr`` times the gradient over the root of its mean square, in place."""
+def _rate(state: State, group: Group) -> Any:
+    return group["lr"] * ramp(state["step"], group["warmup"])
+
+
+def _step_size(state: State, group: Group, p: Tensor) -> Any:
+    return -expand(_rate(state, group), p)
+
+
+def _shrinkage(state: State, group: Group, p: Tensor) -> Any:
+    return -expand(_rate(state, group) * group["weight_decay"], p)
+
+
+def _weight_sum(state: State, group: Group) -> Any:
+    lr = _rate(state, group)
+    return state["weight_sum"] + lr * lr
+
+
+def _share_of_step(state: State, group: Group) -> Any:
+    lr = _rate(state, group)
+    return share(lr * lr, state["weight_sum"])
+
+
+def _correction(state: State, group: Group, p: Tensor) -> Any:
+    return (1 - expand(group["beta_2"], p) ** state["step"]) ** 0.5
+
+
+def _corrected_rate(state: State, group: Group, p: Tensor) -> Any:
+    return _correction(state, group, p) * expand(_rate(state, group), p)
+
+
+def _corrected_eps(state: State, group: Group, p: Tensor) -> Any:
+    return _correction(state, group, p) * expand(group["eps"], p)
+
+
+def adapted_step_(w: Tensor, grad: Tensor, state: State, group: Group) -> None:
+    """Subtract the rate times the gradient over the root of its mean square, in place."""
     if "mean_sq" not in state:
         state["mean_sq"] = torch.zeros_like(grad)
     beta_2 = expand(group["beta_2"], grad)
-    correction = (1 - beta_2 ** state["step"]) ** 0.5
     # Adam's step without momentum, whose mean is the gradient, also where it is written
     moments = {"mean": grad, "mean_sq": state["mean_sq"]}
-    eps = correction * expand(group["eps"], grad)
-    adaptive_step_(w, grad, moments, correction * expand(lr, w), 0.0, beta_2, eps)
+    lr = changing(_corrected_rate, state, group, w)
+    eps = changing(_corrected_eps, state, group, w)
+    adaptive_step_(w, grad, moments, lr, 0.0, beta_2, eps)

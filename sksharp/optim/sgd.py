@@ -8,6 +8,7 @@ from torch import Tensor
 from ._base import Descent, Group, Params, State
 from ._checks import check_interval
 from ._models import Hyperparameter, add_scaled_, expand
+from ._tape import changing
 
 
 class SGD(Descent):
@@ -65,6 +66,8 @@ class SGD(Descent):
     1.52
     """
 
+    capturable = True
+
     takes_sparse = True
 
     def __init__(
@@ -85,13 +88,18 @@ class SGD(Descent):
 
     def update(self, p: Tensor, grad: Tensor, state: State, group: Group) -> None:
         """Move ``p`` in place by one step of momentum."""
-        lr, momentum = expand(group["lr"], p), expand(group["momentum"], p)
+        step_size = changing(_step_size, group, p)
+        momentum = expand(group["momentum"], p)
         if "velocity" not in state:
             state["velocity"] = torch.zeros_like(p)
         velocity = state["velocity"].mul_(momentum)
-        add_scaled_(velocity, grad, -lr)
+        add_scaled_(velocity, grad, step_size)
         if group["nesterov"]:
             add_scaled_(p, velocity, momentum)
-            add_scaled_(p, grad, -lr)
+            add_scaled_(p, grad, step_size)
         else:
             p.add_(velocity)
+
+
+def _step_size(group: Group, p: Tensor) -> Hyperparameter:
+    return -expand(group["lr"], p)

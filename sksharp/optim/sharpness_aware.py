@@ -21,7 +21,7 @@ from ._ascent import (
     Perturbation,
     clamp_norm_,
 )
-from ._base import Closure, Params, Wrapper, evaluate, light_step
+from ._base import Closure, Group, Params, Wrapper, evaluate, light_step
 from ._checks import (
     check_interval,
     check_parts,
@@ -37,6 +37,7 @@ from ._gradients import Gradients
 from ._models import Hyperparameter, add_scaled_, expand, global_norm
 from ._parts import MicroBatches, OfParts
 from ._replay import Replay
+from ._tape import changing, count
 from .sgd import SGD
 
 # a closure's loss, the parameters with a gradient, and their gradients before the ascent
@@ -308,11 +309,10 @@ class SharpnessAware(Wrapper):
             self.memory.forget()
         self._gradients.is_first = True
         leader = self.param_groups[0]
-        index = AscentSchedule.index(leader)
+        is_own, ascends = changing(self._kind_of_step, leader)
         if self.replay is False and self.is_off:
             # the second evaluation would leave no trace
-            index = None
-        ascends = index is not None and self.combination.ascends(index, leader)
+            is_own = ascends = False
         if closure is None:
             ascends, (loss, active, grads) = True, self._rest()
         elif callable(closure):
@@ -325,22 +325,28 @@ class SharpnessAware(Wrapper):
             if self.combination.keeps_ascent_grads:
                 pairs = self._pairs(active, grads)
                 decoupled = list(self.combination.combine(pairs, self))
-        elif index is not None:
+        elif is_own:
             self.combination.reuse(active, self)
         if self.max_grad_norm is not None:
             self._clip(self.max_grad_norm, decoupled)
         self.base_optimizer.step()
         for p, group, term, weight in decoupled:
-            length = expand(group["lr"] * weight, p)
-            add_scaled_(p, term, length if group.get("maximize") else -length)
+            add_scaled_(p, term, changing(_decoupled_size, group, weight, p))
         if self.memory:
             self.memory.commit()
         if closure is not None:
             for group in self.param_groups:
-                group["n_steps"] += 1
+                count(group, "n_steps")
         if not self._gradients.is_first:
             self._gradients.note(self._params())
         return loss
+
+    def _kind_of_step(self, leader: Group) -> tuple[bool, bool]:
+        """Return whether the step is the method's own, and whether it has an ascent."""
+        index = AscentSchedule.index(leader)
+        if index is None:
+            return False, False
+        return True, self.combination.ascends(index, leader)
 
     def _rest(self) -> Evaluated:
         """Return gradients of zero for both evaluations."""
@@ -534,6 +540,11 @@ class SharpnessAware(Wrapper):
 
     def _devices(self) -> set[torch.device]:
         return {p.device for group in self.param_groups for p in group["params"]}
+
+
+def _decoupled_size(group: Group, weight: Hyperparameter, p: Tensor) -> Any:
+    length = expand(group["lr"] * weight, p)
+    return length if group.get("maximize") else -length
 
 
 def _is_alike(a: Tensor, b: Tensor) -> bool:

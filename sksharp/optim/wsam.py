@@ -179,6 +179,8 @@ class WSAM(SharpnessAware):
     0.75
     """
 
+    capturable = True
+
     def __init__(
         self,
         params: Params,

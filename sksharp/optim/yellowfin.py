@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._base import Closure, LightOptimizer, Params, evaluate, light_step
+from ._base import Closure, Group, LightOptimizer, Params, State, evaluate, light_step
 from ._checks import check_count, check_interval
 from ._models import Hyperparameter, add_scaled_, expand, global_norm, model_sum
+from ._tape import changing, count
 
 
 class YellowFin(LightOptimizer):
@@ -89,6 +90,8 @@ class YellowFin(LightOptimizer):
     -0.25
     """
 
+    capturable = True
+
     def __init__(
         self,
         params: Params,
@@ -151,7 +154,7 @@ class YellowFin(LightOptimizer):
         for p, grad, group in active:
             velocity = self.state[p]["velocity"]
             velocity.mul_(_like(momentum, p))
-            add_scaled_(velocity, grad, -_like(rate * group["lr"], p))
+            add_scaled_(velocity, grad, -_like(rate * changing(_rate, group), p))
             p.add_(velocity)
         if closure is None and self._is_at_rest:
             self._forget()
@@ -171,10 +174,10 @@ class YellowFin(LightOptimizer):
         norm = global_norm(grads, self.model_ndim)
         norm = norm.clamp_min(torch.finfo(norm.dtype).tiny ** 0.25)
         tuner = self.param_groups[0]["tuner"]
-        tuner["step"] = tuner.get("step", 0) + 1
+        count(tuner, "step")
         curvature = norm.square()
         recent = curvature.unsqueeze(-1)
-        if tuner["step"] > 1:
+        if changing(_has_history, tuner):
             recent = torch.cat([tuner["recent"], recent], dim=-1)[..., -self.window :]
         else:  # of one shape in all checkpoints; the range of copies is that of one
             recent = recent.repeat_interleave(self.window, -1)
@@ -189,8 +192,8 @@ class YellowFin(LightOptimizer):
         root = torch.maximum(single_step(noise), conditioning(largest / smallest))
         momentum = self._averaged("momentum", root.square())
         rate = self._averaged("rate", (1 - root).square() / smallest)
-        if tuner["step"] < self.slow_start:
-            rate = rate * (tuner["step"] / self.slow_start)
+        if changing(_is_slow, tuner, self.slow_start):
+            rate = rate * changing(_share_of_start, tuner, self.slow_start)
         return momentum, rate
 
     def _averaged(self, name: str, value: Tensor) -> Tensor:
@@ -198,7 +201,7 @@ class YellowFin(LightOptimizer):
         tuner = self.param_groups[0]["tuner"]
         mean = self.beta * tuner.get(name, 0.0) + (1 - self.beta) * value
         tuner[name] = mean
-        average: Tensor = mean / (1 - self.beta ** tuner["step"])
+        average: Tensor = mean / changing(_bias, tuner, self.beta)
         return average
 
     def _variance(self) -> Tensor:
@@ -215,14 +218,39 @@ class YellowFin(LightOptimizer):
         if "velocity" not in state:
             zeros = {n: torch.zeros_like(p) for n in ("velocity", "mean", "mean_sq")}
             state.update(step=0, **zeros)
-        state["step"] += 1
-        bias = 1 - beta ** state["step"]
+        count(state, "step")
+        bias = changing(_bias, state, beta)
         mean = state["mean"].lerp_(grad, 1 - beta) / bias
         mean_sq = state["mean_sq"].lerp_(grad.square(), 1 - beta) / bias
         # a variance, but for rounding
         variance = (mean_sq - mean.square()).clamp_min_(0)
         dtype = torch.float32 if p.dtype in (torch.float16, torch.bfloat16) else None
         return model_sum(variance, self.model_ndim, dtype)
+
+
+def _rate(group: Group) -> Hyperparameter:
+    lr: Hyperparameter = group["lr"]
+    return lr
+
+
+def _has_history(tuner: State) -> bool:
+    has_history: bool = tuner["step"] > 1
+    return has_history
+
+
+def _is_slow(tuner: State, slow_start: float) -> bool:
+    is_slow: bool = tuner["step"] < slow_start
+    return is_slow
+
+
+def _share_of_start(tuner: State, slow_start: float) -> float:
+    share: float = tuner["step"] / slow_start
+    return share
+
+
+def _bias(state: State, beta: float) -> float:
+    bias: float = 1 - beta ** state["step"]
+    return bias
 
 
 def _like(value: Any, p: Tensor) -> Any:

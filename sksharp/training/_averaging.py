@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .._jobs import AveragingSettings, AveragingState
-from ..averaging import SWA, Snapshots
+from ..averaging import EMA, SWA, Snapshots
 from ..averaging._base import RunningAverage
+from ..optim._tape import changing, count
 from ..options._rates import AveragingRate
 from ._bridge import state_to_arrays, state_to_tensors
 
 SCHEMES: dict[str, Any] = {"swa": SWA, "snapshots": Snapshots}
+
+
+class StepAverage(EMA):
+    """The moving average that predicts, updated in every step."""
+
+    @torch.no_grad()
+    def update(self, params: Iterable[Tensor]) -> None:
+        """Add the current weights to the average."""
+        if not changing(self._has_begun):
+            super().update(params)
+            return
+        self._approach(params, changing(self._share))
+        count(vars(self), "n_averaged")
+
+    def _has_begun(self) -> bool:
+        return self.n_averaged > 0
 
 
 class AveragingPhase:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import repeat
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,33 +12,17 @@ from torch import Tensor
 
 from .._jobs import Array, TrainingJob, state_key
 from ._bridge import to_canonical, to_sparse_tensor, to_tensor
+from ._chunk import Chunk, Weights
 from ._dropout import Drawn, Dropout, Masks
-from ._gradient import Batch
 from ._noise import InputNoise
 
 # bytes of rows that are gathered at once
 CHUNK_BYTES = 2**21
 
-
-@dataclass(slots=True)
-class Chunk:
-    """Consecutive minibatches of an epoch, whose rows are gathered at once.
-
-    Parameters
-    ----------
-    batches : sequence of Batch
-        The minibatches, in order.
-
-    y : Tensor of shape (n_samples, n_outputs) or (n_models, n_samples, n_outputs)
-        Targets of all their rows.
-
-    row_scale : float or Tensor of shape (n_samples,) or (n_models, n_samples)
-        Weight of a row's loss in the loss of the epoch.
-    """
-
-    batches: Sequence[Batch]
-    y: Tensor
-    row_scale: float | Tensor
+# Steps of a chunk that becomes one graph, and bytes of its rows. What a chunk costs the
+# host, some twenty launches, is then less than one launch per step.
+STEPS_PER_GRAPH = 64
+GRAPH_BYTES = 2**26
 
 
 class Stream:
@@ -120,9 +102,20 @@ class Batches:
 
     device : torch.device
         Where the batches are made.
+
+    for_graphs : bool, default=False
+        Whether the steps of a chunk are replayed: all numbers that change from epoch to
+        epoch are then tensors.
     """
 
-    def __init__(self, jobs: Sequence[TrainingJob], device: torch.device) -> None:
+    def __init__(
+        self,
+        jobs: Sequence[TrainingJob],
+        device: torch.device,
+        *,
+        for_graphs: bool = False,
+    ) -> None:
+        self.for_graphs = for_graphs
         settings = jobs[0].settings
         self.device, self.batch_size = device, settings.batch_size
         tensors = _Tensors(device)
@@ -151,7 +144,7 @@ class Batches:
         if self.noise is not None:
             width += n_features * len(self.streams)
         row_bytes = first.y.element_size() * width
-        per_chunk = max(1, CHUNK_BYTES // (row_bytes * self.batch_size))
+        per_chunk = self._steps_per_chunk(row_bytes * self.batch_size)
         self._chunk_size = per_chunk * self.batch_size
         self._longest = max(stream.n_samples for stream in self.streams)
         starts = np.arange(0, self._longest, self.batch_size)
@@ -167,6 +160,11 @@ class Batches:
         self._index: Tensor | None = None
         if len(self.stream_of) > len(self.streams) > 1:
             self._index = to_tensor(self.stream_of, device=self.device)
+
+    def _steps_per_chunk(self, bytes_of_batch: int) -> int:
+        if self.for_graphs:
+            return max(1, min(STEPS_PER_GRAPH, GRAPH_BYTES // bytes_of_batch))
+        return max(1, CHUNK_BYTES // bytes_of_batch)
 
     def __len__(self) -> int:
         return int(self.sizes.shape[1])
@@ -231,37 +229,32 @@ class Batches:
             s.index(start, min(stop, s.n_samples), self.device) for s in self.streams
         ]
         y = self._rows([s.y for s in self.streams], indices, start, stop)
-        weights: Iterable[Tensor | None] = repeat(None)
+        weights: Weights = None
         row_scale: float | Tensor = 1 / self._longest
         if self.is_weighted:
-            chunk_weights = self._weights(indices, start, stop)
-            weights = torch.split(chunk_weights, size, dim=-1)
-            row_scale = self._row_scale(batches) * chunk_weights
+            weights = self._weights(indices, start, stop)
+            row_scale = self._row_scale(batches) * weights
         elif len(self.streams) > 1:
             row_scale = self._row_scale(batches)
-            weights = self._filled(batches)
-        masks: Iterable[Masks] = repeat(())
+            weights = [*self._filled(batches)]
+        masks: Masks = ()
         drawn: Drawn | None = None
         counts = [min(stop, s.n_samples) - start for s in self.streams]
         if self.dropout is not None:
             drawn = self.dropout.draw(counts, self._index)
-            masks = drawn.of_hidden(size)
-        X: Iterable[Tensor]
+            masks = drawn.of_hidden()
+        X: Tensor | Sequence[Tensor]
         if self.streams[0].is_sparse:
-            X = self._sparse_rows(start, stop, drawn)
+            X = [*self._sparse_rows(start, stop, drawn)]
         else:
-            dense = self._gather([s.X for s in self.streams], indices, start, stop)
+            X = self._gather([s.X for s in self.streams], indices, start, stop)
             if self.noise is not None:
-                dense = self.noise.of(dense, counts)
-            dense = self._of_models(dense)
+                X = self.noise.of(X, counts)
+            X = self._of_models(X)
             if drawn is not None:
-                dense = drawn.of_inputs(dense)
-            X = torch.split(dense, size, dim=-2)
-        parts = torch.split(y, size, dim=-2)
-        sums = self._batch_weight_sums(batches)
-        all_of_them = repeat(None)
-        made = map(Batch, X, parts, weights, sums, all_of_them, masks)
-        return Chunk(list(made), y, row_scale)
+                X = drawn.of_inputs(X)
+        sums = [*self._batch_weight_sums(batches)]
+        return Chunk(X, y, weights, sums, masks, row_scale, size)
 
     def _rows(
         self,
@@ -312,6 +305,9 @@ class Batches:
             yield to_tensor(mask, dtype=self.streams[0].y.dtype, device=self.device)
 
     def _batch_weight_sums(self, batches: slice) -> Iterator[float | Tensor]:
+        if self.for_graphs and self.is_weighted:
+            yield from self._weight_sum_tensors(self.weight_sums[:, batches])
+            return
         if len(self.streams) == 1:
             yield from self.weight_sums[0, batches].tolist()
             return
@@ -324,6 +320,16 @@ class Batches:
                     dtype=self.streams[0].y.dtype,
                     device=self.device,
                 )
+
+    def _weight_sum_tensors(self, sums: Array) -> Iterator[Tensor]:
+        """Yield a number of double precision that models share, else one for each."""
+        shared = to_tensor(sums[0], device=self.device).unbind()
+        each = to_tensor(
+            sums[self.stream_of].T, dtype=self.streams[0].y.dtype, device=self.device
+        ).unbind()
+        is_shared = (sums == sums[0]).all(axis=0)
+        for is_one, one, several in zip(is_shared, shared, each, strict=True):
+            yield one if is_one else several
 
     def _row_scale(self, batches: slice) -> Tensor:
         """Return the factor from weight to loss of every row: one copy per chunk."""

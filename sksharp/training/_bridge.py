@@ -11,6 +11,10 @@ from torch import Tensor
 
 from .._jobs import Array, Matrix, Weights
 
+# bytes up to which an array goes to a GPU by pinned memory, from where the host need not
+# wait for the copy
+PINNED_BYTES = 2**24
+
 
 def to_tensor(
     array: Array,
@@ -28,7 +32,14 @@ def to_tensor(
     if not array.flags.writeable:
         # torch warns of arrays that must not be written; training data never is
         array = np.asarray(_Unlocked(array))
-    return torch.from_numpy(array).to(device=device, dtype=dtype)
+    return to_device(torch.from_numpy(array).to(dtype=dtype), device)
+
+
+def to_device(tensor: Tensor, device: torch.device | None) -> Tensor:
+    """Return a tensor of the host on a device, without waiting for it if it is small."""
+    if device is None or device.type != "cuda" or tensor.nbytes > PINNED_BYTES:
+        return tensor.to(device=device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 class _Unlocked:

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import functools
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -91,6 +92,31 @@ def deserved_threads(
     if device.type != "cpu" or largest >= WORK_PER_THREAD:
         return contextlib.nullcontext()
     return _one_thread()
+
+
+@contextlib.contextmanager
+def own_stream(device: torch.device) -> Iterator[None]:
+    """Launch kernels on a stream of their own where graphs are captured.
+
+    CUDA captures no graph on the default stream. Memory that was made on one stream and
+    is freed on another may be used too early, so a whole training is on this one.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.cuda.current_stream(device)
+    stream = _stream_of_thread(device, threading.get_ident())
+    stream.wait_stream(before)
+    try:
+        with torch.cuda.stream(stream):
+            yield
+    finally:
+        before.wait_stream(stream)
+
+
+@functools.cache  # memory that a stream has freed is used again by the same one only
+def _stream_of_thread(device: torch.device, thread: int) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 @contextlib.contextmanager

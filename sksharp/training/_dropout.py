@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import repeat
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -207,21 +206,16 @@ class Drawn:
     words: Array
     index: Tensor | None
 
-    def of_hidden(self, batch_size: int) -> Iterable[Masks]:
-        """Return the masks of every minibatch.
+    def of_hidden(self) -> Masks:
+        """Return the masks of the hidden layers.
 
         They are 0 for a unit that is left out, and for the others one over the share of
         those that are kept.
         """
         if not self.dropout.n_units:
-            return repeat(())
-        masks = self.dropout.hidden_masks(self._of_models(self.words.view(np.int16)))
-        return self._cut(masks, batch_size)
-
-    @staticmethod
-    def _cut(masks: Sequence[Tensor | None], size: int) -> Iterator[Masks]:
-        parts = [repeat(None) if m is None else torch.split(m, size, -2) for m in masks]
-        return zip(*parts, strict=False)
+            return ()
+        bits = self._of_models(self.words.view(np.int16))
+        return tuple(self.dropout.hidden_masks(bits))
 
     def of_inputs(self, X: Tensor) -> Tensor:
         """Return dense rows without what is left out of them."""

@@ -16,7 +16,12 @@ import torch
 from .._jobs import DATA, Observer, TrainingJob, TrainingResult
 from ..checkpointing._context import current_checkpoints
 from ..checkpointing._saves import GroupSave, open_saves
-from ._device import deserved_threads, flushed_denormals, resolve_device
+from ._device import (
+    deserved_threads,
+    flushed_denormals,
+    own_stream,
+    resolve_device,
+)
 from ._net import MLPNet
 from ._networks import Networks
 from ._placement import placed
@@ -338,6 +343,7 @@ def _train(part: _Part, observer: Observer | None) -> tuple[list[TrainingResult]
         torch.autocast(device.type, enabled=False),
         deserved_threads(device, job.settings.batch_size, job.layer_units),
         flushed_denormals(),
+        own_stream(device),
         named_overflow(job.weights.coefs[0].dtype),
         named_exhaustion(job.settings.device),
     ):

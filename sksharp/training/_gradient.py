@@ -181,9 +181,10 @@ class _Buffers:
 
         A tensor, because torch converts a number in every call.
         """
-        share = 1 / expand(_divisor(batch), like)
+        share = 1 / _divisor(batch)
         if isinstance(share, Tensor):
-            return share
+            # a single number is of double precision, and rounded once
+            return expand(share.to(like.dtype), like)  # type: ignore[return-value]
         if self._share_tensor is None:
             self._share_tensor = like.new_empty(())
         if share != self._share:
@@ -267,8 +268,18 @@ class Backprop:
         delta.mul_(buffers.share(batch, delta))
         self._backward(X, buffers, batch.masks)
         if self.is_penalized:
-            scale = self.alpha / expand(batch.penalty_divisor, self.weights)
+            scale = self._penalty_scale(batch.penalty_divisor)
             add_scaled_(self.weight_grads, self.weights, scale)
+
+    def _penalty_scale(self, divisor: Hyperparameter) -> Hyperparameter:
+        alpha = self.alpha
+        if not isinstance(divisor, Tensor) or divisor.ndim:
+            return alpha / expand(divisor, self.weights)
+        # one number of double precision. A float over a tensor is a product with the
+        # reciprocal in torch, which rounds otherwise
+        if not isinstance(alpha, Tensor):
+            alpha = torch.full_like(divisor, alpha)
+        return (alpha / divisor).to(self.flat.dtype)
 
     def select(self, batch: Batch, rows: Tensor) -> Batch:
         """Return some rows of a batch, as :meth:`Batch.take`, predicted as all were.
@@ -294,10 +305,9 @@ class Backprop:
             X = X.expand(*self.model_shape, *X.shape)
         return X
 
-    def weight_norm(self) -> Tensor:
-        """Return the Euclidean norm of all weights, one per model."""
-        norm: Tensor = torch.linalg.vector_norm(self.weights, dim=-1)
-        return norm
+    def write_weight_norm(self, out: Tensor) -> None:
+        """Write the Euclidean norm of all weights, one per model."""
+        torch.linalg.vector_norm(self.weights, dim=-1, out=out)
 
     def scratch(self, n_samples: int) -> Tensor:
         """Return memory for a prediction that is not read.

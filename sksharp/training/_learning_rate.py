@@ -11,7 +11,9 @@ from torch.optim import Optimizer
 
 from .._jobs import Settings
 from ..optim._models import Hyperparameter
+from ..optim._tape import advance
 from ..options.solvers import SOLVERS
+from ._bridge import to_device
 from ._values import shared_or_each
 
 SMALLEST_ADAPTIVE_RATE = 1e-6
@@ -47,10 +49,10 @@ class Rates:
         values[k] = value
         self._write_all(values)
 
-    def write(self, lr: Hyperparameter) -> None:
+    def take(self, lrs: Sequence[Hyperparameter], i: int) -> None:
         """Set the learning rate of the next step, one of those that were planned."""
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            advance(group, "lr", lrs.__getitem__, i)
 
     def plan(
         self, each: Sequence[Sequence[float] | None]
@@ -82,7 +84,7 @@ class Rates:
             # one copy to the device for all steps
             like = self.optimizer.param_groups[0]["params"][0]
             rows = list(zip(*columns, strict=True))
-            lrs = torch.tensor(rows, dtype=like.dtype).to(like.device).unbind()
+            lrs = to_device(torch.tensor(rows, dtype=like.dtype), like.device).unbind()
         # no rate is read before the epoch ends
         self._remember(lrs[-1], [column[-1] for column in columns])
         return lrs
@@ -90,7 +92,8 @@ class Rates:
     def _write_all(self, values: list[float]) -> None:
         lr = shared_or_each(values, self.optimizer.param_groups[0]["params"][0])
         self._remember(lr, values)
-        self.write(lr)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
 
     def _remember(self, lr: Hyperparameter, values: list[float]) -> None:
         if isinstance(lr, Tensor) and lr.dtype == torch.float32:

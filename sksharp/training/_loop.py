@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from .._jobs import (
     Observer,
@@ -23,29 +22,21 @@ from ..optim._models import Hyperparameter
 from ._batches import Batches
 from ._bridge import state_to_arrays, unflatten
 from ._epoch import EpochLoss
-from ._gradient import Batch
+from ._graphs import StepGraphs, graphs_for
 from ._learning_rate import LearningRate, Rates
 from ._model_run import Epoch, ModelRun
 from ._networks import Networks
 from ._ranks import Ranks
-from ._step import Step
+from ._step import StepHooks
 from ._stopping import StopTraining
 from ._validation import Score, Validator
 
 
-class Hooks(Protocol):
+class Hooks(StepHooks, Protocol):
     """Callbacks of a single network, around its epochs and steps."""
 
     def begin_epoch(self) -> None:
         """Call the callbacks of the begin of an epoch."""
-
-    def step(
-        self, batch: Batch, y_pred: Tensor, step: Callable[[Batch, Tensor], None]
-    ) -> None:
-        """Train on a batch by calling ``step`` with it and where it predicts."""
-
-    def on_gradient(self, batch: Batch) -> None:
-        """Call the callbacks of a gradient, twice in a step with an ascent."""
 
     def end_epoch(self, progress: Progress) -> None:
         """Call the callbacks of the end of an epoch."""
@@ -86,7 +77,9 @@ class Loop:
         jobs, device = networks.jobs, networks.device
         self.networks, self.observer, self.hooks = networks, observer, hooks
         self.saver, self.is_stopped = saver, False
-        self.batches = Batches(jobs, device)
+        self._new_graph = graphs_for(networks, hooks)
+        has_graphs = self._new_graph is not None
+        self.batches = Batches(jobs, device, for_graphs=has_graphs)
         self.validator = Validator(jobs, networks.module, networks.loss, device)
         self._set_up()
         n_steps = len(self.batches)
@@ -100,9 +93,9 @@ class Loop:
 
     def _set_up(self) -> None:
         """Make what depends on which networks remain."""
-        networks, hooks = self.networks, self.hooks
+        networks = self.networks
         self.rates = Rates(networks.optimizer, len(networks.jobs))
-        self.step = Step(networks, None if hooks is None else hooks.on_gradient)
+        self.steps = StepGraphs(networks, self.rates, self.hooks, self._new_graph)
 
     def run(self) -> None:
         """Train until rules or the user have stopped every model."""
@@ -168,26 +161,15 @@ class Loop:
         is_of_model : bool
             Whether these are losses of the weights that predict, at least in part.
         """
-        networks, hooks, step, rates = self.networks, self.hooks, self.step, self.rates
-        optimizer, ema = networks.optimizer, networks.ema
+        networks = self.networks
         alphas = np.array([job.settings.alpha for job in networks.jobs])
-        loss = EpochLoss(networks.gradient, networks.loss, alphas, networks.ranks)
-        next_lr = None if lrs is None else iter(lrs)
-        is_of_model = False
+        loss = EpochLoss(networks.loss, alphas, networks.ranks)
+        n_steps, is_of_model = 0, False
         for chunk in self.batches:
-            predictions = loss.begin(chunk)
-            for batch, y_pred in zip(chunk.batches, predictions, strict=True):
-                is_of_model = is_of_model or optimizer.loss_at_evaluation_params
-                loss.before_step()
-                if next_lr is not None:
-                    rates.write(next(next_lr))
-                if hooks is None:
-                    step(batch, y_pred)
-                else:
-                    hooks.step(batch, y_pred, step)
-                if ema is not None:
-                    ema.update(optimizer.evaluation_params())
-            loss.end(chunk)
+            end = n_steps + len(chunk)
+            trace = self.steps(chunk, None if lrs is None else lrs[n_steps:end])
+            loss.add(chunk, trace)
+            n_steps, is_of_model = end, is_of_model or trace.is_of_model
         return loss.values(self.batches), is_of_model
 
     def _after_epoch(self, losses: Sequence[float], is_of_model: bool) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -181,15 +182,19 @@ def _ascending_quantiles(levels: tuple[float, ...]) -> Loss:
     """Return the mean pinball loss of several quantiles that do not cross."""
     tilts = [0.5 - level for level in levels]
 
+    @functools.cache  # a copy to the device in every step would wait for it
+    def tilts_on(device: torch.device, dtype: torch.dtype) -> Tensor:
+        return torch.tensor(tilts, dtype=dtype, device=device)
+
     def pinball(y_pred: Tensor, y: Tensor) -> Tensor:
         residuals = y_pred - y
-        return residuals.abs() / 2 + y_pred.new_tensor(tilts) * residuals
+        return residuals.abs() / 2 + tilts_on(y_pred.device, y_pred.dtype) * residuals
 
     def differentiate(y_pred: Tensor, y: Tensor, out: Tensor) -> Tensor:
         middle = (len(levels) - 1) // 2
         # of softplus, by its value
         slopes = torch.expm1(y_pred[..., :-1] - y_pred[..., 1:]).neg_()
-        grad = (y_pred - y).sign_().div_(2).add_(y_pred.new_tensor(tilts))
+        grad = (y_pred - y).sign_().div_(2).add_(tilts_on(y_pred.device, y_pred.dtype))
         out[..., middle] = grad.sum(-1)
         # a step moves all outputs that are farther from the middle
         above, below = grad[..., middle + 1 :], grad[..., :middle]

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from .._jobs import Array, AveragingState, Matrix, OptimizerSpec, TrainingJob
-from ..averaging import EMA
 from ..optim import SharpnessAware
 from ..optim._models import Hyperparameter
-from ._averaging import AveragingPhase
+from ._averaging import AveragingPhase, StepAverage
 from ._bridge import flatten, state_to_arrays, state_to_tensors, to_array, to_dtype
 from ._gradient import Backprop
 from ._losses import loss_of
@@ -57,7 +56,7 @@ class Networks:
     gradient : Backprop
         Writes the gradient of the weights.
 
-    ema : EMA or None
+    ema : StepAverage or None
         The moving average that predicts, if there is one.
     """
 
@@ -160,11 +159,11 @@ class Networks:
             left = start - n_steps * job.optimizer_state.epochs
             group["start"] = group["n_steps"] + max(0, left)
 
-    def _make_average(self) -> EMA | None:
+    def _make_average(self) -> StepAverage | None:
         job = self.job
         if job.settings.ema_decay is None:
             return None
-        average = EMA(job.settings.ema_decay, warm_up=True)
+        average = StepAverage(job.settings.ema_decay, warm_up=True)
         states = [job.averaging_state for job in self.jobs]
         dicts = [state.scheme_state for state in states if state is not None]
         if dicts:

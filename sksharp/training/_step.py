@@ -1,15 +1,20 @@
-"""The step of a training: an optimizer, and the closures that it evaluates."""
+"""The steps of a training: an optimizer, and the closures that it evaluates."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from ..optim import SharpnessAware
+from ..optim._models import Hyperparameter
+from ._chunk import Chunk
+from ._epoch import Trace
 from ._gradient import Backprop, Batch
+from ._learning_rate import Rates
 from ._networks import Networks
 from ._parts import Parts
 
@@ -151,3 +156,70 @@ class Step:
             y_pred = self.gradient.scratch(len(part))
         exchange = functools.partial(ranks.average_, share=share)
         return Evaluation(self.gradient, part, y_pred, None, exchange)
+
+
+class StepHooks(Protocol):
+    """Callbacks of a single network, around its steps."""
+
+    def step(
+        self, batch: Batch, y_pred: Tensor, step: Callable[[Batch, Tensor], None]
+    ) -> None:
+        """Train on a batch by calling ``step`` with it and where it predicts."""
+
+    def on_gradient(self, batch: Batch) -> None:
+        """Call the callbacks of a gradient, twice in a step with an ascent."""
+
+
+class Steps:
+    """The steps of a chunk, one after the other.
+
+    Parameters
+    ----------
+    networks : Networks
+        The networks that are trained.
+
+    rates : Rates
+        Their learning rates.
+
+    hooks : StepHooks or None, default=None
+        Callbacks of a single network.
+    """
+
+    def __init__(
+        self, networks: Networks, rates: Rates, hooks: StepHooks | None = None
+    ) -> None:
+        self.networks, self.rates, self.hooks = networks, rates, hooks
+        self.step = Step(networks, None if hooks is None else hooks.on_gradient)
+
+    def __call__(
+        self, chunk: Chunk, trace: Trace, lrs: Sequence[Hyperparameter] | None
+    ) -> None:
+        """Train on the minibatches of a chunk.
+
+        Parameters
+        ----------
+        chunk : Chunk
+            The minibatches.
+
+        trace : Trace
+            Where the steps leave what the loss is computed from.
+
+        lrs : sequence of float or of Tensor of shape (n_models,), or None
+            Learning rate of every step, None to leave it.
+        """
+        networks, hooks, step = self.networks, self.hooks, self.step
+        optimizer, ema = networks.optimizer, networks.ema
+        norms = None if trace.norms is None else trace.norms.unbind()
+        y_preds = torch.split(trace.y_pred, chunk.batch_size, dim=-2)
+        for i, (batch, y_pred) in enumerate(zip(chunk.cut(), y_preds, strict=True)):
+            trace.is_of_model = trace.is_of_model or optimizer.loss_at_evaluation_params
+            if norms is not None:
+                networks.gradient.write_weight_norm(norms[i])
+            if lrs is not None:
+                self.rates.take(lrs, i)
+            if hooks is None:
+                step(batch, y_pred)
+            else:
+                hooks.step(batch, y_pred, step)
+            if ema is not None:
+                ema.update(optimizer.evaluation_params())

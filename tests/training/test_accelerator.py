@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor, averaging
 from sksharp.options import SWA, InputNoise
@@ -221,21 +223,44 @@ class Transfers:
         return np.zeros(tensor.shape)
 
 
+class OnDevice(TorchDispatchMode):
+    """A graph of operations on the device alone. There is nothing to replay."""
+
+    n_replays = 0
+
+    def capture(self):
+        return self
+
+    def replay(self):
+        OnDevice.n_replays += 1
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        tensors = (args, kwargs, result)
+        devices = {t.device.type for t in tree_leaves(tensors) if torch.is_tensor(t)}
+        assert "cpu" not in devices, f"{func} with the host in a capture"
+        return result
+
+
+@pytest.mark.parametrize("graph", [None, OnDevice], ids=["launched", "captured"])
 @pytest.mark.parametrize("case", FITS)
 def test_an_epoch_waits_for_the_device_when_it_ends_and_never_before(
-    case, accelerator, job_of, monkeypatch
+    case, graph, accelerator, job_of, monkeypatch
 ):
+    from sksharp.training import _graphs
     from sksharp.training._net import MLPNet
     from sksharp.training._networks import Networks
 
     estimator, y, sample_weight, params = FITS[case]
     estimator = clone(estimator)
     transfers = Transfers(monkeypatch)
+    monkeypatch.setattr(_graphs, "graph_of_device", lambda device: graph)
+    monkeypatch.setattr(OnDevice, "n_replays", 0)
 
     def waits(batch_size):
-        """Train for two epochs and return how often the host waited for the device."""
+        """Train for three epochs and return how often the host waited for the device."""
         estimator.set_params(
-            **{"swa": SWA(start=1), **params}, batch_size=batch_size, max_iter=2
+            **{"swa": SWA(start=1), **params}, batch_size=batch_size, max_iter=3
         )
         job = job_of(estimator, X, y, sample_weight=sample_weight)
         before = transfers.n
@@ -243,9 +268,10 @@ def test_an_epoch_waits_for_the_device_when_it_ends_and_never_before(
             MLPNet(Networks([job], accelerator)).train()
         return transfers.n - before
 
-    with_one_step = waits(batch_size=30)
-    assert 2 <= with_one_step <= 4
-    assert waits(batch_size=10) == with_one_step
+    with_two_steps = waits(batch_size=15)
+    assert 3 <= with_two_steps <= 6
+    assert waits(batch_size=5) == with_two_steps
+    assert (OnDevice.n_replays > 0) == (graph is not None)
 
 
 def test_rates_of_many_models_are_planned_and_kept_without_a_wait(accelerator):
@@ -258,8 +284,8 @@ def test_rates_of_many_models_are_planned_and_kept_without_a_wait(accelerator):
         each = [[0.3, 0.2, 0.1], [0.1, 0.2, 0.3]]
         lrs = rates.plan(each)
         assert {lr.device for lr in lrs} == {accelerator}
-        for lr in lrs:
-            rates.write(lr)
+        for i in range(len(lrs)):
+            rates.take(lrs, i)
         assert [rates.get(k) for k in range(2)] == pytest.approx([0.1, 0.3])
         rates.set(1, 0.7)
         assert [rates.get(k) for k in range(2)] == pytest.approx([0.1, 0.7])

@@ -29,7 +29,7 @@ SIZES = {"one batch": 23, "a short last one": 10, "all but one": 22, "single row
 
 def minibatches(batches):
     """Return the minibatches of an epoch."""
-    return [batch for chunk in batches for batch in chunk.batches]
+    return [batch for chunk in batches for batch in chunk.cut()]
 
 
 def dense(tensor):

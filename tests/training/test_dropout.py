@@ -107,7 +107,7 @@ def test_masks_are_those_that_the_random_state_draws(shares, kind, dtype, job_of
         order = order[random_state.permutation(N)]
         widths = [N_FEATURES, *HIDDEN]
         of_inputs, *masks = expected_masks(random_state, N, shares, widths)
-        found = [batch for chunk in batches for batch in chunk.batches]
+        found = [batch for chunk in batches for batch in chunk.cut()]
         rows = [b.X.to_dense() if b.X.is_sparse else b.X for b in found]
         rtol = 1e-6 if dtype == "float32" else 1e-14
         assert_allclose(torch.cat(rows), X[order] * of_inputs, rtol=rtol)
@@ -140,7 +140,7 @@ def test_units_and_inputs_are_left_out_independently_of_each_other(kind, job_of)
     ones = KINDS[kind](np.ones((4000, N_FEATURES)))
     job = job_of(make(dropout=SHARES, batch_size=4000), ones, np.zeros(4000))
     (chunk,) = Batches([job], CPU)
-    (batch,) = chunk.batches
+    (batch,) = chunk.cut()
     rows = batch.X.to_dense() if batch.X.is_sparse else batch.X
     kept = torch.cat([rows, *batch.masks], dim=1).numpy() > 0
     shares = np.repeat(SHARES, [N_FEATURES, *HIDDEN])
@@ -340,13 +340,13 @@ def test_radii_of_one_network_are_compared_with_the_same_masks(job_of):
     jobs = [job_of(make(rho=rho, solver="sam"), X, TARGETS) for rho in (0.1, 0.5)]
     jobs[1].X, jobs[1].y = jobs[0].X, jobs[0].y
     (chunk,) = Batches(jobs, CPU)
-    assert all(mask.ndim == 2 for mask in chunk.batches[0].masks)
+    assert all(mask.ndim == 2 for mask in chunk.cut()[0].masks)
 
 
 def test_networks_of_other_seeds_have_masks_of_their_own(job_of):
     jobs = [job_of(make(random_state=seed), X, TARGETS) for seed in (0, 1, 0)]
     (chunk,) = Batches(jobs, CPU)
-    for mask in chunk.batches[0].masks:
+    for mask in chunk.cut()[0].masks:
         assert mask.shape[0] == 3
         assert_array_equal(mask[0], mask[2])
         assert (mask[0] != mask[1]).any()
@@ -355,7 +355,7 @@ def test_networks_of_other_seeds_have_masks_of_their_own(job_of):
 def test_epochs_have_masks_of_their_own(job_of):
     batches = Batches([job_of(make(shuffle=False), X, TARGETS)], CPU)
     epochs = [
-        torch.cat([b.masks[0] for chunk in batches for b in chunk.batches])
+        torch.cat([b.masks[0] for chunk in batches for b in chunk.cut()])
         for _ in range(2)
     ]
     assert (epochs[0] != epochs[1]).any()
@@ -366,7 +366,7 @@ def test_the_masks_of_a_chunk_count_as_its_rows_do(job_of, monkeypatch):
     row_bytes = 8 * (N_FEATURES + 3 + sum(HIDDEN))
     monkeypatch.setattr(_batches, "CHUNK_BYTES", 2 * BATCH_SIZE * row_bytes)
     job = job_of(make(), X, TARGETS)
-    assert [len(chunk.batches) for chunk in Batches([job], CPU)] == [2, 1]
+    assert [len(chunk) for chunk in Batches([job], CPU)] == [2, 1]
 
 
 def test_all_networks_of_a_classifier_train_with_dropout():

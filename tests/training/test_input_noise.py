@@ -61,7 +61,7 @@ def weights_of(estimator):
 
 
 def rows_of(batches):
-    return torch.cat([batch.X for chunk in batches for batch in chunk.batches], -2)
+    return torch.cat([batch.X for chunk in batches for batch in chunk.cut()], -2)
 
 
 # -- the noise, by pencil and paper --------------------------------------------------------

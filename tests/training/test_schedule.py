@@ -169,8 +169,8 @@ def test_models_that_differ_have_a_rate_each_for_every_step():
     rates, group = make_rates(3)
     lrs = rates.plan([[0.3, 0.2], None, [0.5, 0.4]])
     seen = []
-    for lr in lrs:
-        rates.write(lr)
+    for i in range(len(lrs)):
+        rates.take(lrs, i)
         seen.append(group["lr"].tolist())
     assert seen == [[0.3, 0.1, 0.5], [0.2, 0.1, 0.4]]
     assert [rates.get(k) for k in range(3)] == [0.2, 0.1, 0.4]
@@ -190,6 +190,7 @@ def test_what_is_remembered_is_what_is_written_bit_for_bit(dtype):
     rates, group = make_rates(2, dtype)
     rates.set(1, 0.3)
     assert [rates.get(k) for k in range(2)] == group["lr"].tolist()
-    for lr in rates.plan([[0.3, 0.2], [0.1, 0.7]]):
-        rates.write(lr)
+    lrs = rates.plan([[0.3, 0.2], [0.1, 0.7]])
+    for i in range(len(lrs)):
+        rates.take(lrs, i)
     assert [rates.get(k) for k in range(2)] == group["lr"].tolist()
