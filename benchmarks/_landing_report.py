@@ -8,8 +8,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from _comparison import compare_sizes, select, summary
-from _robustness_report import difference, differences_of, of_methods, of_task
+from _robustness_report import (
+    difference,
+    differences_of,
+    mean_of,
+    of_methods,
+    of_task,
+)
 from _robustness_report import read as read_robustness
 from bench_robustness import column
 
@@ -23,7 +30,7 @@ PAGE = Path(__file__).with_name("landing.md")  # the page, with names of figures
 def page() -> str:
     """Return the page."""
     return PAGE.read_text(encoding="utf-8").format(
-        alt=alt(), **of_tables(), **of_times(), **of_noise()
+        alt=alt(), **of_tables(), **of_times(), **of_noise(), **of_wrong_labels()
     )
 
 
@@ -123,6 +130,16 @@ def span(values: list[float], digits: int) -> str:
     """Return the lowest and the highest of some figures."""
     low, high = f"{min(values):.{digits}f}", f"{max(values):.{digits}f}"
     return low if low == high else f"{low} to {high}"
+
+
+def of_wrong_labels() -> dict[str, Any]:
+    """Return accuracies where 40 % of the training labels are wrong."""
+    runs = of_methods(read_robustness(0.4), ["mlp", "default"])
+    mlp, ours = (
+        f"{100 * np.mean([mean_of(splits, 'score') for splits in sets.values()]):.0f}"
+        for sets in runs.values()
+    )
+    return {"mlp_wrong": mlp, "accuracy_wrong": ours, "n_wrong": len(runs["mlp"])}
 
 
 def of_noise() -> dict[str, Any]:

@@ -111,7 +111,7 @@ def test_these_are_other_shares(case):
     assert np.abs(first - second).max() > 1e-4
 
 
-ONE = "dropout must be one number, or hold one for each of the 2 hidden layers"
+ONE = "dropout must be one number, 2 numbers"
 NUMBERS = "dropout must hold numbers of at least 0 and below 1"
 REFUSED = {
     "negative": (-0.1, "The 'dropout' parameter of SAMMLPClassifier must be"),

@@ -776,7 +776,7 @@ LOOKAHEAD_OVER_LBFGS = partial(Lookahead, base_optimizer=torch.optim.LBFGS)
 def test_a_base_optimizer_that_needs_a_closure_is_refused(wrapper, base):
     """It evaluates the closure as often as it likes, and the wrapper as it must."""
     params = [nn.Parameter(torch.ones(1))]
-    with pytest.raises(ValueError, match="got LBFGS, which needs a closure"):
+    with pytest.raises(ValueError, match="got LBFGS, which needs one"):
         wrapper(params, base)
 
 
