@@ -55,13 +55,14 @@ def of_tables() -> dict[str, Any]:
     runs = select(rows, options, 0.0)
     sizes = {row["set"]: int(row["n_train"]) for row in rows}
     _, _, small, middle, *large = compare_sizes(runs, "default", sizes, SIZES)[:-1]
-    n_sets, wins, _, losses, loss, cpu = summary(runs, "default", "mlp")
+    n_sets, wins, ties, losses, loss, cpu = summary(runs, "default", "mlp")
     of_line, of_trees = (summary(runs, "recommended", b) for b in ("mlp", "hgb"))
     of_lightgbm = summary(runs, "lightgbm", "mlp")
     return {
         "n_sets": n_sets,
         "wins": wins,
         "losses": losses,
+        "ties": ties,
         "less": less(loss),
         "by_chance": f"{int(n_sets) / 5:.0f}",
         "cpu": shorter(cpu),
