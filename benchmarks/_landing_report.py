@@ -14,6 +14,7 @@ from _robustness_report import (
     difference,
     differences_of,
     mean_of,
+    of_choice,
     of_methods,
     of_task,
 )
@@ -147,9 +148,12 @@ def of_noise() -> dict[str, Any]:
     """Return what a radius brings with noise on the inputs."""
     pair = ("members_rho_0.5", "members_rho_0")
     runs = of_task(of_methods(read_robustness(), list(pair)), False)
+    chosen = of_methods(read_robustness(), ["members_auto", "members_rho_0"])
     figure = column("noise", 1)
     points, wins, losses = difference(runs, *pair, figure).replace("/", " ").split()
     return {
+        **of_choice(of_task(chosen, False)),
+        "n_auto": len(of_task(chosen, False)["members_auto"]),
         "noisy": points.lstrip("+"),
         "noisy_wins": wins.strip("("),
         "noisy_losses": losses.strip(")"),
