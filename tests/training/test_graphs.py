@@ -386,24 +386,28 @@ def test_a_class_that_derives_from_another_has_to_say_so_itself():
 
 
 class Failing(Recorder):
-    """Fails at an operation of a capture, as a device may."""
+    """Fails at an operation of a capture, as a device may, or from one on, as CUDA."""
 
     n_calls = 0
     fails_at = 0
+    is_lasting = False
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         Failing.n_calls += 1
-        if Failing.n_calls == Failing.fails_at:
+        is_late = self.is_lasting and Failing.n_calls > Failing.fails_at
+        if is_late or Failing.n_calls == Failing.fails_at:
             raise RuntimeError("operation not permitted when stream is capturing")
         return super().__torch_dispatch__(func, types, args, kwargs)
 
 
 @pytest.mark.parametrize("solver", ["sam", "ranger", "friendly_sam", "yellowfin"])
 @pytest.mark.parametrize("fails_at", [1, 30, 70])
+@pytest.mark.parametrize("is_lasting", [False, True], ids=["once", "from then on"])
 def test_after_an_error_in_a_capture_steps_are_launched(
-    solver, fails_at, train, make, monkeypatch
+    solver, fails_at, is_lasting, train, make, monkeypatch
 ):
     monkeypatch.setattr(Failing, "fails_at", fails_at)
+    monkeypatch.setattr(Failing, "is_lasting", is_lasting)
     monkeypatch.setattr(Failing, "n_calls", 0)
     jobs = make({"solver": solver, "ema_decay": 0.9})
     expected, _ = train(jobs)
