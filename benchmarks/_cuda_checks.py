@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
-from _cuda_runs import ROOT, Run
+from _cuda_runs import ROOT, Run, graph_fields, noted_graphs
 from scipy.sparse import csr_matrix
 from sklearn.metrics import log_loss
 from skorch.callbacks import Callback
@@ -26,6 +27,7 @@ from sksharp.nets import SAMNetClassifier
 from sksharp.options import SAM, SWA, Huber, InputNoise, Quantile, Snapshots
 from sksharp.options.schedules import SCHEDULES
 from sksharp.options.solvers import SOLVERS
+from sksharp.training._device import GRAPHS_VARIABLE
 
 # after 20 steps, by dtype
 TOLERANCES = {"float32": 1e-4, "float64": 1e-10}
@@ -180,9 +182,9 @@ def arrays_of(estimator: Any) -> list[np.ndarray]:
 
 
 def distance(a: Any, b: Any) -> float:
-    """Return the largest difference of weights and predictions."""
+    """Return the largest difference of weights and predictions, NaN if one is."""
     pairs = zip(arrays_of(a), arrays_of(b), strict=True)
-    return max(float(np.abs(x - y).max()) for x, y in pairs)
+    return float(np.max([np.abs(x - y).max() for x, y in pairs]))
 
 
 def judged(difference: float, tolerance: float, **more: Any) -> dict[str, Any]:
@@ -194,9 +196,18 @@ def judged(difference: float, tolerance: float, **more: Any) -> dict[str, Any]:
 
 
 def compare_weights(check: Check, dtype: str, device: str) -> dict[str, Any]:
-    """Compare weights and predictions of a device with those of the CPU."""
-    ours, theirs = check.trained(device, dtype), check.trained("cpu", dtype)
-    return judged(distance(ours, theirs), TOLERANCES[dtype])
+    """Compare weights and predictions of a device with those of the CPU.
+
+    With graphs, if they are captured, and without.
+    """
+    theirs = check.trained("cpu", dtype)
+    with noted_graphs() as graphs:
+        difference = distance(check.trained(device, dtype), theirs)
+    with mock.patch.dict(os.environ, {GRAPHS_VARIABLE: "0"}):
+        launched = distance(check.trained(device, dtype), theirs)
+    # the larger one, or NaN
+    worst = float(np.max([difference, launched]))
+    return judged(worst, TOLERANCES[dtype], **graph_fields(graphs))
 
 
 # -- fits that choose ------------------------------------------------------------------

@@ -24,6 +24,10 @@ scikit-learn {{scikit-learn}}, on one {{gpu}} (CUDA {{cuda}}), next to one threa
 {{cpu}}.
 """
 
+GRAPHS = """Steps were [captured in CUDA graphs](gpu.md#cuda-graphs), which a fit does only
+if it is told to.
+"""
+
 WHOLES = """### Fits and searches
 
 Seconds from the call to its end, and the peak of the GPU's memory. *One* is a fit of
@@ -74,7 +78,10 @@ def section(path: Path) -> str:
     parts: dict[str, Any] = json.loads(path.read_text())["parts"]
     environment = next(iter(parts.values()))["environment"]
     rows = {name: part["rows"] for name, part in parts.items()}
-    texts = [HEAD.format(**environment), checks(rows), waits(rows.get("waits", []))]
+    texts = [HEAD.format(**environment)]
+    if environment.get("graphs"):
+        texts.append(GRAPHS)
+    texts += [checks(rows), waits(rows.get("waits", []))]
     speed = [row for row in rows.get("speed", []) if "CPU / device" in row]
     texts.append(wholes([row for row in speed if "seconds" in row]))
     texts.append(singles([row for row in speed if "us_per_step" in row]))

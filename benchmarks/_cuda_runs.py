@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import subprocess
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import _harness as harness
 import torch
+
+from sksharp.training import _loop
+from sksharp.training._device import captures_graphs
+from sksharp.training._graphs import StepGraphs
 
 ROOT = Path(__file__).parent.parent
 FORMAT = 1
@@ -151,6 +157,27 @@ def seconds_of(function: Callable[[], Any], device: str) -> float:
     return time.perf_counter() - start
 
 
+@contextlib.contextmanager
+def noted_graphs() -> Iterator[list[StepGraphs]]:
+    """Context that lists what runs the steps of every training in it."""
+    made: list[StepGraphs] = []
+
+    class Noted(StepGraphs):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            made.append(self)
+
+    with mock.patch.object(_loop, "StepGraphs", Noted):
+        yield made
+
+
+def graph_fields(graphs: Sequence[StepGraphs]) -> dict[str, Any]:
+    """Return how many chunks were replayed, and whether and why a capture failed."""
+    failures = [g.failure for g in graphs if g.failure is not None]
+    fields = {"replays": sum(g.n_replays for g in graphs), "captured": not failures}
+    return fields | ({"failure": failures[0][:300]} if failures else {})
+
+
 def environment(device: str) -> dict[str, Any]:
     """Return versions, the machine and its GPU."""
     found = {
@@ -165,6 +192,7 @@ def environment(device: str) -> dict[str, Any]:
             "gpu": gpu.name,
             "gpu_gib": round(gpu.total_memory / 2**30),
             "cuda": torch.version.cuda,
+            "graphs": captures_graphs(torch.device(device)),
         }
     return found
 

@@ -17,13 +17,13 @@ from unittest import mock
 
 import numpy as np
 import torch
-from _cuda_runs import Run, seconds_of, synchronize
+from _cuda_runs import Run, graph_fields, seconds_of, synchronize
 from _cuda_speed import fixed, make_rows
 
 from sksharp import SAMMLPClassifier, training
 from sksharp.options import SWA
 from sksharp.training import _placement
-from sksharp.training._device import deserved_threads
+from sksharp.training._device import deserved_threads, own_stream
 from sksharp.training._epoch import EpochLoss
 from sksharp.training._loop import Loop
 from sksharp.training._networks import Networks
@@ -49,6 +49,7 @@ def job_of(estimator: Any, X: Any, y: Any) -> Any:
     return jobs[0]
 
 
+@contextlib.contextmanager
 def loop_of(
     device: str,
     units: tuple[int, ...],
@@ -56,10 +57,11 @@ def loop_of(
     n_networks: int,
     solver: str = "sam",
     **params: Any,
-) -> Loop:
-    """Return the training of networks in a group, whose epochs have ``N_STEPS``.
+) -> Iterator[Loop]:
+    """Context with the training of networks in a group, whose epochs have ``N_STEPS``.
 
-    A quarter of the networks has the same rows in the same order, as in a search.
+    A quarter of the networks has the same rows in the same order, as in a search. As in a
+    fit the stream is one on which graphs are captured.
     """
     X, y = make_rows(N_STEPS * batch_size, units[0])
     estimator = SAMMLPClassifier(
@@ -70,7 +72,9 @@ def loop_of(
         dataclasses.replace(job, random_state=np.random.RandomState(k % 4))
         for k in range(n_networks)
     ]
-    return Loop(Networks(jobs, torch.device(device)))
+    where = torch.device(device)
+    with own_stream(where):
+        yield Loop(Networks(jobs, where))
 
 
 # -- from which size on ------------------------------------------------------------------
@@ -121,10 +125,14 @@ def size_row(
         "work": _placement.step_work(n_networks, n_weights, batch_size),
     }
     for where, name in ((device, "us"), ("cpu", "CPU, us")):
-        loop = loop_of(where, units, batch_size, n_networks)
-        with deserved_threads(torch.device(where), batch_size, (*units, 1)):
+        with (
+            loop_of(where, units, batch_size, n_networks) as loop,
+            deserved_threads(torch.device(where), batch_size, (*units, 1)),
+        ):
             loop.train_epoch(None)  # warm
             row[name] = 1e6 * step_seconds(loop, where, seconds)
+            if where == device:
+                row |= graph_fields([loop.steps])
         del loop
     row["CPU / device"] = row["CPU, us"] / row["us"]
     return row
@@ -252,7 +260,11 @@ def waits_of(call: Callable[[], Any], device: str) -> collections.Counter[str]:
 
 def wait_row(params: dict[str, Any], n_networks: int, device: str) -> dict[str, Any]:
     """Return the waits of an epoch, and whether there is one between its steps."""
-    loop = loop_of(device, (20, 100), 200, n_networks, **params)
+    with loop_of(device, (20, 100), 200, n_networks, **params) as loop:
+        return _waits_of_epoch(loop, device)
+
+
+def _waits_of_epoch(loop: Loop, device: str) -> dict[str, Any]:
     for _ in range(2):
         loop.train_epoch(None)
     row: dict[str, Any] = {"steps": len(loop.batches)}
@@ -274,7 +286,8 @@ def wait_row(params: dict[str, Any], n_networks: int, device: str) -> dict[str, 
             loop.train_epoch(None)
     except RuntimeError as error:
         row["error_mode"] = " ".join(str(error).split())[:200]
-    row["ok"] = "error_mode" not in row
+    row |= graph_fields([loop.steps])
+    row["ok"] = "error_mode" not in row and row["captured"]
     return row
 
 
@@ -320,7 +333,11 @@ def host_seconds(loop: Loop, device: str) -> float:
 
 def profile_row(case: tuple[Any, ...], device: str) -> dict[str, Any]:
     """Return kernels, launches and times of a step."""
-    loop = loop_of(device, *case)
+    with loop_of(device, *case) as loop:
+        return _profile_of(loop, device)
+
+
+def _profile_of(loop: Loop, device: str) -> dict[str, Any]:
     for _ in range(3):
         loop.train_epoch(None)
     row: dict[str, Any] = {
@@ -353,7 +370,7 @@ def profile_row(case: tuple[Any, ...], device: str) -> dict[str, Any]:
         event.key[:80]: round(event.self_device_time_total / n_steps, 2)
         for event in kernels[:5]
     }
-    return row
+    return row | graph_fields([loop.steps])
 
 
 def run_profile(part: Run) -> None:

@@ -9,6 +9,9 @@ leaves what it has measured. Needs a CUDA device, and beside this package and wh
 requires only pytest, for the part 'tests'. A dry run takes small sizes, compares the CPU
 with itself and writes nothing, unless --out names a file.
 
+Steps are captured in CUDA graphs, which a fit does only with SKSHARP_CUDA_GRAPHS=1. The
+checks of weights train without them too. With SKSHARP_CUDA_GRAPHS=0 nothing is captured.
+
 - correctness: fits on CUDA against the CPU, and what else must hold there.
 - modules: the optimizers in a convolutional network, with automatic mixed precision,
   torch.compile and channels_last.
@@ -22,6 +25,7 @@ with itself and writes nothing, unless --out names a file.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -37,6 +41,8 @@ import _cuda_steps
 import torch
 from _cuda_runs import Record, Run, environment
 
+from sksharp.training._device import GRAPHS_VARIABLE
+
 # seconds at most; no row begins after that
 PARTS: dict[str, tuple[Any, float]] = {
     "correctness": (_cuda_checks.run, 100),
@@ -45,7 +51,7 @@ PARTS: dict[str, tuple[Any, float]] = {
     "speed": (_cuda_speed.run, 200),
     "crossover": (_cuda_steps.run_crossover, 60),
     "modules": (_cuda_modules.run, 60),
-    "tests": (_cuda_checks.run_tests, 40),
+    "tests": (_cuda_checks.run_tests, 60),
 }
 
 
@@ -64,6 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(
             "torch finds no CUDA device. --dry-run tries the script on the CPU."
         )
+    os.environ.setdefault(GRAPHS_VARIABLE, "1")
     stored = harness.RESULTS / "cuda.json"
     if options.dry_run and options.out and options.out.resolve() == stored.resolve():
         parser.error("a dry run measures nothing, and is not stored as a result.")

@@ -1,5 +1,6 @@
 """The script that measures on CUDA, tried out where there is none."""
 
+import contextlib
 import importlib
 import json
 import os
@@ -8,6 +9,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -23,6 +25,7 @@ ENVIRONMENT = {
     "gpu": "a GPU",
     "cuda": "13.0",
     "cpu": "a CPU",
+    "graphs": True,
 }
 
 
@@ -166,6 +169,67 @@ def test_a_fit_that_differs_on_the_device_is_noticed(module, monkeypatch):
     assert checks.compare_weights(check, "float32", "cuda")["ok"]
 
 
+def test_a_nan_in_the_last_array_is_no_small_difference(module):
+    checks = module("_cuda_checks")
+    check = checks.Check("adam", {"solver": "adam"})
+    ours, theirs = (check.trained("cpu", "float64") for _ in range(2))
+    assert checks.distance(ours, theirs) == 0
+    theirs.intercepts_[-1][-1] = np.nan
+    assert np.isnan(checks.distance(ours, theirs))
+
+
+def test_a_check_is_of_steps_with_graphs_and_without(module, monkeypatch):
+    checks, asked = module("_cuda_checks"), []
+    wrong = None
+    check = checks.Check("adam", {"solver": "adam"})
+    trained = checks.Check.trained
+
+    def noting(self, device, dtype):
+        found = trained(self, "cpu", dtype)
+        if device != "cpu":
+            asked.append(os.environ["SKSHARP_CUDA_GRAPHS"])
+            # wrong in one of them
+            found.coefs_[0][0, 0] += asked[-1] == wrong
+        return found
+
+    monkeypatch.setattr(checks.Check, "trained", noting)
+    monkeypatch.setenv("SKSHARP_CUDA_GRAPHS", "1")
+    assert checks.compare_weights(check, "float64", "cuda")["ok"]
+    for wrong in ("0", "1"):  # noqa: B007
+        assert not checks.compare_weights(check, "float64", "cuda")["ok"]
+    assert asked == ["1", "0"] * 3
+
+
+def test_a_capture_that_fails_is_no_success(module, monkeypatch):
+    runs, checks = module("_cuda_runs"), module("_cuda_checks")
+    with runs.noted_graphs() as graphs:
+        checks.Check("adam", {"solver": "adam"}).trained("cpu", "float64")
+    assert len(graphs) == 1
+    assert runs.graph_fields(graphs) == {"replays": 0, "captured": True}
+    graphs[0].failure = "RuntimeError: the default stream captures nothing"
+    fields = runs.graph_fields(graphs)
+    assert fields["failure"] == graphs[0].failure
+    assert not checks.judged(0.0, 1e-4, **fields)["ok"]
+
+
+def test_steps_are_measured_on_a_stream_that_graphs_are_captured_on(
+    module, monkeypatch
+):
+    steps, log = module("_cuda_steps"), []
+
+    @contextlib.contextmanager
+    def own_stream(device):
+        log.append(device)
+        yield
+        log.append("left")
+
+    monkeypatch.setattr(steps, "own_stream", own_stream)
+    with steps.loop_of("cpu", (4, 3), 5, 1) as loop:
+        loop.train_epoch(None)
+        assert log == [torch.device("cpu")]
+    assert log[1:] == ["left"]
+
+
 @pytest.mark.parametrize(
     ("ratios", "faster_from", "slower_to"),
     [
@@ -280,6 +344,7 @@ def test_with_a_result_the_page_has_its_figures(module, tmp_path):
     path.write_text(json.dumps({"parts": stored}))
     text = module("_cuda_report").section(path)
     assert "one a GPU (CUDA 13.0)" in text
+    assert "captured in CUDA graphs" in text
     assert "1 of 2 checks hold; not: b." in text
     assert "0 of 0 checks hold, 1 were not made for lack of time." in text
     assert "at most 2 times in an epoch of 10 steps" in " ".join(text.split())

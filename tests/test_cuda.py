@@ -44,6 +44,11 @@ COMMON = {
 }
 
 
+@pytest.fixture(autouse=True, params=["0", "1"], ids=["launched", "graphs"])
+def with_and_without_graphs(request, monkeypatch):
+    monkeypatch.setenv("SKSHARP_CUDA_GRAPHS", request.param)
+
+
 def fits(cls=SAMMLPClassifier, target=y, dtype="float64", rows=X, **params):
     """Return fits on CUDA and on the CPU."""
     return [

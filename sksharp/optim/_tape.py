@@ -57,6 +57,12 @@ def count(container: Container, key: str) -> None:
     advance(container, key, _successor, container, key)
 
 
+def is_captured() -> bool:
+    """Return whether the kernels of this step are captured, and what changes is lent."""
+    tape = _active.tape
+    return tape is not None and tape.is_lending
+
+
 def _successor(container: Container, key: str) -> int:
     number: int = container.get(key, 0)
     return number + 1
@@ -124,6 +130,11 @@ class Tape:
                 yield
         finally:
             self._lent = None
+
+    @property
+    def is_lending(self) -> bool:
+        """Whether steps read the memory of the tape."""
+        return self._lent is not None
 
     @contextmanager
     def _active_for_thread(self) -> Iterator[None]:

@@ -8,7 +8,7 @@ from torch import Tensor
 from ._base import Descent, Group, Params, State
 from ._checks import check_interval
 from ._models import PLAIN_TENSORS, Hyperparameter, as_weight, expand
-from ._tape import changing, count
+from ._tape import changing, count, is_captured
 
 # what a scheduler that cycles the momentum sets in the place of beta_1
 CYCLED = {"momentum": None}
@@ -180,13 +180,13 @@ def adaptive_step_(
 
 
 def _is_rate_of_kernel(lr: Tensor, p: Tensor) -> bool:
-    """Return whether the fused kernel takes a tensor for the rate: one, if it is exact.
+    """Return whether the fused kernel takes a tensor for the rate, as it took a number.
 
-    On CUDA that is one of single precision.
+    That is in a capture alone, and on CUDA in single precision. The rates of users that
+    are tensors differ by model, or are rounded as those that do.
     """
-    return (
-        not lr.ndim and lr.dtype == p.dtype and (p.is_cpu or p.dtype == torch.float32)
-    )
+    is_exact = lr.dtype == p.dtype and (p.is_cpu or p.dtype == torch.float32)
+    return is_exact and not lr.ndim and is_captured()
 
 
 def _has_kernel(p: Tensor, grad: Tensor, mean: Tensor, mean_sq: Tensor) -> bool:

@@ -39,7 +39,11 @@ def to_device(tensor: Tensor, device: torch.device | None) -> Tensor:
     """Return a tensor of the host on a device, without waiting for it if it is small."""
     if device is None or device.type != "cuda" or tensor.nbytes > PINNED_BYTES:
         return tensor.to(device=device)
-    return tensor.pin_memory().to(device, non_blocking=True)
+    try:
+        pinned = tensor.pin_memory()
+    except RuntimeError:  # the system locks no more memory
+        return tensor.to(device=device)
+    return pinned.to(device, non_blocking=True)
 
 
 class _Unlocked:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import os
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +17,9 @@ from threadpoolctl import ThreadpoolController
 
 # multiply-adds of a step's largest product below which a second thread does not pay
 WORK_PER_THREAD = 2**30
+
+# environment variable that lets steps become CUDA graphs
+GRAPHS_VARIABLE = "SKSHARP_CUDA_GRAPHS"
 
 
 def has_cuda() -> bool:
@@ -94,29 +97,56 @@ def deserved_threads(
     return _one_thread()
 
 
-@contextlib.contextmanager
-def own_stream(device: torch.device) -> Iterator[None]:
-    """Launch kernels on a stream of their own where graphs are captured.
+def captures_graphs(device: torch.device) -> bool:
+    """Return whether steps on a device may become graphs: on CUDA, if the user says so.
 
-    CUDA captures no graph on the default stream. Memory that was made on one stream and
-    is freed on another may be used too early, so a whole training is on this one.
+    Off unless ``SKSHARP_CUDA_GRAPHS=1``: no graph of this package has run on a GPU yet.
+
+    Raises
+    ------
+    ValueError
+        If the variable is neither 0 nor 1.
     """
     if device.type != "cuda":
+        return False
+    value = os.environ.get(GRAPHS_VARIABLE, "")
+    if value not in ("", "0", "1"):
+        raise ValueError(
+            f"The environment variable {GRAPHS_VARIABLE} must be 0 or 1, got {value!r}. "
+            "Set it to 1 to capture the steps of a training in CUDA graphs."
+        )
+    return value == "1"
+
+
+# streams of trainings that have ended, by the index of their device
+_idle_streams: dict[int, list[torch.cuda.Stream]] = {}
+
+
+@contextlib.contextmanager
+def own_stream(device: torch.device) -> Iterator[None]:
+    """Launch kernels on a stream that no other training uses, if graphs are captured.
+
+    CUDA captures no graph on the default stream, and what another thread launched on this
+    one would be captured too. Memory that was made on one stream and is freed on another
+    may be used too early, so a whole training is on one.
+    """
+    if not captures_graphs(device):
         yield
         return
     before = torch.cuda.current_stream(device)
-    stream = _stream_of_thread(device, threading.get_ident())
+    # memory that a stream has freed is used again by the same one only: the last one first
+    idle = _idle_streams.setdefault(before.device.index, [])
+    try:
+        stream = idle.pop()
+    except IndexError:
+        stream = torch.cuda.Stream(before.device)  # type: ignore[no-untyped-call]
     stream.wait_stream(before)
     try:
         with torch.cuda.stream(stream):
             yield
     finally:
         before.wait_stream(stream)
-
-
-@functools.cache  # memory that a stream has freed is used again by the same one only
-def _stream_of_thread(device: torch.device, thread: int) -> torch.cuda.Stream:
-    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        idle.append(stream)
 
 
 @contextlib.contextmanager

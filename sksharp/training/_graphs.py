@@ -23,6 +23,7 @@ from ..optim._models import Hyperparameter
 from ..optim._tape import Tape
 from ._bridge import to_device
 from ._chunk import Chunk
+from ._device import captures_graphs
 from ._epoch import Trace, new_trace
 from ._learning_rate import Rates
 from ._networks import Networks
@@ -64,8 +65,17 @@ class CudaGraph:
 
     @contextlib.contextmanager
     def capture(self) -> Iterator[None]:
-        """Context whose kernels are captured, and not run."""
+        """Context whose kernels are captured, and not run.
+
+        Raises
+        ------
+        RuntimeError
+            If the current stream is the default one, or the device refuses.
+        """
         stream = torch.cuda.current_stream()
+        # torch refuses too late: its generator would stay in the capture
+        if stream == torch.cuda.default_stream():
+            raise RuntimeError("the default stream captures nothing")
         # what other threads do meanwhile does no harm, unless they capture too
         with (
             _one_capture,
@@ -82,7 +92,7 @@ class CudaGraph:
 
 def graph_of_device(device: torch.device) -> NewGraph | None:
     """Return what makes graphs on a device, None if nothing does."""
-    return CudaGraph if device.type == "cuda" else None
+    return CudaGraph if captures_graphs(device) else None
 
 
 def graphs_for(networks: Networks, hooks: StepHooks | None) -> NewGraph | None:
@@ -139,6 +149,9 @@ class StepGraphs:
     ----------
     n_replays : int
         How many chunks were replayed.
+
+    failure : str or None
+        Why a capture failed, None if none did.
     """
 
     def __init__(
@@ -153,6 +166,7 @@ class StepGraphs:
         self._programs: dict[Any, list[Program]] = {}
         self._n_left = MAX_KINDS
         self.n_replays = 0
+        self.failure: str | None = None
 
     def __call__(self, chunk: Chunk, lrs: Sequence[Hyperparameter] | None) -> Trace:
         """Train on a chunk and return what its steps leave, until the next call.
@@ -197,8 +211,8 @@ class StepGraphs:
             program.tape.rewind()
             try:
                 program.capture(self.steps, chunk, self.new_graph())
-            except Exception:  # the device's, of any kind; one of the steps comes again
-                self.new_graph = None
+            except Exception as error:  # the device's: one of the steps comes again
+                self.new_graph, self.failure = None, f"{type(error).__name__}: {error}"
                 self._programs.clear()
                 return self._launch(chunk, program.lrs)
             numbers = program.play(program.lrs)
@@ -295,9 +309,10 @@ class Program:
         assert captured is not None
         assert memory is not None
         try:
-            # rounded once, as kernels round a number that they are given
-            values = torch.tensor(numbers, dtype=torch.float64).to(memory.dtype)
-            memory.copy_(to_device(values, memory.device))
+            if numbers:
+                # rounded once, as kernels round a number that they are given
+                values = torch.tensor(numbers, dtype=torch.float64).to(memory.dtype)
+                memory.copy_(to_device(values, memory.device))
             captured.chunk.copy_from(chunk)
         except BaseException:  # the user's interrupt, for one
             self.tape.rewind()

@@ -187,12 +187,18 @@ def _has_room(jobs: Sequence[TrainingJob]) -> bool:
     size = group_size(moved, len(jobs), 1)
     needed = sum(a.nbytes for a in arrays.values()) + size * bytes_of_model(jobs[0])
     try:
+        _run_a_kernel()
         free, _ = torch.cuda.mem_get_info()
         # what torch holds for tensors to come
         free += torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-    except RuntimeError:  # not even for a context
+    except Exception:  # no memory for a context, a broken driver, another build
         return False
     return needed <= MEMORY_SHARE * free
+
+
+def _run_a_kernel() -> None:
+    """Raise if the GPU runs none, as one that is too old or too new for this torch."""
+    torch.zeros(1, device="cuda").add_(1).item()
 
 
 def _on_cuda(jobs: Sequence[TrainingJob], moved: set[int]) -> Sequence[TrainingJob]:

@@ -74,3 +74,21 @@ def test_a_rate_per_model_overflows_where_one_for_all_does():
         weights.append(w.detach())
     assert_array_equal(*weights)
     assert torch.isinf(weights[0]).all()
+
+
+def test_a_rate_of_a_user_that_is_a_tensor_is_rounded_as_one_of_many_models(
+    monkeypatch,
+):
+    def refuse(*tensors, **numbers):
+        raise AssertionError("the fused kernel rounds otherwise")
+
+    w = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+    both = torch.nn.Parameter(w.detach().repeat(2, 1))
+    one = Adam([w], lr=torch.tensor(0.1))
+    many = Adam([both], lr=torch.full((2,), 0.1))
+    monkeypatch.setattr(torch, "_fused_adam_", refuse)
+    for _ in range(3):
+        w.grad, both.grad = w.detach() * 0.7, both.detach() * 0.7
+        one.step()
+        many.step()
+    assert_array_equal(both[1].detach(), w.detach())

@@ -1,11 +1,12 @@
 """What a step works out on the host, noted and played again."""
 
+import contextlib
 import threading
 
 import pytest
 import torch
 
-from sksharp.optim._tape import Tape, advance, changing, count
+from sksharp.optim._tape import Tape, advance, changing, count, is_captured
 
 P = torch.zeros(2, dtype=torch.float32)
 
@@ -163,3 +164,22 @@ def test_another_thread_does_not_write_on_the_tape():
     assert not tape.advances(states[0], "step")
     assert tape.advances(states[1], "step")
     assert len(tape.play(LARGEST)) == 1
+
+
+def test_a_step_knows_that_it_is_captured():
+    found = []
+
+    def steps():
+        found.append(is_captured())
+
+    tape = Tape()
+    steps()
+    with tape.recording():
+        steps()
+    tape.allocate(torch.zeros(2))
+    with tape.lending():
+        steps()
+    with contextlib.suppress(RuntimeError), tape.lending():
+        raise RuntimeError("the capture failed")
+    steps()
+    assert found == [False, False, True, False]

@@ -1,3 +1,4 @@
+import contextlib
 import threading
 
 import numpy as np
@@ -8,6 +9,7 @@ from skorch.callbacks import Callback
 from threadpoolctl import threadpool_limits
 
 from sksharp import SAMMLPClassifier, SAMMLPRegressor
+from sksharp.training import _device
 from sksharp.training._device import (
     deserved_threads,
     flushed_denormals,
@@ -185,3 +187,86 @@ def test_several_threads_keep_their_denormals():
     # one that begins in a fit would take its mode to the end of the process
     with flushed_denormals():
         assert not flushes_denormals()
+
+
+# -- streams of CUDA -------------------------------------------------------------------
+
+
+class Stream:
+    """A stream of CUDA, as far as one waits for another."""
+
+    made = 0
+
+    def __init__(self, device):
+        self.device, self.log = device, []
+        Stream.made += 1
+
+    def wait_stream(self, other):
+        self.log.append(other)
+
+
+@pytest.fixture
+def streams(monkeypatch):
+    """Return the streams that are current, by the index of their device."""
+    first, second = (torch.device("cuda", k) for k in range(2))
+    current = {0: Stream(first), 1: Stream(second), None: None}
+    current[None] = current[0]
+
+    @contextlib.contextmanager
+    def stream(entered):
+        before, current[None] = current[None], entered
+        try:
+            yield
+        finally:
+            current[None] = before
+
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda d: current[d.index])
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", stream)
+    monkeypatch.setattr(_device, "_idle_streams", {})
+    monkeypatch.setenv("SKSHARP_CUDA_GRAPHS", "1")
+    monkeypatch.setattr(Stream, "made", 0)
+    return current
+
+
+CUDA = torch.device("cuda")
+
+
+def test_a_training_that_captures_nothing_is_on_the_stream_of_the_caller(
+    streams, monkeypatch
+):
+    monkeypatch.delenv("SKSHARP_CUDA_GRAPHS")
+    for device in (CUDA, CPU):
+        with _device.own_stream(device):
+            assert streams[None] is streams[0]
+    assert Stream.made == 0
+
+
+def test_trainings_after_one_another_share_a_stream_and_others_do_not(streams):
+    caller = streams[0]
+    with _device.own_stream(CUDA):
+        first = streams[None]
+        assert first is not caller
+        assert first.log == [caller]
+    assert caller.log == [first]
+    with _device.own_stream(CUDA):
+        assert streams[None] is first
+        streams[None] = caller  # of another thread
+        with _device.own_stream(CUDA):
+            assert streams[None] not in (first, caller)
+
+
+def test_a_stream_is_of_the_device_that_is_current(streams):
+    with _device.own_stream(CUDA):
+        pass
+    streams[None] = streams[1]  # as torch.cuda.set_device does
+    with _device.own_stream(CUDA):
+        assert streams[None].device.index == 1
+
+
+def test_a_training_that_fails_gives_its_stream_back(streams):
+    with pytest.raises(RuntimeError, match="failed"), _device.own_stream(CUDA):
+        raise RuntimeError("the training failed")
+    with _device.own_stream(CUDA):
+        pass
+    assert Stream.made == 1

@@ -7,6 +7,8 @@ capture again, on the same memory and with the same numbers.
 import contextlib
 import copy
 import dataclasses
+import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -63,6 +65,7 @@ BASE = {
 def train(monkeypatch):
     """Return a function that trains jobs with graphs or without, on copies."""
     made = []
+    monkeypatch.setenv("SKSHARP_CUDA_GRAPHS", "1")  # of the tests on CUDA
 
     class Noted(_graphs.StepGraphs):
         def __init__(self, *args):
@@ -383,31 +386,56 @@ def test_a_class_that_derives_from_another_has_to_say_so_itself():
 
 
 class Failing(Recorder):
-    """Fails at an operation of a capture, as a device may."""
+    """Fails at an operation of a capture, as a device may, or from one on, as CUDA."""
 
     n_calls = 0
     fails_at = 0
+    is_lasting = False
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         Failing.n_calls += 1
-        if Failing.n_calls == Failing.fails_at:
+        is_late = self.is_lasting and Failing.n_calls > Failing.fails_at
+        if is_late or Failing.n_calls == Failing.fails_at:
             raise RuntimeError("operation not permitted when stream is capturing")
         return super().__torch_dispatch__(func, types, args, kwargs)
 
 
 @pytest.mark.parametrize("solver", ["sam", "ranger", "friendly_sam", "yellowfin"])
 @pytest.mark.parametrize("fails_at", [1, 30, 70])
+@pytest.mark.parametrize("is_lasting", [False, True], ids=["once", "from then on"])
 def test_after_an_error_in_a_capture_steps_are_launched(
-    solver, fails_at, train, make, monkeypatch
+    solver, fails_at, is_lasting, train, make, monkeypatch
 ):
     monkeypatch.setattr(Failing, "fails_at", fails_at)
+    monkeypatch.setattr(Failing, "is_lasting", is_lasting)
     monkeypatch.setattr(Failing, "n_calls", 0)
     jobs = make({"solver": solver, "ema_decay": 0.9})
     expected, _ = train(jobs)
     results, (graphs,) = train(jobs, Failing)
     assert Failing.n_calls >= fails_at
     assert graphs.new_graph is None
+    assert graphs.failure.startswith("RuntimeError: operation not permitted")
     assert_same(results, expected)
+
+
+def test_graphs_are_gone_with_the_training(train, make):
+    made = []
+
+    def new_graph():
+        graph = Recorder()
+        made.append(weakref.ref(graph))
+        return graph
+
+    gc.disable()
+    try:
+        _, all_graphs = train(make({"solver": "ranger", "ema_decay": 0.9}), new_graph)
+        assert all_graphs[0].n_replays > 0
+        # nothing else holds them, and no cycle
+        all_graphs.clear()
+        train(make({"max_iter": 1}))
+        assert [ref() for ref in made] == [None] * len(made)
+    finally:
+        gc.enable()
 
 
 def test_what_the_host_keeps_beside_the_tape_is_not_captured(train, make, monkeypatch):
@@ -426,7 +454,40 @@ def test_what_the_host_keeps_beside_the_tape_is_not_captured(train, make, monkey
 # -- on CUDA ---------------------------------------------------------------------------
 
 
+CUDA = torch.device("cuda", 0)
+
+
+@pytest.mark.parametrize(
+    ("value", "is_on"), [(None, False), ("", False), ("0", False), ("1", True)]
+)
+def test_graphs_are_captured_only_where_the_user_says_so(value, is_on, monkeypatch):
+    monkeypatch.delenv("SKSHARP_CUDA_GRAPHS", raising=False)
+    if value is not None:
+        monkeypatch.setenv("SKSHARP_CUDA_GRAPHS", value)
+    assert (_graphs.graph_of_device(CUDA) is not None) == is_on
+    assert _graphs.graph_of_device(torch.device("cpu")) is None
+
+
+def test_the_variable_for_graphs_is_0_or_1(monkeypatch):
+    monkeypatch.setenv("SKSHARP_CUDA_GRAPHS", "yes")
+    with pytest.raises(
+        ValueError, match="SKSHARP_CUDA_GRAPHS must be 0 or 1, got 'yes'"
+    ):
+        _graphs.graph_of_device(CUDA)
+
+
+def test_the_default_stream_is_refused_before_torch_begins(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: "default")
+    monkeypatch.setattr(torch.cuda, "default_stream", lambda: "default")
+    with pytest.raises(RuntimeError, match="default stream"):
+        with _graphs.CudaGraph().capture():
+            raise AssertionError("the capture began")
+    assert not _graphs._one_capture.locked()
+
+
 def test_a_graph_of_cuda_is_of_the_current_stream_and_one_at_a_time(monkeypatch):
+    monkeypatch.setenv("SKSHARP_CUDA_GRAPHS", "1")
     log = []
 
     class CUDAGraph:
@@ -442,13 +503,13 @@ def test_a_graph_of_cuda_is_of_the_current_stream_and_one_at_a_time(monkeypatch)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", CUDAGraph)
     monkeypatch.setattr(torch.cuda, "graph", graph)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: "own")
-    graph_of_steps = _graphs.graph_of_device(torch.device("cuda", 0))()
+    monkeypatch.setattr(torch.cuda, "default_stream", lambda: "default")
+    graph_of_steps = _graphs.graph_of_device(CUDA)()
     with graph_of_steps.capture():
         log.append("steps")
     graph_of_steps.replay()
     assert log == [("own", "thread_local", True), "steps", "replay"]
     assert not _graphs._one_capture.locked()
-    assert _graphs.graph_of_device(torch.device("cpu")) is None
 
 
 def assert_close(results, expected, tolerance):

@@ -46,6 +46,8 @@ def cuda(monkeypatch):
     """A GPU of 8 GiB, as far as torch says."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (8 * GIB, 8 * GIB))
+    for module in (_fit.placed.__globals__, vars(_placement)):
+        monkeypatch.setitem(module, "_run_a_kernel", lambda: None)
     return monkeypatch
 
 
@@ -189,12 +191,39 @@ def test_memory_that_torch_holds_for_later_counts_as_free(cuda, job_of):
     assert devices(jobs) == ["cuda"]
 
 
-def test_a_gpu_that_has_no_memory_for_a_context_is_left_alone(cuda, job_of):
-    def fail():
-        raise RuntimeError("CUDA error: out of memory")
+BROKEN = {
+    "no memory for a context": ("mem_get_info", RuntimeError("out of memory")),
+    "a driver that does not start": (
+        "mem_get_info",
+        torch.cuda.DeferredCudaCallError("CUDA call failed lazily at initialization"),
+    ),
+    "a build for other devices": (
+        "_run_a_kernel",
+        RuntimeError("no kernel image is available for execution on the device"),
+    ),
+}
 
-    cuda.setattr(torch.cuda, "mem_get_info", fail)
-    assert devices([job_of(SAMMLPClassifier(**LARGE, rho=0.1), X, y)]) == ["auto"]
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_gpu_that_does_not_work_is_left_alone(case, cuda, job_of):
+    name, error = BROKEN[case]
+
+    def fail():
+        raise error
+
+    place = torch.cuda if hasattr(torch.cuda, name) else _placement
+    cuda.setattr(place, name, fail)
+    large = job_of(SAMMLPClassifier(**LARGE, rho=0.1), X, y)
+    assert devices([large]) == ["auto"]
+    assert gains_from_others(large, 3) == (_plan.group_size(large, 4, 1) > 1)
+
+
+def test_a_gpu_is_tried_with_a_kernel():
+    if not torch.cuda.is_available():
+        with pytest.raises((AssertionError, RuntimeError)):
+            _placement._run_a_kernel()
+    else:
+        _placement._run_a_kernel()
 
 
 def test_in_a_fork_of_a_process_with_cuda_auto_is_the_cpu(cuda, job_of):
