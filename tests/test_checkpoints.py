@@ -848,6 +848,30 @@ def test_an_estimator_keeps_nothing_of_the_context(tmp_path):
     save(clone(unfitted), tmp_path / "model")
 
 
+@pytest.mark.parametrize("where", ["the file", "the move"])
+def test_a_kill_while_the_disk_is_measured_leaves_nothing(tmp_path, monkeypatch, where):
+    folder = tmp_path / "folder"
+
+    def killed(*args):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        if where == "the move":
+            patch.setattr("os.replace", killed)
+            patch.setattr("os.unlink", killed)
+        else:
+            patch.setattr("pathlib.Path.unlink", killed)
+        with pytest.raises(Killed), checkpoints(folder):
+            pass
+    (left,) = folder.iterdir()
+    mine = folder / "mine.measured"
+    mine.write_bytes(b"")
+    with checkpoints(folder, interval=0):
+        classifier().fit(X, LABELS)
+    assert [*folder.iterdir()] == [mine]
+    assert left != mine
+
+
 @pytest.mark.slow
 def test_processes_save_to_the_folder(tmp_path, monkeypatch):
     folder = tmp_path / "folder"

@@ -6,6 +6,7 @@ import contextlib
 import contextvars
 import math
 import os
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -25,6 +26,9 @@ SUFFIX = ".checkpoint"
 
 # bytes that are written to know how fast the disk is
 MEASURED_BYTES = 2**16
+
+# files in the folder itself that a process may have left that was killed as it measured
+LEFT = re.compile(r"[0-9a-f]{32}\.measured|\.[0-9a-f]{32}\.sksharp")
 
 
 @contextlib.contextmanager
@@ -228,6 +232,10 @@ class Checkpoints:
                     path.unlink()
             with contextlib.suppress(OSError):
                 own.parent.rmdir()
+        for path in found(self.folder, "*"):
+            if LEFT.fullmatch(path.name):
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
 
 def found(folder: Path, pattern: str) -> list[Path]:
