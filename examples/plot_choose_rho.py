@@ -2,7 +2,8 @@
 =================================================
 
 ``GridSearchCV`` chooses the radius of sharpness-aware training on data that comes with
-scikit-learn. Beside it: scikit-learn's network as it comes, and with as large a search.
+scikit-learn. Beside it: scikit-learn's network with its defaults, and with a search as
+large.
 """
 
 import argparse
@@ -40,9 +41,9 @@ DATA = {  # the number is the share of training labels to flip
 RHO = [0, 0.05, 0.2, 0.5, 1, 2]
 ALPHA = [1e-4, 0.01, 0.1, 1, 10]
 GRIDS = {  # six candidates in every search
-    "MLP as it comes": None,
-    "MLP searched": [{"net__alpha": ALPHA}, {"net__early_stopping": [True]}],
-    "SAM as it comes": None,
+    "MLP, default": None,
+    "MLP, searched": [{"net__alpha": ALPHA}, {"net__early_stopping": [True]}],
+    "SAM, default": None,
     "SAM, rho searched": {"net__rho": RHO},
     "SAM, rho and alpha": {"net__rho": [0, 0.5], "net__alpha": [1e-4, 1, 10]},
 }
@@ -110,7 +111,7 @@ def draw(results, path):
         above.fill_between(x, cv - std, cv + std, alpha=0.15, lw=0)
         above.plot(x, cv, "o-", label="SAM, cross-validated (± 1 std of the folds)")
         below.plot(x, mean(sam, "test"), "s-", color="C1", label="SAM, test")
-        for title, style in [("MLP as it comes", ":"), ("MLP searched", "--")]:
+        for title, style in [("MLP, default", ":"), ("MLP, searched", "--")]:
             score = mean(splits[title], "score")
             below.axhline(score, color="0.3", ls=style, label=f"{title}, test")
         score_name = DATA[name][4].replace("r2", "R²")
