@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from _comparison import compare_sizes, select, summary
 from _robustness_report import (
-    difference,
     differences_of,
     mean_of,
     of_choice,
     of_methods,
     of_task,
+    with_noise,
 )
 from _robustness_report import read as read_robustness
 from bench_robustness import column
@@ -31,15 +31,7 @@ PAGE = Path(__file__).with_name("landing.md")  # the page, with names of figures
 def page() -> str:
     """Return the page."""
     return PAGE.read_text(encoding="utf-8").format(
-        alt=alt(), **of_tables(), **of_times(), **of_noise(), **of_wrong_labels()
-    )
-
-
-def alt() -> str:
-    """Return what a reader who does not see the picture is told."""
-    return (
-        "Loss against CPU time of networks and boosted trees on all tables, both as "
-        "multiples of scikit-learn's network"
+        **of_tables(), **of_times(), **of_noise(), **of_wrong_labels()
     )
 
 
@@ -147,15 +139,11 @@ def of_wrong_labels() -> dict[str, Any]:
 def of_noise() -> dict[str, Any]:
     """Return what a radius brings with noise on the inputs."""
     pair = ("members_rho_0.5", "members_rho_0")
-    runs = of_task(of_methods(read_robustness(), list(pair)), False)
-    chosen = of_methods(read_robustness(), ["members_auto", "members_rho_0"])
-    figure = column("noise", 1)
-    points, wins, losses = difference(runs, *pair, figure).replace("/", " ").split()
+    runs = of_methods(read_robustness(), [*pair, "members_auto"])
+    classification, regression = (of_task(runs, kind) for kind in (False, True))
+    points = 100 * differences_of(classification, *pair, column("noise", 1)).mean()
     return {
-        **of_choice(of_task(chosen, False)),
-        "n_auto": len(of_task(chosen, False)["members_auto"]),
-        "noisy": points.lstrip("+"),
-        "noisy_wins": wins.strip("("),
-        "noisy_losses": losses.strip(")"),
-        "n_noisy": len(differences_of(runs, *pair, figure)),
+        **of_choice(classification),
+        **with_noise(classification, regression, *pair),
+        "noisy": f"{points:.2f}",
     }

@@ -201,8 +201,13 @@ def difference(runs: Runs, a: str, b: str, figure: str) -> str:
     differences = differences_of(runs, a, b, figure)
     if not len(differences):
         return ""
-    wins, losses = (differences > POINTS).sum(), (differences < -POINTS).sum()
+    wins, losses = beyond(differences, POINTS)
     return f"{100 * differences.mean():+.2f} ({wins}/{losses})"
+
+
+def beyond(differences: np.ndarray, bound: float) -> tuple[int, int]:
+    """Return how many differences are above a bound, and how many below minus it."""
+    return int((differences > bound).sum()), int((differences < -bound).sum())
 
 
 def differences_of(runs: Runs, a: str, b: str, figure: str) -> np.ndarray:
@@ -214,13 +219,18 @@ def differences_of(runs: Runs, a: str, b: str, figure: str) -> np.ndarray:
 
 def ratio(runs: Runs, a: str, b: str, figure: str) -> str:
     """Return the ratio of losses, and on how many sets it is lower or higher."""
-    both = [values.mean(axis=1) for values in pairs(runs, a, b, figure).values()]
-    logs = np.array([np.log(ours / theirs) for ours, theirs in both])
-    logs = logs[np.isfinite(logs)]
+    logs = log_ratios_of(runs, a, b, figure)
     if not len(logs):
         return ""
-    lower, higher = (logs < -SHARE).sum(), (logs > SHARE).sum()
+    higher, lower = beyond(logs, SHARE)
     return f"{np.exp(logs.mean()):.3f} ({lower}/{higher})"
+
+
+def log_ratios_of(runs: Runs, a: str, b: str, figure: str) -> np.ndarray:
+    """Return the logarithms of the ratios of losses, one per set."""
+    both = [values.mean(axis=1) for values in pairs(runs, a, b, figure).values()]
+    logs = np.array([np.log(ours / theirs) for ours, theirs in both])
+    return logs[np.isfinite(logs)]
 
 
 def means(
@@ -376,15 +386,16 @@ def of_splits(sets: dict[str, dict[int, dict[str, float]]]) -> dict[str, int]:
 
 def with_noise(
     classification: Runs, regression: Runs, a: str, b: str
-) -> dict[str, int | str]:
+) -> dict[str, int]:
     """Return on how many tables a radius helps against strong noise."""
     figure = column("noise", 1)
     of_classes = differences_of(classification, a, b, figure)
-    lower, _ = ratio(regression, a, b, f"{figure} loss").split("(")[1].split("/")
+    wins, losses = beyond(of_classes, POINTS)
+    _, lower = beyond(log_ratios_of(regression, a, b, f"{figure} loss"), SHARE)
     return {
         "n_noisy": len(of_classes),
-        "noisy_wins": int((of_classes > POINTS).sum()),
-        "noisy_losses": int((of_classes < -POINTS).sum()),
+        "noisy_wins": wins,
+        "noisy_losses": losses,
         "noisy_wins_of_regressions": lower,
         "n_noisy_regressions": len(regression[a]),
     }
@@ -393,10 +404,8 @@ def with_noise(
 def of_choice(classification: Runs) -> dict[str, int]:
     """Return on how many tables a chosen radius changes the accuracy of clean rows."""
     changes = differences_of(classification, "members_auto", "members_rho_0", "score")
-    return {
-        "auto_wins": int((changes > POINTS).sum()),
-        "auto_losses": int((changes < -POINTS).sum()),
-    }
+    wins, losses = beyond(changes, POINTS)
+    return {"n_auto": len(changes), "auto_wins": wins, "auto_losses": losses}
 
 
 def cost_on_clean_rows(runs: Runs, a: str, b: str) -> dict[str, str]:

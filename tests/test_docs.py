@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import inspect
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -141,13 +142,24 @@ def test_the_readme_says_what_the_first_page_of_the_site_says():
     readme, index = pages
     gains = re.findall(r"\*\*Gain:\*\*.*?\*\*Cost:\*\* .*?\.(?= [A-Zt[])", index)
     assert len(gains) == 3
-    for said in (*gains, *re.findall(r"\*\*On \d+ public.*? tables\.", index)):
+    for said in gains:
         assert said in readme
+    (lead,) = re.findall(r"\*\*On \d+ public tables\*\*.*?by chance\.", index)
+    assert lead in readme
     figures = []
     for page in pages:
         (flatness,) = re.findall(r"Is it SAM that helps\?(.*?)##", page)
         figures.append(re.findall(r"\d+(?:\.\d+)?", flatness))
     assert figures[0] == figures[1]
+
+
+def test_what_is_said_of_a_step_on_the_cpu_is_in_the_stored_results():
+    stored = json.loads((ROOT / "benchmarks/results/steps.json").read_text())
+    costs = [1e6 * row["ms"] / row["work"] for row in stored["rows"] if row["ms"] > 0.5]
+    assert len(costs) > 10
+    said = f"{min(costs):.2f} to {max(costs):.2f} ns for each unit"
+    assert said in (DOCS / "gpu.md").read_text(encoding="utf-8")
+    assert said in (ROOT / "sksharp/training/_placement.py").read_text()
 
 
 def test_the_readme_is_read_in_five_minutes():

@@ -19,8 +19,9 @@ from ._plan import (
 )
 from ._ranks import active_ranks
 
-# What the numbers rest on. CPU: measured on one thread of an x86-64 server, in float32, a
-# gradient and its update take 0.07 ms and 0.08 to 0.15 ns for each unit of `step_work`.
+# What the numbers rest on. CPU: measured on one thread of an x86-64 server, in float32
+# (`benchmarks/results/steps.json`), a gradient and its update take 0.07 ms if they are
+# little work, and otherwise 0.06 to 0.17 ns for each unit of `step_work`.
 # CUDA: not measured. Some 50 kernels a gradient, each launched from Python in 5 µs or
 # more, make 0.25 ms, however small the network is; the first use of CUDA in a process
 # takes a second or more. `benchmarks/bench_cuda.py --part crossover` measures both.
@@ -29,10 +30,10 @@ from ._ranks import active_ranks
 # costs as much as that many rows.
 ROWS_OF_UPDATE = 12
 
-# 1.3 to 2.5 ms on the CPU: five times what the launches take at least
+# 1 to 3 ms on the CPU: four times what the launches take at least
 STEP_WORK = 2**24
 
-# 5 to 10 s on the CPU: several times the start of CUDA
+# 4 to 12 s on the CPU: several times the start of CUDA
 FIT_WORK = 2**36
 
 # share of the free memory of the GPU that a training may be expected to need
